@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+libdpt_a_SOURCES += \
+	%D%/arena.c \
+	%D%/arena.h \
+	%D%/clock.c \
+	%D%/clock.h \
+	%D%/dtype.h \
+	%D%/file.c \
+	%D%/file.h \
+	%D%/hash.c \
+	%D%/hash.h \
+	%D%/log.c \
+	%D%/log.h \
+	%D%/rng.c \
+	%D%/rng.h \
+	%D%/status.c \
+	%D%/status.h \
+	%D%/text.c \
+	%D%/text.h

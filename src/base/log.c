@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool speaks;
+static FILE *copy;
+
+void dpt_log_speak(bool speak)
+{
+    speaks = speak;
+}
+
+bool dpt_log_open(const char *path)
+{
+    if (copy) {
+        fclose(copy);
+    }
+    copy = path ? fopen(path, "ae") : NULL;
+    return !path || copy;
+}
+
+void dpt_log(const char *format, ...)
+{
+    if (!speaks) {
+        return;
+    }
+    va_list args;
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    fflush(stdout);
+    if (copy) {
+        va_start(args, format);
+        vfprintf(copy, format, args);
+        va_end(args);
+        fflush(copy);
+    }
+}
+
+bool dpt_log_debug(const char *room)
+{
+    const char *at = getenv("DPT_DEBUG");
+    const size_t length = strlen(room);
+    while (at && *at) {
+        const size_t n = strcspn(at, ",");
+        if ((n == length && strncmp(at, room, n) == 0) || (n == 3 && strncmp(at, "all", 3) == 0)) {
+            return true;
+        }
+        at += n + (at[n] == ',');
+    }
+    return false;
+}

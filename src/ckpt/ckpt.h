@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * ckpt/: the state of a training on disk: save, find, verify, load. A checkpoint is a folder
+ *
+ *     <run>/checkpoints/step-00011872/
+ *         model.safetensors       parameters and running statistics, by logical name (torchvision's where they exist)
+ *         optimizer.safetensors   "<name>.<slot>", e.g. fc.weight.momentum
+ *         config.ini              the effective job
+ *         MANIFEST.json           step, position, metrics, hashes, every piece of every tensor with its checksum
+ *
+ * that appears under its name by one rename only when everything in it is on disk; MANIFEST.json carries its own
+ * checksum. It is indexed by logical tensor, independent of the layout that wrote it. The room trusts no byte of a
+ * file: sizes, offsets, types, names and checksums are checked before use. It knows no plan: callers list tensors.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "comm/comm.h"
+#include "tensor/tensor.h"
+
+enum dpt_ckpt_file { DPT_CKPT_FILE_MODEL, DPT_CKPT_FILE_OPTIMIZER };
+
+/* A logical tensor and the part of it that this rank holds. */
+struct dpt_ckpt_item {
+    const char *name;
+    enum dpt_ckpt_file file;
+    struct dpt_type type;            /* of the whole tensor                                              */
+    int64_t start[DPT_MAX_DIM];      /* the box in data: here all zeros and the whole shape, until       */
+    int64_t extent[DPT_MAX_DIM];     /* sharded layouts exist                                            */
+    void *data;                      /* packed, row-major                                                */
+    bool writer;                     /* this rank owns the box when saving (replicas do not write twice) */
+};
+
+/* Everything of a training that is not a tensor. Strings are borrowed on save, from the arena on load. */
+struct dpt_ckpt_meta {
+    int64_t step;          /* steps done                                                */
+    int64_t samples_seen;  /* since the start                                           */
+    int64_t epoch;         /* of the next sample                                        */
+    int64_t updates;       /* optimizer updates done (equals step unless some were skipped) */
+    double elapsed_s;      /* training time so far, over all starts                     */
+    bool finished;         /* the job's length was reached                              */
+    int64_t best_step;     /* -1: none                                                  */
+    double best_value;     /* of the watched metric                                     */
+    const char *best_metric; /* "valid accuracy"; NULL: none                            */
+    const char *config;    /* dpt_job_print(FULL)                                       */
+    const char *preparation; /* data preparation JSON; NULL: none                       */
+    const char *layout;    /* "data:2"                                                  */
+    const char *version;   /* of dpt                                                    */
+    uint64_t graph_hash;
+};
+
+struct dpt_ckpt; /* an opened, verified checkpoint */
+
+/*
+ * Writes <run>/checkpoints/step-<step> and removes all but the newest `keep` others (never the one named best, never
+ * the newest good one). `is_best`: also moves the `best` pointer. Leaves either the old or the new set whole at any
+ * moment. A failure removes what was begun. nbytes: written. Collective over comm.
+ */
+enum dpt_status dpt_ckpt_save(const char *run, struct dpt_comm *comm, int nitems, const struct dpt_ckpt_item *item,
+                              const struct dpt_ckpt_meta *meta, int keep, bool is_best, uint64_t *nbytes);
+
+/*
+ * Finds what to go on from: `path` is a checkpoint folder, or a run directory whose newest good checkpoint is taken
+ * ("best" with `best`). Damaged or incomplete ones are passed over, each named with its fault in a line of `notes`.
+ * *ckpt is NULL with DPT_STATUS_OK when there is no checkpoint at all; DPT_STATUS_DATA when there are only bad ones.
+ * Verifies every checksum. Local.
+ */
+struct dpt_text;
+enum dpt_status dpt_ckpt_open(const char *path, bool best, struct dpt_ckpt **ckpt, struct dpt_text *notes);
+void dpt_ckpt_close(struct dpt_ckpt *ckpt);
+
+const struct dpt_ckpt_meta *dpt_ckpt_meta(const struct dpt_ckpt *ckpt);
+const char *dpt_ckpt_path(const struct dpt_ckpt *ckpt);
+
+/* The i-th tensor of the index: name, file, type (box and data unset); false past the end. Local. */
+bool dpt_ckpt_at(const struct dpt_ckpt *ckpt, int i, struct dpt_ckpt_item *item);
+
+/*
+ * Reads each item's box. A missing tensor or another shape or type is DPT_STATUS_DATA with names and shapes; so are
+ * tensors of the model file that no item asks for, unless `subset`. Local.
+ */
+enum dpt_status dpt_ckpt_load(struct dpt_ckpt *ckpt, int nitems, struct dpt_ckpt_item *item, bool subset);

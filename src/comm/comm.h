@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * comm/: ranks and groups of ranks: start and end of MPI, the mesh, collectives, agreement on failures, the exchange
+ * of gradients. The only room that includes <mpi.h>. It promises that no rank hangs silently (a deadline names rank,
+ * host and action), that the tree reductions give the same bits on every MPI library, and that after start-up ONE
+ * thread of a process talks to MPI at a time. It knows nothing of tensors, graphs or files.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+#include "base/status.h"
+
+struct dpt_comm; /* a group of ranks */
+
+enum dpt_comm_reduce { DPT_COMM_REDUCE_SUM, DPT_COMM_REDUCE_MAX, DPT_COMM_REDUCE_MIN };
+
+/*
+ * Starts MPI (thread level serialized) with the settings that the libraries need (malloc thresholds), installs the
+ * abort of the whole job as dpt_fatal_hook, and returns the group of all ranks. Refuses a process that was launched
+ * as one of many but is alone (two MPI libraries mixed). Collective over all processes. DPT_STATUS_COMM.
+ */
+enum dpt_status dpt_comm_start(struct dpt_comm **world);
+
+/* A group of one rank without MPI, for tests and for tools. Local. */
+enum dpt_status dpt_comm_start_alone(struct dpt_comm **world);
+
+/* Ends MPI and frees the world. Collective over the world. */
+void dpt_comm_end(struct dpt_comm *world);
+
+/* Ends the whole job at once with this exit code. Local; does not return. */
+_Noreturn void dpt_comm_abort(enum dpt_status status);
+
+int dpt_comm_rank(const struct dpt_comm *comm);      /* this rank in the group. Local. */
+int dpt_comm_size(const struct dpt_comm *comm);      /* ranks in the group. Local.     */
+int dpt_comm_node_rank(const struct dpt_comm *comm); /* this rank among those of the world on its host. Local. */
+int dpt_comm_node_size(const struct dpt_comm *comm); /* ranks of the world on this host. Local. */
+int dpt_comm_nodes(const struct dpt_comm *comm);     /* hosts of the world. Local. */
+const char *dpt_comm_host(void);                     /* this host's name. Local. */
+const char *dpt_comm_library(void);                  /* "Open MPI 4.1.4", "MPICH 4.0.2". Local, before start too. */
+
+/* Splits into groups of equal colour, ordered by rank. Collective over comm. The new group is freed by _free. */
+enum dpt_status dpt_comm_split(struct dpt_comm *comm, int color, struct dpt_comm **part);
+void dpt_comm_free(struct dpt_comm *part);
+
+/* root's bytes to all. Collective over comm. Counts may exceed 2^31. */
+enum dpt_status dpt_comm_bcast(struct dpt_comm *comm, void *data, size_t nbytes, int root);
+
+/* Every rank's `nbytes` bytes to root, in rank order; `all` matters on root only. Collective over comm. */
+enum dpt_status dpt_comm_gather(struct dpt_comm *comm, const void *mine, size_t nbytes, void *all, int root);
+
+/* Element-wise reduction in place by MPI_Allreduce; F32, F64, I32 or I64. Collective over comm. */
+enum dpt_status dpt_comm_allreduce(struct dpt_comm *comm, void *data, int64_t count, enum dpt_dtype dtype,
+                                   enum dpt_comm_reduce reduce);
+
+/*
+ * Sum in place over the fixed binary tree of the ranks: (0+1)+(2+3) ..., the same bits on every library. The size
+ * must be a power of two. F32 or F64. `scratch` holds `count` elements. Recursive halving, then doubling: moves
+ * 2 (p-1)/p of the data. Collective over comm.
+ */
+enum dpt_status dpt_comm_allreduce_tree(struct dpt_comm *comm, void *data, int64_t count, enum dpt_dtype dtype,
+                                        void *scratch);
+
+/* Waits until all ranks are here. Collective over comm. */
+enum dpt_status dpt_comm_barrier(struct dpt_comm *comm);
+
+/*
+ * Agreement after work that one rank may have failed alone: every rank gets the worst status, the sentence of the
+ * (lowest) rank that has it, prefixed by rank and host where ranks are several, in its error record. Collective.
+ */
+enum dpt_status dpt_agree(enum dpt_status status, struct dpt_comm *comm);
+
+/* -------------------------------------------------------------------------------------------------- the mesh */
+
+enum { DPT_MESH_MAX_AXES = 4 };
+
+struct dpt_mesh_axis {
+    char name[16];         /* "data", "tensor", "pipeline"              */
+    int size;              /* ranks along the axis                      */
+    int coord;             /* this rank's place on it                   */
+    struct dpt_comm *comm; /* the ranks that differ in this axis only   */
+};
+
+struct dpt_mesh {
+    struct dpt_comm *world;
+    int naxes;
+    struct dpt_mesh_axis axis[DPT_MESH_MAX_AXES];
+};
+
+/* A mesh with one axis "data" over the world. Collective over world. */
+enum dpt_status dpt_mesh_data(struct dpt_comm *world, struct dpt_mesh *mesh);
+
+/* -------------------------------------------------------------------------------------------------- deadline */
+
+/*
+ * The watchdog: a thread that ends the job (exit 6) when `action` makes no progress for `seconds`, naming rank, host
+ * and the action of the last dpt_comm_action. 0 turns it off. Time in which the whole process was stopped (SIGSTOP,
+ * suspend) does not count. Local.
+ */
+enum dpt_status dpt_comm_deadline(struct dpt_comm *comm, double seconds);
+
+/*
+ * Says what this rank does now, e.g. "forward conv1", "all-reduce bucket 3"; `name` must stay valid. Counts as
+ * progress. Costs two stores. Local.
+ */
+void dpt_comm_action(const char *verb, const char *name);
+
+/* Suspends the deadline around work of unknown length (evaluation's first read, a checkpoint): nests. Local. */
+void dpt_comm_deadline_pause(void);
+void dpt_comm_deadline_resume(void);
+
+/* -------------------------------------------------------------------------------------------------- cores */
+
+struct dpt_cores {
+    int usable;    /* cores (not hyper-threads) this process may run on  */
+    int node;      /* cores of the host                                  */
+    bool bound;    /* the launcher narrowed the affinity mask            */
+    bool shared;   /* other ranks of this host may run on the same cores */
+};
+
+/* What this rank may use, from hwloc and the affinity mask. Collective over the world (compares masks on a host). */
+enum dpt_status dpt_comm_cores(struct dpt_comm *world, struct dpt_cores *cores);

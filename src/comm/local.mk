@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
+libdpt_a_SOURCES += \
+	%D%/comm.h \
+	%D%/exchange.h

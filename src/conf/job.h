@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * conf/: job.ini to struct dpt_job through ONE table of keys (keys.c): section, key, type, unit, default, limits, one
+ * line of text. From the table come parsing, checks, --print-config, --explain, --list, shell completion and the test
+ * that dpt-job(5) names every key. Every refusal says file:line, what was expected and the nearest name. It opens job
+ * files only; whether data files exist is asked by data/. It knows nothing of ranks.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "base/text.h"
+
+/* A length of training or an interval: "10 epochs", "500 steps", "15 min". */
+enum dpt_span_unit {
+    DPT_SPAN_UNIT_NONE, /* never, no limit */
+    DPT_SPAN_UNIT_STEPS,
+    DPT_SPAN_UNIT_EPOCHS,
+    DPT_SPAN_UNIT_SECONDS,
+};
+
+struct dpt_span {
+    enum dpt_span_unit unit;
+    double value;
+};
+
+/* A list of integers, e.g. widths "256 128". */
+struct dpt_ints {
+    int count;
+    int64_t *value;
+};
+
+struct dpt_reals {
+    int count;
+    double *value;
+};
+
+/* A list of names, e.g. columns "age, income". */
+struct dpt_names {
+    int count;
+    char **value;
+};
+
+enum dpt_model_type { DPT_MODEL_TYPE_MLP, DPT_MODEL_TYPE_CNN, DPT_MODEL_TYPE_RESNET, DPT_MODEL_TYPE_LAYERS };
+enum dpt_task { DPT_TASK_AUTO, DPT_TASK_CLASSIFICATION, DPT_TASK_REGRESSION };
+enum dpt_data_format { DPT_DATA_FORMAT_IDX, DPT_DATA_FORMAT_CSV, DPT_DATA_FORMAT_SYNTHETIC };
+enum dpt_loss_type { DPT_LOSS_TYPE_AUTO, DPT_LOSS_TYPE_CROSS_ENTROPY, DPT_LOSS_TYPE_MSE };
+enum dpt_optimizer_type { DPT_OPTIMIZER_TYPE_SGD, DPT_OPTIMIZER_TYPE_ADAM, DPT_OPTIMIZER_TYPE_ADAMW };
+enum dpt_schedule_type {
+    DPT_SCHEDULE_TYPE_CONSTANT,
+    DPT_SCHEDULE_TYPE_STEP,
+    DPT_SCHEDULE_TYPE_COSINE,
+    DPT_SCHEDULE_TYPE_LINEAR,
+    DPT_SCHEDULE_TYPE_ONE_CYCLE
+};
+enum dpt_auto { DPT_AUTO_AUTO, DPT_AUTO_ON, DPT_AUTO_OFF };
+enum dpt_precision { DPT_PRECISION_FP32, DPT_PRECISION_FP64 };
+enum dpt_norm_mode { DPT_NORM_MODE_SYNC, DPT_NORM_MODE_LOCAL };
+enum dpt_progress { DPT_PROGRESS_LINES, DPT_PROGRESS_BAR, DPT_PROGRESS_NONE };
+
+/* One [layer.NAME] section of a `layers` model: checked for known keys by conf, for meaning by model/layers.c. */
+struct dpt_layer_key {
+    char *key, *value;
+    const char *file;
+    int line;
+};
+
+struct dpt_layer_section {
+    char *name;       /* after "layer."            */
+    const char *file; /* where the section begins  */
+    int line;
+    int nkeys;
+    struct dpt_layer_key *key;
+};
+
+struct dpt_job {
+    struct {
+        char *name;                  /* of the run                                                       */
+        char *output;                /* run directory                                                    */
+        struct dpt_span length;      /* steps or epochs                                                  */
+        int64_t seed;
+        bool reproducible;           /* the same bits on 1, 2, 4, ... ranks                              */
+        enum dpt_precision precision;
+        int64_t threads;             /* a rank; 0: the cores it may use                                  */
+        double max_time_s;           /* 0: none                                                          */
+        double deadline_s;           /* without progress; 0: none                                        */
+    } run;
+    struct {
+        enum dpt_model_type type;
+        struct dpt_ints widths;      /* mlp: hidden layers                                               */
+        char *activation;            /* mlp: relu, gelu, silu, sigmoid, tanh                             */
+        double dropout;              /* mlp, cnn                                                         */
+        struct dpt_ints channels;    /* cnn: filters of its conv layers                                  */
+        int64_t kernel;              /* cnn                                                              */
+        int64_t hidden;              /* cnn: width of the layer before the last                          */
+        int64_t depth;               /* resnet: 18 34 50 101 152, 20 32 44 56                            */
+        enum dpt_norm_mode batch_norm; /* statistics of the global batch, or of each rank's part         */
+    } model;
+    struct {
+        enum dpt_data_format format;
+        char *train, *valid, *test;  /* idx: folder/prefix or images file; csv: file; "" : none          */
+        char *train_labels, *valid_labels, *test_labels; /* idx: "" = found beside the images            */
+        double valid_share;          /* share of train held back where no valid is given; 0: none        */
+        enum dpt_task task;
+        struct dpt_reals mean, std;  /* idx: of pixels / 255, one or one a channel; empty: none          */
+        /* csv */
+        char *delimiter;             /* auto, comma, tab, semicolon, space                               */
+        bool header;                 /* the first line names the columns                                 */
+        struct dpt_names target;     /* target columns, by name or number from 1                         */
+        struct dpt_names categorical; /* columns read as categories                                      */
+        struct dpt_names ignore;     /* columns left out                                                 */
+        char *missing;               /* the text of a missing value, e.g. ?                              */
+        enum dpt_auto normalize;     /* csv: numeric columns to mean 0, deviation 1 of the training part */
+        /* synthetic */
+        int64_t samples;
+        struct dpt_ints shape;       /* of a sample: features, or height width channels                  */
+        int64_t classes;             /* 0 with regression                                                */
+        bool shuffle;
+        int64_t prefetch;            /* micro-batches read ahead                                         */
+    } data;
+    struct {
+        int64_t crop;                /* pad by so many pixels and crop at random; 0: off                 */
+        bool flip;                   /* horizontal                                                       */
+    } augment;
+    struct {
+        int64_t global;              /* samples of a step, over all ranks                                */
+        int64_t micro_batches;       /* a step's batch in so many pieces, one after the other            */
+    } batch;
+    struct {
+        enum dpt_loss_type type;
+        double label_smoothing;
+    } loss;
+    struct {
+        enum dpt_optimizer_type type;
+        double lr;
+        double momentum;             /* sgd */
+        bool nesterov;               /* sgd */
+        double beta1, beta2, eps;    /* adam, adamw */
+        double weight_decay;
+        bool decay_all;              /* also biases and norms */
+        double clip;                 /* global gradient norm; 0: off */
+    } optimizer;
+    struct {
+        enum dpt_schedule_type type;
+        struct dpt_span warmup;      /* linear from lr / (steps + 1)                                     */
+        struct dpt_reals milestones; /* step: in the unit below                                          */
+        enum dpt_span_unit milestones_unit;
+        double gamma;                /* step: factor at each milestone                                   */
+        double final;                /* cosine, linear, one-cycle: last lr as a share of lr              */
+        double peak_at;              /* one-cycle: share of the run at which lr is highest               */
+    } schedule;
+    struct {
+        char *layout;                /* "auto" or "data:N"                                               */
+        int64_t shards;              /* reproducible: virtual shards of the batch, a power of two        */
+        int64_t bucket_bytes;        /* 0: auto                                                          */
+        enum dpt_auto comm_thread;
+    } parallel;
+    struct {
+        struct dpt_span every;       /* NONE: only at the end */
+        int64_t keep;
+        bool best;                   /* keep the best on the validation set too */
+    } checkpoint;
+    struct {
+        struct dpt_span every;
+        int64_t batch;               /* samples a pass over all ranks; 0: batch.global / micro_batches   */
+    } eval;
+    struct {
+        struct dpt_span every;
+        bool tensorboard;
+        enum dpt_progress progress;
+    } log;
+
+    int nlayers;
+    struct dpt_layer_section *layer;
+
+    struct dpt_arena *arena; /* owns all of the above            */
+    void *origin;            /* conf's record of where each value came from */
+};
+
+/*
+ * Reads the files in order (later ones win), then the overrides "section.key=value", checks every value and every
+ * relation between values, resolves relative paths against the file that holds them, and returns the job; freed by
+ * dpt_job_free. All problems are collected: the error record gets the first, `problems` (may be NULL) all of them, one
+ * a line. DPT_STATUS_USAGE. Local.
+ */
+enum dpt_status dpt_job_read(int nfiles, const char *const *file, int noverrides, const char *const *override,
+                             struct dpt_job **job, struct dpt_text *problems);
+
+/* The same from the text that dpt_job_print(FULL) made (a checkpoint's config.ini). `name` is for messages. Local. */
+enum dpt_status dpt_job_read_text(const char *name, const char *text, struct dpt_job **job, struct dpt_text *problems);
+
+void dpt_job_free(struct dpt_job *job);
+
+enum dpt_job_print {
+    DPT_JOB_PRINT_FULL,    /* every key: re-runnable                                    */
+    DPT_JOB_PRINT_MINIMAL, /* only what differs from the defaults                       */
+    DPT_JOB_PRINT_EXPLAIN, /* every key with its text and where its value came from     */
+};
+
+/* Appends the job as INI. Local. */
+void dpt_job_print(const struct dpt_job *job, enum dpt_job_print how, struct dpt_text *text);
+
+/* Appends type, default, limits and meaning of "section.key"; DPT_STATUS_USAGE with the nearest name. Local. */
+enum dpt_status dpt_job_explain(const char *key, struct dpt_text *text);
+
+/*
+ * Appends the names of a kind, one a line with its doc: "keys", "models", "optimizers", "schedules", "data",
+ * "augmentations", "activations", "layers" (ops of [layer.X] sections), "losses". DPT_STATUS_USAGE. Local.
+ */
+enum dpt_status dpt_job_list(const char *kind, struct dpt_text *text);
+
+/*
+ * Compares two jobs for a resume. `changed` gets a line for each key that differs and is fixed for a run (data,
+ * model, seed, precision, batch); keys such as lengths and logs may differ. True when nothing fixed differs. Local.
+ */
+bool dpt_job_same(const struct dpt_job *a, const struct dpt_job *b, struct dpt_text *changed);
+
+/*
+ * For model/layers.c: a value of a [layer.X] section, with the place for messages. They return the default when the
+ * key is absent; a malformed value is DPT_STATUS_USAGE with file:line. Local.
+ */
+const struct dpt_layer_key *dpt_layer_find(const struct dpt_layer_section *section, const char *key);
+enum dpt_status dpt_layer_int(const struct dpt_layer_section *section, const char *key, int64_t fallback, int64_t min,
+                              int64_t max, int64_t *value);
+/* One number for both, or "3 x 5" / "3 5" for y and x. */
+enum dpt_status dpt_layer_pair(const struct dpt_layer_section *section, const char *key, int64_t fallback, int64_t min,
+                               int64_t max, int64_t value[2]);
+enum dpt_status dpt_layer_real(const struct dpt_layer_section *section, const char *key, double fallback, double min,
+                               double max, double *value);
+enum dpt_status dpt_layer_bool(const struct dpt_layer_section *section, const char *key, bool fallback, bool *value);

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * data/: which samples a rank reads at a step, and their values: readers (IDX, CSV, synthetic), the keyed order,
+ * augmentation, the prefetch thread. It promises that a sample's values depend on (seed, epoch, sample) alone, never on
+ * ranks or threads, and that hostile files are refused with file, place and reason. It knows nothing of tensors and
+ * graphs: it fills plain arrays.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "conf/job.h"
+
+enum dpt_split { DPT_SPLIT_TRAIN, DPT_SPLIT_VALID, DPT_SPLIT_TEST };
+
+/* What a data set holds. */
+struct dpt_data_info {
+    int64_t samples;
+    int ndim;           /* of a sample: 1 (features) or 3 (height, width, channels)  */
+    int64_t dim[3];
+    int64_t classes;    /* 0: regression                                             */
+    int64_t targets;    /* regression: numbers a sample; classification: 1           */
+    const char *source; /* path or "synthetic", for messages                         */
+};
+
+struct dpt_data; /* one split, read-only after opening */
+
+/*
+ * Opens a split. *data is NULL with DPT_STATUS_OK when the job has no such split (valid may be a share of train).
+ * Statistics for normalisation and categories always come from train, hence `train` (NULL when opening train itself).
+ * Reads and checks whole files. DPT_STATUS_DATA, DPT_STATUS_SPACE. Local: every rank opens for itself.
+ */
+enum dpt_status dpt_data_open(const struct dpt_job *job, enum dpt_split split, const struct dpt_data *train,
+                              struct dpt_data **data);
+
+/* A split for dpt-predict: a file of the job's format whose targets may be missing. Local. */
+enum dpt_status dpt_data_open_file(const struct dpt_job *job, const char *path, const char *preparation,
+                                   struct dpt_data **data);
+
+void dpt_data_close(struct dpt_data *data);
+
+const struct dpt_data_info *dpt_data_info(const struct dpt_data *data);
+
+/*
+ * What was learned from the training data and predictions need again (column statistics, categories, class names) as
+ * JSON; part of a checkpoint. NULL when there is nothing. Valid until close. Local.
+ */
+const char *dpt_data_preparation(const struct dpt_data *data);
+
+/* Name of a class, or NULL where classes have numbers only. Local. */
+const char *dpt_data_class(const struct dpt_data *data, int64_t index);
+
+/*
+ * Fills x (count * numel floats, NHWC) and the target (count I32 classes, or count * targets floats; NULL to leave it)
+ * for consecutive places [first, first + count) of an epoch's order. `epoch` < 0: the stored order, unaugmented.
+ * Thread-safe. Local.
+ */
+enum dpt_status dpt_data_fetch(const struct dpt_data *data, int64_t epoch, int64_t first, int64_t count, float *x,
+                               void *target);
+
+/* ------------------------------------------------------------------------------------------ which samples, when */
+
+/* The samples of a step: a pure function of the step. The last batch of an epoch may be short. */
+struct dpt_batch_place {
+    int64_t epoch;
+    int64_t first; /* place in the epoch's order                */
+    int64_t count; /* samples of the global batch, > 0          */
+};
+
+struct dpt_batch_place dpt_batch_place(int64_t samples, int64_t global, int64_t step);
+int64_t dpt_batch_steps_per_epoch(int64_t samples, int64_t global);
+
+/* ------------------------------------------------------------------------------------------------- the loader */
+
+/* A piece of a step that one rank computes: filled by the loader, given back when the next is asked for. */
+struct dpt_batch {
+    int64_t step;
+    int64_t micro;       /* micro-batch (or virtual shard) of the step                          */
+    int64_t epoch;
+    int64_t rows;        /* samples here; may be 0                                              */
+    int64_t first_row;   /* place of the first in the global batch                              */
+    int64_t micro_rows;  /* samples of this micro-batch on all ranks                            */
+    int64_t batch_rows;  /* samples of the global batch                                         */
+    float *x;
+    void *target;        /* I32 or float                                                        */
+};
+
+struct dpt_loader;
+
+/*
+ * Says which rows of the step's batch of `count` samples this rank computes in its local micro-batch `micro`. Given
+ * by whoever knows the layout. Pure.
+ */
+typedef void dpt_rows_fn(const void *layout, int64_t count, int64_t micro, int64_t *first_row, int64_t *rows,
+                         int64_t *micro_rows);
+
+struct dpt_loader_conf {
+    const struct dpt_data *data;
+    int64_t global;       /* samples of a step                                                  */
+    int64_t micros;       /* micro-batches this rank computes in a step                         */
+    int64_t max_rows;     /* the most rows of one                                               */
+    bool train;           /* epochs in keyed order with augmentation; else one stored-order pass */
+    int64_t ahead;        /* micro-batches read ahead by a thread; 0: read when asked           */
+    dpt_rows_fn *rows;
+    const void *layout;
+};
+
+/* A loader that stands before `step`. Freed (its thread joined) by dpt_loader_free. Local. */
+enum dpt_status dpt_loader_new(const struct dpt_loader_conf *conf, int64_t step, struct dpt_loader **loader);
+void dpt_loader_free(struct dpt_loader *loader);
+
+/* Goes to another step; what was read ahead is dropped. Local. */
+enum dpt_status dpt_loader_seek(struct dpt_loader *loader, int64_t step);
+
+/*
+ * The next micro-batch, in order of step and micro. The previous one's memory is given back. *batch is NULL after the
+ * last of a pass when not `train`. A failure of the thread arrives here. Local.
+ */
+enum dpt_status dpt_loader_next(struct dpt_loader *loader, const struct dpt_batch **batch);

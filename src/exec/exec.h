@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * exec/: runs a plan: owns the state's memory and walks the actions of a step. It knows no models, files or layouts, and
+ * nothing in a step allocates, opens a file or formats a string.
+ */
+
+#include "comm/exchange.h"
+#include "data/data.h"
+#include "dev/dev.h"
+#include "plan/plan.h"
+
+/* Everything that changes. Flat buffers hold plan->nflat elements of graph->real. */
+struct dpt_state {
+    const struct dpt_plan *plan; /* the training's: decides the layout */
+    struct dpt_dev *dev;
+    void *param;
+    void *gradient;
+    void *accumulator[8];
+    void *slot[DPT_PLAN_MAX_SLOTS];
+    int64_t step;                /* steps done    */
+    int64_t updates;             /* updates done  */
+};
+
+/* Allocates the state and draws the initial values (keyed by name and element). Local. */
+enum dpt_status dpt_state_new(const struct dpt_plan *plan, struct dpt_dev *dev, uint64_t seed, struct dpt_state **state);
+void dpt_state_free(struct dpt_state *state);
+
+/* Where a PARAM, BUFFER or SLOT value lies, as a tensor. Local. */
+struct dpt_tensor dpt_state_tensor(const struct dpt_state *state, int value);
+
+/* Hash of all parameters and buffers, to compare replicas and runs. Local. */
+uint64_t dpt_state_hash(const struct dpt_state *state);
+
+/* Where the time of steps went. */
+enum dpt_section {
+    DPT_SECTION_DATA,     /* waiting for the loader                  */
+    DPT_SECTION_FORWARD,
+    DPT_SECTION_BACKWARD,
+    DPT_SECTION_EXCHANGE, /* sums that the compute thread waited for */
+    DPT_SECTION_UPDATE,   /* norm, clipping, update                  */
+    DPT_SECTION_EVAL,
+    DPT_SECTION_CHECKPOINT,
+    DPT_SECTION_LOG,
+    DPT_SECTION_COUNT
+};
+
+struct dpt_exec; /* a plan bound to memory: training or evaluation */
+
+struct dpt_exec_conf {
+    const struct dpt_plan *plan;
+    struct dpt_state *state;
+    struct dpt_dev *dev;
+    struct dpt_exchange *exchange; /* NULL on one rank without a tree */
+    struct dpt_exec *share;        /* use its activation and scratch blocks where they are large enough; or NULL */
+    uint64_t seed;
+};
+
+enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec **exec);
+void dpt_exec_free(struct dpt_exec *exec);
+
+enum { DPT_EXEC_FLAGS = 4 };
+
+/* What goes into a step and what comes out; sums over ranks and micro-batches. */
+struct dpt_exec_step {
+    double lr;
+    double clip;                 /* largest global gradient norm; 0: none                       */
+    double flag[DPT_EXEC_FLAGS]; /* in: this rank's; out: summed over the ranks (stop, ...)     */
+    double metric[8];            /* the METRIC value                                            */
+    double grad_norm;            /* of the whole gradient, before clipping                      */
+    bool finite;                 /* else the update was not done                                */
+};
+
+/* One training step: all actions of the plan. Collective over the mesh. */
+enum dpt_status dpt_exec_train(struct dpt_exec *exec, struct dpt_loader *loader, struct dpt_exec_step *step);
+
+/*
+ * One pass of an evaluation plan over all that the loader gives: metric sums over ranks in `metric`; `output`, when not
+ * NULL, is called with the predictions of every micro-batch. Collective over the mesh.
+ */
+typedef enum dpt_status dpt_exec_output_fn(void *user, const struct dpt_batch *batch, const struct dpt_tensor *output);
+enum dpt_status dpt_exec_evaluate(struct dpt_exec *exec, struct dpt_loader *loader, double metric[8],
+                                  dpt_exec_output_fn *output, void *user);
+
+/* Seconds in each section since the start or the last reset. Local. */
+const double *dpt_exec_seconds(const struct dpt_exec *exec);

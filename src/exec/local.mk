@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+libdpt_a_SOURCES += \
+	%D%/exec.h

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * graph/: the static graph of a training step: values and nodes with LOGICAL shapes (the whole batch, the whole
+ * parameter), the builder, fusion, the gradient, the checker. It knows nothing of ranks, memory or order of
+ * execution beyond the order in which nodes were added (always a valid one).
+ *
+ * Life of a graph: model/ builds the forward pass; dpt_graph_fuse rewrites patterns; dpt_graph_gradient adds the
+ * backward pass; optim/ adds the updates; dpt_graph_check; then it is constant and plan/ reads it.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "op/op.h"
+#include "tensor/tensor.h"
+
+enum dpt_value_kind {
+    DPT_VALUE_KIND_INPUT,      /* the samples and their targets: loaded for each micro-batch          */
+    DPT_VALUE_KIND_PARAM,      /* trained; in checkpoints                                              */
+    DPT_VALUE_KIND_BUFFER,     /* not trained, moved by an update node (running statistics); in checkpoints */
+    DPT_VALUE_KIND_SLOT,       /* optimizer state of one parameter, same shape; in checkpoints         */
+    DPT_VALUE_KIND_ACTIVATION, /* anything computed within a micro-batch                               */
+    DPT_VALUE_KIND_GRADIENT,   /* what an update node reads: summed over micro-batches and ranks       */
+    DPT_VALUE_KIND_METRIC,     /* F64 sums for the log: summed over micro-batches and ranks            */
+};
+
+enum dpt_init_kind { DPT_INIT_KIND_CONST, DPT_INIT_KIND_NORMAL, DPT_INIT_KIND_UNIFORM };
+
+/* Initial values of a parameter or buffer. */
+struct dpt_init {
+    enum dpt_init_kind kind;
+    double scale; /* the constant; the standard deviation; the bound of U(-scale, scale) */
+};
+
+struct dpt_value {
+    const char *name; /* "layer1.0.conv1.weight"; "layer1.0.conv1.weight.grad"; unique                 */
+    enum dpt_value_kind kind;
+    struct dpt_type type;
+    bool batch;    /* dim[0] is the sample index; type.dim[0] then holds graph->rows                   */
+    int producer;  /* node, or -1 for what is given                                                    */
+    int output;    /* which output of the producer                                                     */
+    struct dpt_init init; /* PARAM, BUFFER, SLOT                                                       */
+    bool decay;    /* PARAM: weight decay applies (not for biases and norms, unless the job says)      */
+    int of;        /* GRADIENT, SLOT: the PARAM or BUFFER it belongs to; else -1                       */
+    int gradient;  /* PARAM, BUFFER: the GRADIENT value that its update reads, or -1                   */
+};
+
+enum dpt_phase {
+    DPT_PHASE_FORWARD,
+    DPT_PHASE_INPUT_GRADIENT,  /* backward, gradient of an activation       */
+    DPT_PHASE_WEIGHT_GRADIENT, /* backward, leads to a GRADIENT value only  */
+    DPT_PHASE_UPDATE,          /* once a step                               */
+};
+
+struct dpt_node {
+    const struct dpt_op *op;
+    const char *name; /* of the layer, for messages and profiles: "layer1.0.conv1" */
+    enum dpt_phase phase;
+    const void *param;
+    int nin, nout;
+    int in[DPT_OP_MAX_IN];
+    int out[DPT_OP_MAX_OUT];
+};
+
+struct dpt_graph {
+    struct dpt_arena *arena;
+    enum dpt_dtype real; /* F32, or F64 for jobs and tests in double                */
+    int64_t rows;        /* dim[0] of batch values: samples of a micro-batch        */
+    bool training;       /* else: forward only, running statistics, no dropout      */
+    struct dpt_value *value;
+    int nvalues;
+    struct dpt_node *node;
+    int nnodes;
+    size_t value_capacity, node_capacity;
+    int input;  /* the samples                                              */
+    int target; /* the targets, or -1                                       */
+    int output; /* logits or predictions                                    */
+    int loss;   /* one value a sample, or -1                                */
+    int metric; /* METRIC value, or -1                                      */
+    const char *layer; /* name given to nodes added now; "" outside a layer */
+    uint32_t streams;  /* dropout streams given out so far                  */
+};
+
+/* A new graph with nothing in it. All ids are -1. Freed by dpt_graph_free. Local. */
+struct dpt_graph *dpt_graph_new(enum dpt_dtype real, int64_t rows, bool training);
+void dpt_graph_free(struct dpt_graph *graph);
+
+/*
+ * Values that are given. `dim` is without the batch dimension when `batch` is true. They return the id; a bad shape
+ * or a name taken twice returns -1 with the error record set. Local.
+ */
+int dpt_graph_input(struct dpt_graph *graph, const char *name, enum dpt_dtype dtype, int ndim, const int64_t *dim);
+int dpt_graph_param(struct dpt_graph *graph, const char *name, struct dpt_init init, bool decay, int ndim,
+                    const int64_t *dim);
+int dpt_graph_buffer(struct dpt_graph *graph, const char *name, struct dpt_init init, int ndim, const int64_t *dim);
+int dpt_graph_slot(struct dpt_graph *graph, int of, const char *suffix);
+
+/*
+ * Adds a node in graph->layer; returns the id of its first output (the others follow), or -1 with the error record
+ * set ("conv1: conv: ..."). A node of an op without outputs returns 0 on success. Inputs of -1 are missing optional
+ * operands at the end and are dropped. The phase is FORWARD, or UPDATE for update ops. Local.
+ */
+int dpt_graph_add(struct dpt_graph *graph, const char *op, const void *param, int nin, const int *in);
+
+/* Finds a value by name, or -1. Local. */
+int dpt_graph_find(const struct dpt_graph *graph, const char *name);
+
+/* The types of a node's operands, for op functions. Local. */
+void dpt_graph_types(const struct dpt_graph *graph, const struct dpt_node *node, struct dpt_op_types *types);
+
+/*
+ * Rewrites forward patterns into fused ops with the same results: batch_norm (+ add) + relu, linear or conv + relu,
+ * relu before max_pool into after. Before dpt_graph_gradient. Local.
+ */
+enum dpt_status dpt_graph_fuse(struct dpt_graph *graph);
+
+/*
+ * Adds the backward pass of graph->loss for every PARAM that it depends on. For each node, newest first: the nodes of
+ * its weight gradients, then of its input gradients. Sets value.gradient of the parameters and the nodes' phases.
+ * A parameter that the loss does not depend on is refused with its name. Local.
+ */
+enum dpt_status dpt_graph_gradient(struct dpt_graph *graph);
+
+/* Proves the invariants that plan/ relies on: order, ids, types against the shape rules, phases. Local. */
+enum dpt_status dpt_graph_check(const struct dpt_graph *graph);
+
+/* Prints the graph, a line a node, for DPT_DEBUG=graph and tests. Local. */
+struct dpt_text;
+void dpt_graph_print(const struct dpt_graph *graph, struct dpt_text *text);
+
+/* Hash of all that decides results: nodes, parameters, types, names. The same on all ranks. Local. */
+uint64_t dpt_graph_hash(const struct dpt_graph *graph);

@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
+# The programs: one thin main each.
+bin_PROGRAMS += dpt-train
+dpt_train_SOURCES = %D%/dpt-train.c

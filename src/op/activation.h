@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ *   activation     x[b.]           -> y[b.]
+ *   activation_dx  dy[b.], t[b.]   -> dx[b.]   t is y for RELU, SIGMOID, TANH and x for GELU, SILU
+ */
+
+enum dpt_activation_kind {
+    DPT_ACTIVATION_KIND_NONE,
+    DPT_ACTIVATION_KIND_RELU,
+    DPT_ACTIVATION_KIND_GELU, /* x Phi(x), exact */
+    DPT_ACTIVATION_KIND_SILU,
+    DPT_ACTIVATION_KIND_SIGMOID,
+    DPT_ACTIVATION_KIND_TANH,
+};
+
+struct dpt_activation_param {
+    enum dpt_activation_kind kind; /* not NONE */
+};

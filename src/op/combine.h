@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ *   add     x[b.], y[b.]   -> z[b.]
+ *   mul     x[b.], y[b.]   -> z[b.]     gradients: mul(dz, y), mul(dz, x)
+ *   concat  x0, x1 ...     -> z         along the last dimension (channels, features), 2 to 8 inputs
+ *   slice   z              -> x         [begin, begin + length) of the last dimension: the gradient of concat
+ */
+
+#include <stdint.h>
+
+struct dpt_slice_param {
+    int64_t begin, length;
+};

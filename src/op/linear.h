@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Products with a weight. Letters: b samples, . any dimensions between, h inputs, k outputs.
+ *
+ *   linear     x[b.h], w[kh], bias[k]?  -> y[b.k]   y = act(x w^T + bias)
+ *   linear_dx  dy[b.k], w[kh]           -> dx[b.h]
+ *   linear_dw  x[b.h], dy[b.k]          -> dw[kh]
+ *   bias_dw    dy[b.k]                  -> db[k]     the sum over all but the last dimension
+ */
+
+#include "op/activation.h"
+
+struct dpt_linear_param {
+    enum dpt_activation_kind act; /* NONE or RELU, fused by graph/fuse.c */
+};

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+libdpt_a_SOURCES += \
+	%D%/op.c \
+	%D%/op.h \
+	%D%/ops.def \
+	%D%/activation.h \
+	%D%/batch_norm.h \
+	%D%/combine.h \
+	%D%/conv.h \
+	%D%/dropout.h \
+	%D%/layer_norm.h \
+	%D%/linear.h \
+	%D%/loss.h \
+	%D%/onednn.h \
+	%D%/pool.h \
+	%D%/reshape.h \
+	%D%/update.h

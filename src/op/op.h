@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * op/: the operations of a training step: what each computes, its shapes, how it may be split, what it costs, its
+ * gradient, and its kernels. Everything in a step is one of these: forward, both backward halves, updates,
+ * collectives. An op knows no graph, no model and no ranks: it sees packed tensors and an index signature.
+ *
+ * A family is op/<family>.c (the face: equations, shapes, signature, cost, gradient, table entries), op/<family>.h
+ * (parameter structs), op/<family>_ref.inc (plain loops, once for float and once for double: the statement that
+ * tests compare with), op/<family>_cpu.c (fast kernels) and tests/op/test_<family>.c. Registration is a line in
+ * ops.def. Images are NHWC, weights OIHW (torchvision's), linear weights [out, in].
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "tensor/tensor.h"
+
+enum { DPT_OP_MAX_IN = 8, DPT_OP_MAX_OUT = 4 };
+
+/* Which kernels: the plain reference, this machine's cores, a CUDA card. */
+enum dpt_run { DPT_RUN_REF, DPT_RUN_CPU, DPT_RUN_CUDA, DPT_RUN_COUNT };
+
+/* The operands of a node as types: what shape, cost, prepare and scratch see. */
+struct dpt_op_types {
+    const void *param; /* the op's parameter struct, param_nbytes long */
+    int nin, nout;
+    struct dpt_type in[DPT_OP_MAX_IN];
+    struct dpt_type out[DPT_OP_MAX_OUT];
+};
+
+struct dpt_op_cost {
+    double flops;         /* a multiply-add counts 2 */
+    double bytes_read, bytes_written;
+};
+
+/* What changes from call to call; the same for all nodes of a micro-batch. */
+struct dpt_op_ctx {
+    uint64_t seed;
+    uint64_t step;       /* of the job, from 0                                                   */
+    int64_t rows;        /* samples in this call: dim 0 of every tensor that has the index b     */
+    int64_t first_row;   /* place of local sample 0 in the global batch                          */
+    int64_t micro_rows;  /* samples of this micro-batch on all ranks                             */
+    int64_t batch_rows;  /* samples of the global batch: the one divisor of the loss             */
+    double lr;           /* for updates: learning rate of this step                              */
+    double grad_scale;   /* for updates: factor on every gradient (clipping)                     */
+    int64_t update;      /* for updates: number of this update, from 1                           */
+};
+
+struct dpt_op_call {
+    const struct dpt_op_types *types; /* shapes at the planned size; the tensors below have those of this call */
+    const struct dpt_tensor *in;
+    const struct dpt_tensor *out;     /* memory is not zeroed and may hold anything                            */
+    void *prep;                       /* from prepare, or NULL                                                 */
+    void *scratch;                    /* as many bytes as scratch() asked for; 64-byte aligned                 */
+    const struct dpt_op_ctx *ctx;
+};
+
+/*
+ * The graph side of a gradient rule. The rule reads the forward node and sets din[i] for every input whose need[i]
+ * is true, by adding nodes.
+ */
+struct dpt_op_grad {
+    const struct dpt_op_types *types; /* of the forward node                                             */
+    const int *in, *out;              /* value ids of the forward node                                   */
+    const int *dout;                  /* gradient of each output; DPT_OP_SEED for the loss; -1 for none  */
+    const bool *need;                 /* input i needs a gradient                                        */
+    int *din;                         /* to be set; -1 on entry                                          */
+    void *graph;                      /* for add                                                         */
+    /* Adds a node and returns the id of its first output (the others follow), or -1 with the error record set. */
+    int (*add)(void *graph, const char *op, const void *param, int nin, const int *in);
+};
+
+enum { DPT_OP_SEED = -2 }; /* dout of the loss itself: its gradient is 1 / batch_rows for every sample */
+
+/* How a key of [layer.X] sections maps to an op's parameters is the business of model/layers.c. */
+struct dpt_op {
+    const char *name;    /* "linear_dx"            */
+    const char *doc;     /* one line               */
+    size_t param_nbytes; /* of the parameter struct, 0 for none */
+
+    /*
+     * Index signature, e.g. "b.h,kh,k?->b.k": a letter a dimension; '.' is the same run of unnamed dimensions in all
+     * operands; '?' marks an operand that may be missing; '*' after the last input: any number like it. b is the
+     * sample. An operand that has the split letter is split; an output that lost it is a partial sum; else copied.
+     */
+    const char *signature;
+    const char *whole;   /* letters that may not be split                                        */
+    const char *halo;    /* letters that need a border of the neighbours (convolution rows)      */
+    bool view;           /* output 0 is input 0 with another shape: no kernel, no memory         */
+    bool update;         /* a node of the update phase: reads input 1.., writes input 0.. in place */
+    unsigned writes;     /* bit i: input i is written in place (updates only)                    */
+    unsigned alias;      /* bit i: output 0 may take the memory of input i when that dies here   */
+    unsigned partial;    /* bit i: output i is a contribution to a sum over the ranks that share the batch,
+                            although no input has the letter b (statistics already merged)        */
+    /* Optional: true when outputs that lost the split letter are meant to differ from rank to rank (batch norm
+       without sync), so that no reduction may be inserted after this node. */
+    bool (*local)(const void *param);
+    bool seed;           /* a loss: output 0 is one value a sample; dout may be DPT_OP_SEED      */
+
+    /* Sets nout and out[] from param and in[]; refuses with a sentence that names the dimension. */
+    enum dpt_status (*shape)(struct dpt_op_types *types);
+    /* Terms commented with the loop they count. NULL: bytes only (each operand once). */
+    void (*cost)(const struct dpt_op_types *types, struct dpt_op_cost *cost);
+    /* The nodes of the backward pass. NULL: not differentiable (its inputs need no gradient through it). */
+    enum dpt_status (*grad)(struct dpt_op_grad *grad);
+    /* Makes what the kernel of these types needs (library primitives). May leave *prep NULL. NULL: nothing. */
+    enum dpt_status (*prepare)(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep);
+    void (*release)(void *prep);
+    /* Bytes of temporary memory for these types and prep. NULL: none. */
+    size_t (*scratch)(const struct dpt_op_types *types, enum dpt_run run, int threads, const void *prep);
+    /* Kernels. REF takes F32 and F64. CPU does as well where it is set; NULL: REF serves. Never allocates. */
+    enum dpt_status (*run[DPT_RUN_COUNT])(const struct dpt_op_call *call);
+};
+
+/* Finds an op by name; NULL when there is none. Local. */
+const struct dpt_op *dpt_op_find(const char *name);
+
+/* The i-th op of the table, NULL past the end. Local. */
+const struct dpt_op *dpt_op_at(int i);
+
+/* Bytes of all operands, each once, added to cost: the default of `cost`. Local. */
+void dpt_op_cost_bytes(const struct dpt_op_types *types, struct dpt_op_cost *cost);
+
+/* flops, bytes of a node: op->cost, or bytes alone. Local. */
+void dpt_op_cost(const struct dpt_op *op, const struct dpt_op_types *types, struct dpt_op_cost *cost);
+
+/* The kernel that serves `run`: the one set, else REF. Local. */
+enum dpt_status dpt_op_call(const struct dpt_op *op, enum dpt_run run, const struct dpt_op_call *call);
+
+/*
+ * The letter of the split dimension in operand `operand` (inputs first, then outputs) of these types: its dimension,
+ * or -1 when the operand does not have it. Expands '.', '?' and '*'. Local.
+ */
+int dpt_op_index_dim(const struct dpt_op *op, const struct dpt_op_types *types, int operand, char letter);

@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
+unit_tests += tests/base/test_rng
+tests_base_test_rng_SOURCES = %D%/test_rng.c
+tests_base_test_rng_LDADD = $(TEST_LDADD)
