@@ -28,6 +28,13 @@ struct dpt_span {
     double value;
 };
 
+/* Several of one unit, increasing: "30 60 80 epochs". */
+struct dpt_spans {
+    enum dpt_span_unit unit;
+    int count;
+    double *value;
+};
+
 /* A list of integers, e.g. widths "256 128". */
 struct dpt_ints {
     int count;
@@ -77,6 +84,10 @@ struct dpt_layer_section {
     struct dpt_layer_key *key;
 };
 
+/*
+ * A member's name is its key's name, with the unit behind it where the key takes one: run.max_time_s is "max_time" in
+ * [run]. Words such as "auto", "off", "none" stand for the 0 named here. Texts are never NULL.
+ */
 struct dpt_job {
     struct {
         char *name;                  /* of the run                                                       */
@@ -147,8 +158,7 @@ struct dpt_job {
     struct {
         enum dpt_schedule_type type;
         struct dpt_span warmup;      /* linear from lr / (steps + 1)                                     */
-        struct dpt_reals milestones; /* step: in the unit below                                          */
-        enum dpt_span_unit milestones_unit;
+        struct dpt_spans milestones; /* step: where the rate drops                                       */
         double gamma;                /* step: factor at each milestone                                   */
         double final;                /* cosine, linear, one-cycle: last lr as a share of lr              */
         double peak_at;              /* one-cycle: share of the run at which lr is highest               */
@@ -177,8 +187,8 @@ struct dpt_job {
     int nlayers;
     struct dpt_layer_section *layer;
 
-    struct dpt_arena *arena; /* owns all of the above            */
-    void *origin;            /* conf's record of where each value came from */
+    struct dpt_arena *arena;         /* owns all of the above                        */
+    const struct dpt_job_origin *origin; /* conf's record of where each value came from */
 };
 
 /*
@@ -190,7 +200,10 @@ struct dpt_job {
 enum dpt_status dpt_job_read(int nfiles, const char *const *file, int noverrides, const char *const *override,
                              struct dpt_job **job, struct dpt_text *problems);
 
-/* The same from the text that dpt_job_print(FULL) made (a checkpoint's config.ini). `name` is for messages. Local. */
+/*
+ * The same from a text, such as what dpt_job_print(FULL) made (a checkpoint's config.ini). `name` is for messages.
+ * Relative paths stay as they are. Local.
+ */
 enum dpt_status dpt_job_read_text(const char *name, const char *text, struct dpt_job **job, struct dpt_text *problems);
 
 void dpt_job_free(struct dpt_job *job);
@@ -208,10 +221,14 @@ void dpt_job_print(const struct dpt_job *job, enum dpt_job_print how, struct dpt
 enum dpt_status dpt_job_explain(const char *key, struct dpt_text *text);
 
 /*
- * Appends the names of a kind, one a line with its doc: "keys", "models", "optimizers", "schedules", "data",
- * "augmentations", "activations", "layers" (ops of [layer.X] sections), "losses". DPT_STATUS_USAGE. Local.
+ * Appends the names of a kind, one a line with its doc: "sections", "keys", "models", "optimizers", "schedules",
+ * "data", "augmentations", "activations", "layers" (ops of [layer.NAME] sections), "losses"; NULL: the kinds
+ * themselves. DPT_STATUS_USAGE. Local.
  */
 enum dpt_status dpt_job_list(const char *kind, struct dpt_text *text);
+
+/* Appends what may stand behind -s, one a line: "section.key=", and "section.key=word" for each word. Local. */
+void dpt_job_complete(struct dpt_text *text);
 
 /*
  * Compares two jobs for a resume. `changed` gets a line for each key that differs and is fixed for a run (data,
@@ -220,7 +237,8 @@ enum dpt_status dpt_job_list(const char *kind, struct dpt_text *text);
 bool dpt_job_same(const struct dpt_job *a, const struct dpt_job *b, struct dpt_text *changed);
 
 /*
- * For model/layers.c: a value of a [layer.X] section, with the place for messages. They return the default when the
+ * For model/layers.c: a value of a [layer.NAME] section, with the place for messages. Reading a job has already
+ * refused unknown ops, unknown keys of an op, missing keys and malformed values. They return the default when the
  * key is absent; a malformed value is DPT_STATUS_USAGE with file:line. Local.
  */
 const struct dpt_layer_key *dpt_layer_find(const struct dpt_layer_section *section, const char *key);
