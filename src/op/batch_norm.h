@@ -35,4 +35,5 @@ struct dpt_batch_norm_param {
     enum dpt_activation_kind act; /* NONE or RELU                                         */
     int per_sample;               /* batch_moments only: y * x positions behind a sample  */
     bool local;                   /* statistics of this rank only, not merged             */
+    char zero[7];                 /* no padding, see op.h                                 */
 };

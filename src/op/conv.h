@@ -19,6 +19,7 @@ struct dpt_conv_param {
     int64_t stride[2], pad[2], dilation[2]; /* y, x; dilation 1 is dense      */
     int64_t groups;
     enum dpt_activation_kind act;           /* NONE or RELU, fused            */
+    int zero;                               /* no padding, see op.h           */
     int64_t kernel[2];                      /* conv_dw only: i, j             */
     int64_t in[2];                          /* conv_dx only: y, x of dx       */
 };

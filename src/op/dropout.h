@@ -13,4 +13,5 @@
 struct dpt_dropout_param {
     double rate;     /* 0 <= rate < 1                       */
     uint32_t stream; /* graph->streams++ of the forward node */
+    uint32_t zero;   /* no padding, see op.h                */
 };

@@ -80,7 +80,7 @@ enum { DPT_OP_SEED = -2 }; /* dout of the loss itself: its gradient is 1 / batch
 struct dpt_op {
     const char *name;    /* "linear_dx"            */
     const char *doc;     /* one line               */
-    size_t param_nbytes; /* of the parameter struct, 0 for none */
+    size_t param_nbytes; /* of the parameter struct, 0 for none; it has no padding: it is hashed and compared as bytes */
 
     /*
      * Index signature, e.g. "b.h,kh,k?->b.k": a letter a dimension; '.' is the same run of unnamed dimensions in all

@@ -11,5 +11,6 @@
 
 struct dpt_reshape_param {
     int ndim; /* without the sample dimension */
+    int zero; /* no padding, see op.h         */
     int64_t dim[DPT_MAX_DIM];
 };

@@ -16,11 +16,13 @@
 struct dpt_sgd_param {
     double momentum, dampening, weight_decay;
     bool nesterov;
+    char zero[7]; /* no padding, see op.h */
 };
 
 struct dpt_adam_param {
     double beta1, beta2, eps, weight_decay;
     bool decoupled;
+    char zero[7]; /* no padding, see op.h */
 };
 
 struct dpt_ema_param {
