@@ -69,7 +69,23 @@ enum dpt_precision { DPT_PRECISION_FP32, DPT_PRECISION_FP64 };
 enum dpt_norm_mode { DPT_NORM_MODE_SYNC, DPT_NORM_MODE_LOCAL };
 enum dpt_progress { DPT_PROGRESS_LINES, DPT_PROGRESS_BAR, DPT_PROGRESS_NONE };
 
-/* One [layer.NAME] section of a `layers` model: checked for known keys by conf, for meaning by model/layers.c. */
+/*
+ * One [layer.NAME] section of a `layers` model, in the order of the file; the loss follows the last one. Key `op` says
+ * what it is, `in` what it reads: names of earlier sections, or "input" for the sample; without it the section before.
+ *
+ *   linear               out, bias (yes)
+ *   conv                 out, kernel, stride (1), pad (0), dilation (1), groups (1), bias (yes)
+ *   max_pool, avg_pool   kernel, stride (that of kernel), pad (0)
+ *   batch_norm           eps (1e-5), momentum (0.1: the share of the new value)
+ *   layer_norm           eps (1e-5)
+ *   dropout              rate (0.5)
+ *   reshape              shape (without the sample dimension)
+ *   add, mul, concat     in, with two names or more
+ *   flatten, global_pool, relu, gelu, silu, sigmoid, tanh
+ *
+ * conf checks all of this (one table, layers.c): ops, keys, types, limits, what must be there, names in `in`. Shapes
+ * are checked by model/layers.c.
+ */
 struct dpt_layer_key {
     char *key, *value;
     const char *file;
@@ -81,7 +97,7 @@ struct dpt_layer_section {
     const char *file; /* where the section begins  */
     int line;
     int nkeys;
-    struct dpt_layer_key *key;
+    struct dpt_layer_key *key; /* as written: op, in and the op's own */
 };
 
 /*
@@ -231,7 +247,7 @@ enum dpt_status dpt_job_list(const char *kind, struct dpt_text *text);
 void dpt_job_complete(struct dpt_text *text);
 
 /*
- * Compares two jobs for a resume. `changed` gets a line for each key that differs and is fixed for a run (data,
+ * Compares the job of a run, `a`, with the one that would go on with it, `b`. `changed` gets a line for each key that differs and is fixed for a run (data,
  * model, seed, precision, batch); keys such as lengths and logs may differ. True when nothing fixed differs. Local.
  */
 bool dpt_job_same(const struct dpt_job *a, const struct dpt_job *b, struct dpt_text *changed);
@@ -247,6 +263,9 @@ enum dpt_status dpt_layer_int(const struct dpt_layer_section *section, const cha
 /* One number for both, or "3 x 5" / "3 5" for y and x. */
 enum dpt_status dpt_layer_pair(const struct dpt_layer_section *section, const char *key, int64_t fallback, int64_t min,
                                int64_t max, int64_t value[2]);
+/* A list of 1 to `limit` numbers, or the count 0 when the key is absent. */
+enum dpt_status dpt_layer_ints(const struct dpt_layer_section *section, const char *key, int64_t min, int64_t max,
+                               int limit, int64_t *value, int *count);
 enum dpt_status dpt_layer_real(const struct dpt_layer_section *section, const char *key, double fallback, double min,
                                double max, double *value);
 enum dpt_status dpt_layer_bool(const struct dpt_layer_section *section, const char *key, bool fallback, bool *value);
