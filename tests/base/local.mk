@@ -1,4 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+unit_tests += tests/base/test_hash
+tests_base_test_hash_SOURCES = %D%/test_hash.c
+tests_base_test_hash_LDADD = $(TEST_LDADD)
+
 unit_tests += tests/base/test_rng
 tests_base_test_rng_SOURCES = %D%/test_rng.c
 tests_base_test_rng_LDADD = $(TEST_LDADD)
