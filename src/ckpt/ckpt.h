@@ -51,15 +51,18 @@ struct dpt_ckpt_meta {
     const char *preparation; /* data preparation JSON; NULL: none                       */
     const char *layout;    /* "data:2"                                                  */
     const char *version;   /* of dpt                                                    */
+    const char *saved_utc; /* "2026-11-24T10:02:11Z"; set by save, not read from the caller */
     uint64_t graph_hash;
 };
 
 struct dpt_ckpt; /* an opened, verified checkpoint */
 
 /*
- * Writes <run>/checkpoints/step-<step> and removes all but the newest `keep` others (never the one named best, never
- * the newest good one). `is_best`: also moves the `best` pointer. Leaves either the old or the new set whole at any
- * moment. A failure removes what was begun. nbytes: written. Collective over comm.
+ * Writes <run>/checkpoints/step-<step> and then removes all but the newest `keep` (never this one, never the one that
+ * `best` names). `is_best`: also moves the `best` pointer. Leaves either the old or the new set whole at any moment. A
+ * failure removes what was begun; DPT_STATUS_SPACE when the disk or quota is full. A run directory belongs to one job
+ * at a time: what an earlier one left half written is removed. Rank 0 writes; items of other ranks must not be
+ * writers, until sharded layouts exist. nbytes: written. Collective over comm; the deadline is suspended.
  */
 enum dpt_status dpt_ckpt_save(const char *run, struct dpt_comm *comm, int nitems, const struct dpt_ckpt_item *item,
                               const struct dpt_ckpt_meta *meta, int keep, bool is_best, uint64_t *nbytes);
@@ -74,10 +77,23 @@ struct dpt_text;
 enum dpt_status dpt_ckpt_open(const char *path, bool best, struct dpt_ckpt **ckpt, struct dpt_text *notes);
 void dpt_ckpt_close(struct dpt_ckpt *ckpt);
 
+/*
+ * As dpt_ckpt_open, but for tools that only look: reads the index and compares sizes, reads no values and verifies no
+ * checksum but the index's own. What it returns must not be loaded. Local.
+ */
+enum dpt_status dpt_ckpt_peek(const char *path, bool best, struct dpt_ckpt **ckpt, struct dpt_text *notes);
+
+/*
+ * The folders of all checkpoints that a run directory has, good or not, newest first; of a checkpoint folder just
+ * itself. Returns how many; `folder` and its strings are from the arena. Local.
+ */
+int dpt_ckpt_list(const char *path, struct dpt_arena *arena, char ***folder);
+
 const struct dpt_ckpt_meta *dpt_ckpt_meta(const struct dpt_ckpt *ckpt);
 const char *dpt_ckpt_path(const struct dpt_ckpt *ckpt);
+uint64_t dpt_ckpt_nbytes(const struct dpt_ckpt *ckpt); /* of all its files */
 
-/* The i-th tensor of the index: name, file, type (box and data unset); false past the end. Local. */
+/* The i-th tensor of the index: name, file, type and the whole as its box (data NULL); false past the end. Local. */
 bool dpt_ckpt_at(const struct dpt_ckpt *ckpt, int i, struct dpt_ckpt_item *item);
 
 /*
