@@ -23,6 +23,7 @@ struct dpt_data_info {
     int64_t dim[3];
     int64_t classes;    /* 0: regression                                             */
     int64_t targets;    /* regression: numbers a sample; classification: 1           */
+    bool labelled;      /* has targets; a file to predict from may lack them         */
     const char *source; /* path or "synthetic", for messages                         */
 };
 
@@ -30,19 +31,30 @@ struct dpt_data; /* one split, read-only after opening */
 
 /*
  * Opens a split. *data is NULL with DPT_STATUS_OK when the job has no such split (valid may be a share of train).
- * Statistics for normalisation and categories always come from train, hence `train` (NULL when opening train itself).
- * Reads and checks whole files. DPT_STATUS_DATA, DPT_STATUS_SPACE. Local: every rank opens for itself.
+ * Statistics for normalisation and categories always come from train, hence `train` (NULL when opening train itself),
+ * which must stay open until the others are closed. Reads and checks whole files. DPT_STATUS_DATA, DPT_STATUS_SPACE,
+ * DPT_STATUS_USAGE where the job asks for what the data have not. Local: every rank opens for itself.
  */
 enum dpt_status dpt_data_open(const struct dpt_job *job, enum dpt_split split, const struct dpt_data *train,
                               struct dpt_data **data);
 
-/* A split for dpt-predict: a file of the job's format whose targets may be missing. Local. */
+/*
+ * A split for dpt-predict: a file of the job's format whose targets may be missing. `preparation` is what
+ * dpt_data_preparation gave after training. Local.
+ */
 enum dpt_status dpt_data_open_file(const struct dpt_job *job, const char *path, const char *preparation,
                                    struct dpt_data **data);
 
+/* NULL is fine. Local. */
 void dpt_data_close(struct dpt_data *data);
 
 const struct dpt_data_info *dpt_data_info(const struct dpt_data *data);
+
+/*
+ * What the user should know about the file although it was accepted (unknown categories, labels that needed mending):
+ * a sentence a line, "" when there is nothing. Valid until close. Local.
+ */
+const char *dpt_data_notes(const struct dpt_data *data);
 
 /*
  * What was learned from the training data and predictions need again (column statistics, categories, class names) as
@@ -55,8 +67,8 @@ const char *dpt_data_class(const struct dpt_data *data, int64_t index);
 
 /*
  * Fills x (count * numel floats, NHWC) and the target (count I32 classes, or count * targets floats; NULL to leave it)
- * for consecutive places [first, first + count) of an epoch's order. `epoch` < 0: the stored order, unaugmented.
- * Thread-safe. Local.
+ * for consecutive places [first, first + count) of an epoch's order. `epoch` < 0: the stored order, unaugmented; so are
+ * all epochs of a split that is not train. Thread-safe. Local.
  */
 enum dpt_status dpt_data_fetch(const struct dpt_data *data, int64_t epoch, int64_t first, int64_t count, float *x,
                                void *target);
@@ -84,8 +96,8 @@ struct dpt_batch {
     int64_t first_row;   /* place of the first in the global batch                              */
     int64_t micro_rows;  /* samples of this micro-batch on all ranks                            */
     int64_t batch_rows;  /* samples of the global batch                                         */
-    float *x;
-    void *target;        /* I32 or float                                                        */
+    float *x;            /* aligned to 64                                                       */
+    void *target;        /* I32 or float, aligned to 64; NULL where the data are not labelled   */
 };
 
 struct dpt_loader;
