@@ -10,8 +10,15 @@
  *   bias_dw    dy[b.k]                  -> db[k]     the sum over all but the last dimension
  */
 
+#include "base/status.h"
 #include "op/activation.h"
 
 struct dpt_linear_param {
     enum dpt_activation_kind act; /* NONE or RELU, fused by graph/fuse.c */
 };
+
+/* Fast kernels, linear_cpu.c. */
+struct dpt_op_call;
+enum dpt_status dpt_op__linear_cpu(const struct dpt_op_call *call);
+enum dpt_status dpt_op__linear_dx_cpu(const struct dpt_op_call *call);
+enum dpt_status dpt_op__linear_dw_cpu(const struct dpt_op_call *call);

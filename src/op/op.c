@@ -6,10 +6,6 @@
 
 #include <string.h>
 
-#define DPT_OP(name) extern const struct dpt_op dpt_op_##name;
-#include "op/ops.def"
-#undef DPT_OP
-
 static const struct dpt_op *const table[] = {
 #define DPT_OP(name) &dpt_op_##name,
 #include "op/ops.def"
@@ -58,49 +54,136 @@ enum dpt_status dpt_op_call(const struct dpt_op *op, enum dpt_run run, const str
     return (op->run[run] ? op->run[run] : op->run[DPT_RUN_REF])(call);
 }
 
-/* The text of operand `operand` in "x,y*->z": the pattern up to the next ',' or "->" or end, without ? and *. */
-static const char *operand_pattern(const struct dpt_op *op, const struct dpt_op_types *types, int operand, size_t *length)
+/* One operand of a signature. */
+struct pattern {
+    const char *text; /* "b.h": not terminated */
+    int length;
+    bool optional; /* '?' */
+    bool repeats;  /* '*' */
+};
+
+/* Reads the pattern at *at and moves *at to the next one of the same side; false at the end of the side. */
+static bool next_pattern(const char **at, struct pattern *pattern)
+{
+    if (**at == '\0' || **at == '-') {
+        return false;
+    }
+    pattern->text = *at;
+    pattern->length = (int)strcspn(*at, ",-?*");
+    *at += pattern->length;
+    pattern->optional = **at == '?';
+    pattern->repeats = **at == '*';
+    *at += pattern->optional || pattern->repeats;
+    *at += **at == ',';
+    return true;
+}
+
+/* The pattern of operand `operand` (inputs first, then outputs). */
+static struct pattern operand_pattern(const struct dpt_op *op, const struct dpt_op_types *types, int operand)
 {
     const char *at = op->signature;
-    const bool output = operand >= types->nin;
-    if (output) {
+    if (operand >= types->nin) {
         at = strstr(at, "->") + 2;
         operand -= types->nin;
     }
-    for (;;) {
-        const size_t n = strcspn(at, ",-?*");
-        const bool repeats = at[n] == '*';
-        if (operand == 0 || repeats) {
-            *length = n;
-            return at;
-        }
-        at += n;
-        at += *at == '?';
-        DPT_ASSERT(*at == ',');
-        at++;
-        operand--;
+    struct pattern pattern = {0};
+    for (int i = 0; i <= operand && !pattern.repeats; i++) {
+        DPT_ASSERT(next_pattern(&at, &pattern));
     }
+    return pattern;
+}
+
+/* Dimensions that '.' stands for in a tensor of `ndim` dimensions; -1 where the pattern does not fit. */
+static int unnamed(const struct pattern *pattern, int ndim)
+{
+    const bool dots = memchr(pattern->text, '.', (size_t)pattern->length) != NULL;
+    const int rest = ndim - (pattern->length - (dots ? 1 : 0));
+    return rest > 0 && !dots ? -1 : rest;
 }
 
 int dpt_op_index_dim(const struct dpt_op *op, const struct dpt_op_types *types, int operand, char letter)
 {
-    const struct dpt_type *type =
-        operand < types->nin ? &types->in[operand] : &types->out[operand - types->nin];
-    size_t length;
-    const char *pattern = operand_pattern(op, types, operand, &length);
-    const char *dots = memchr(pattern, '.', length);
-    const int named = (int)length - (dots ? 1 : 0);
-    const int run = dots ? type->ndim - named : 0; /* dimensions that '.' stands for */
-    DPT_ASSERT(run >= 0 && named + run == type->ndim);
+    const struct dpt_type *type = operand < types->nin ? &types->in[operand] : &types->out[operand - types->nin];
+    const struct pattern pattern = operand_pattern(op, types, operand);
+    const int run = unnamed(&pattern, type->ndim);
+    DPT_ASSERT(run >= 0);
     int dim = 0;
-    for (size_t i = 0; i < length; i++) {
-        if (pattern[i] == '.') {
-            dim += run;
-        } else if (pattern[i] == letter) {
+    for (int i = 0; i < pattern.length; i++) {
+        if (pattern.text[i] == letter) {
             return dim;
-        } else {
-            dim++;
         }
+        dim += pattern.text[i] == '.' ? run : 1;
     }
     return -1;
+}
+
+bool dpt_op_may_split(const struct dpt_op *op, const struct dpt_op_types *types, char letter)
+{
+    if ((op->whole && strchr(op->whole, letter)) || (op->halo && strchr(op->halo, letter))) {
+        return false;
+    }
+    const char *whole = op->whole_for ? op->whole_for(types) : NULL;
+    if (whole && strchr(whole, letter)) {
+        return false;
+    }
+    for (int i = 0; i < types->nin; i++) {
+        if (dpt_op_index_dim(op, types, i, letter) >= 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum dpt_status dpt_op__check_inputs(const struct dpt_op *op, const struct dpt_op_types *types)
+{
+    const char *at = op->signature;
+    struct pattern pattern = {0};
+    int least = 0, most = 0;
+    while (next_pattern(&at, &pattern)) {
+        least += !pattern.optional;
+        most = pattern.repeats ? DPT_OP_MAX_IN : most + 1;
+    }
+    DPT_CHECK(types->nin >= least && types->nin <= most, DPT_STATUS_USAGE, "has %d inputs, takes %d to %d (%s)",
+              types->nin, least, most, op->signature);
+    for (int i = 0; i < types->nin; i++) {
+        pattern = operand_pattern(op, types, i);
+        DPT_CHECK(unnamed(&pattern, types->in[i].ndim) >= 0, DPT_STATUS_USAGE,
+                  "input %d has %d dimensions, expected %.*s ('.' stands for any number)", i, types->in[i].ndim,
+                  pattern.length, pattern.text);
+    }
+    return DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_op__check_real(const struct dpt_op_types *types, int count)
+{
+    for (int i = 0; i < count; i++) {
+        const enum dpt_dtype dtype = types->in[i].dtype;
+        DPT_CHECK(dtype == DPT_DTYPE_F32 || dtype == DPT_DTYPE_F64, DPT_STATUS_USAGE,
+                  "input %d holds %s, expected real numbers (F32 or F64)", i, dpt_dtype_name(dtype));
+        DPT_CHECK(dtype == types->in[0].dtype, DPT_STATUS_USAGE, "input %d holds %s, but input 0 %s", i,
+                  dpt_dtype_name(dtype), dpt_dtype_name(types->in[0].dtype));
+    }
+    return DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_op__check_same(const struct dpt_op_types *types, int i, int j)
+{
+    const struct dpt_type *a = &types->in[i], *b = &types->in[j];
+    char text_a[96], text_b[96];
+    DPT_CHECK(a->ndim == b->ndim && memcmp(a->dim, b->dim, (size_t)a->ndim * sizeof a->dim[0]) == 0, DPT_STATUS_USAGE,
+              "input %d is %s, expected the shape of input %d, %s", j, dpt_type_text(text_b, sizeof text_b, b), i,
+              dpt_type_text(text_a, sizeof text_a, a));
+    return DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_op__add(struct dpt_op_grad *grad, const char *op, const void *param, int nin, const int *in, int *id)
+{
+    const int added = grad->add(grad->graph, op, param, nin, in);
+    if (added < 0) {
+        return DPT_STATUS_FAILED; /* the error record is set */
+    }
+    if (id) {
+        *id = added;
+    }
+    return DPT_STATUS_OK;
 }

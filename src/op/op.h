@@ -89,6 +89,8 @@ struct dpt_op {
      */
     const char *signature;
     const char *whole;   /* letters that may not be split                                        */
+    /* Optional: more such letters for these operands and parameters (a bias or activation behind a sum). */
+    const char *(*whole_for)(const struct dpt_op_types *types);
     const char *halo;    /* letters that need a border of the neighbours (convolution rows)      */
     bool view;           /* output 0 is input 0 with another shape: no kernel, no memory         */
     bool update;         /* a node of the update phase: reads input 1.., writes input 0.. in place */
@@ -116,6 +118,10 @@ struct dpt_op {
     enum dpt_status (*run[DPT_RUN_COUNT])(const struct dpt_op_call *call);
 };
 
+#define DPT_OP(name) extern const struct dpt_op dpt_op_##name;
+#include "op/ops.def"
+#undef DPT_OP
+
 /* Finds an op by name; NULL when there is none. Local. */
 const struct dpt_op *dpt_op_find(const char *name);
 
@@ -136,3 +142,23 @@ enum dpt_status dpt_op_call(const struct dpt_op *op, enum dpt_run run, const str
  * or -1 when the operand does not have it. Expands '.', '?' and '*'. Local.
  */
 int dpt_op_index_dim(const struct dpt_op *op, const struct dpt_op_types *types, int operand, char letter);
+
+/* True when the op may be split along `letter`: an input has it, and neither whole, whole_for nor halo names it. Local. */
+bool dpt_op_may_split(const struct dpt_op *op, const struct dpt_op_types *types, char letter);
+
+/*
+ * For shape rules: refuses a number of inputs that the signature does not take, and inputs with fewer dimensions than
+ * it names or other unnamed ones ('.') in number. Local.
+ */
+enum dpt_status dpt_op__check_inputs(const struct dpt_op *op, const struct dpt_op_types *types);
+
+/* For shape rules: refuses inputs 0 .. count-1 that are not all F32 or all F64. Local. */
+enum dpt_status dpt_op__check_real(const struct dpt_op_types *types, int count);
+
+/* For shape rules: refuses input j unless it has the shape of input i. Local. */
+enum dpt_status dpt_op__check_same(const struct dpt_op_types *types, int i, int j);
+
+/*
+ * For gradient rules: grad->add with the id in *id (unless `id` is NULL) and the failure as a status. Local.
+ */
+enum dpt_status dpt_op__add(struct dpt_op_grad *grad, const char *op, const void *param, int nin, const int *in, int *id);

@@ -1,1 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
+# optest.c holds the questions that every op answers; each family's test lists its operands.
+check_LIBRARIES = tests/op/liboptest.a
+tests_op_liboptest_a_SOURCES = %D%/optest.c %D%/optest.h
+OP_TEST_LDADD = tests/op/liboptest.a $(TEST_LDADD)
+
+unit_tests += tests/op/test_linear
+tests_op_test_linear_SOURCES = %D%/test_linear.c
+tests_op_test_linear_LDADD = $(OP_TEST_LDADD)

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Products with a weight. n = all dimensions of x but the last, h inputs, k outputs, weights [out, in] as in PyTorch's
+ * nn.Linear.
+ *
+ *   forward   y[n,k]  = act(sum_h x[n,h] w[k,h] + bias[k])
+ *   backward  dz      = dy masked by act (activation_dx from y)
+ *             dx[n,h] = sum_k dz[n,k] w[k,h]
+ *             dw[k,h] = sum_n dz[n,k] x[n,h]
+ *             db[k]   = sum_n dz[n,k]
+ */
+
+#include "op/linear.h"
+
+#include "op/op.h"
+
+#define DPT_REF "op/linear_ref.inc"
+#include "op/real.h"
+DPT_REF_RUN(linear, in[0])
+DPT_REF_RUN(linear_dx, in[0])
+DPT_REF_RUN(linear_dw, in[0])
+DPT_REF_RUN(bias_dw, in[0])
+
+static int64_t last_dim(const struct dpt_type *type)
+{
+    return type->dim[type->ndim - 1];
+}
+
+/* A tensor like `type`, with another last dimension. */
+static struct dpt_type with_last_dim(struct dpt_type type, int64_t dim)
+{
+    type.dim[type.ndim - 1] = dim;
+    return type;
+}
+
+static enum dpt_status shape(struct dpt_op_types *types)
+{
+    DPT_TRY(dpt_op__check_inputs(&dpt_op_linear, types));
+    DPT_TRY(dpt_op__check_real(types, types->nin));
+    const struct dpt_type *x = &types->in[0], *w = &types->in[1];
+    DPT_CHECK(w->dim[0] > 0, DPT_STATUS_USAGE, "w has no outputs, expected at least one");
+    DPT_CHECK(last_dim(x) == w->dim[1], DPT_STATUS_USAGE, "x has %lld features in its last dimension, but w takes %lld",
+              (long long)last_dim(x), (long long)w->dim[1]);
+    DPT_CHECK(types->nin < 3 || types->in[2].dim[0] == w->dim[0], DPT_STATUS_USAGE,
+              "bias has %lld elements, but w %lld outputs", (long long)types->in[2].dim[0], (long long)w->dim[0]);
+    types->nout = 1;
+    types->out[0] = with_last_dim(*x, w->dim[0]);
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status shape_dx(struct dpt_op_types *types)
+{
+    DPT_TRY(dpt_op__check_inputs(&dpt_op_linear_dx, types));
+    DPT_TRY(dpt_op__check_real(types, 2));
+    const struct dpt_type *dy = &types->in[0], *w = &types->in[1];
+    DPT_CHECK(last_dim(dy) == w->dim[0], DPT_STATUS_USAGE, "dy has %lld features in its last dimension, but w %lld outputs",
+              (long long)last_dim(dy), (long long)w->dim[0]);
+    types->nout = 1;
+    types->out[0] = with_last_dim(*dy, w->dim[1]);
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status shape_dw(struct dpt_op_types *types)
+{
+    DPT_TRY(dpt_op__check_inputs(&dpt_op_linear_dw, types));
+    DPT_TRY(dpt_op__check_real(types, 2));
+    const struct dpt_type *x = &types->in[0], *dy = &types->in[1];
+    const struct dpt_type like_x = with_last_dim(*dy, last_dim(x));
+    DPT_CHECK(dpt_type_equal(x, &like_x), DPT_STATUS_USAGE, "x and dy differ in more than the last dimension");
+    types->nout = 1;
+    types->out[0] = (struct dpt_type){x->dtype, 2, {last_dim(dy), last_dim(x)}};
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status shape_bias(struct dpt_op_types *types)
+{
+    DPT_TRY(dpt_op__check_inputs(&dpt_op_bias_dw, types));
+    DPT_TRY(dpt_op__check_real(types, 1));
+    types->nout = 1;
+    types->out[0] = (struct dpt_type){types->in[0].dtype, 1, {last_dim(&types->in[0])}};
+    return DPT_STATUS_OK;
+}
+
+/* The sum over h is not finished on one part of h, so nothing may follow it in the same op. */
+static const char *whole_for(const struct dpt_op_types *types)
+{
+    const struct dpt_linear_param *param = types->param;
+    return types->nin > 2 || param->act != DPT_ACTIVATION_KIND_NONE ? "h" : "";
+}
+
+static void cost(const struct dpt_op_types *types, struct dpt_op_cost *cost)
+{
+    const double outputs = (double)dpt_type_numel(&types->out[0]);
+    const struct dpt_linear_param *param = types->param;
+    cost->flops = 2.0 * outputs * (double)types->in[1].dim[1];            /* n, k, h: multiply, add */
+    cost->flops += types->nin > 2 ? outputs : 0.0;                         /* n, k: add the bias     */
+    cost->flops += param->act != DPT_ACTIVATION_KIND_NONE ? outputs : 0.0; /* n, k: max(., 0)        */
+    dpt_op_cost_bytes(types, cost);
+}
+
+static void cost_dx(const struct dpt_op_types *types, struct dpt_op_cost *cost)
+{
+    cost->flops = 2.0 * (double)dpt_type_numel(&types->out[0]) * (double)types->in[1].dim[0]; /* n, h, k */
+    dpt_op_cost_bytes(types, cost);
+}
+
+static void cost_dw(const struct dpt_op_types *types, struct dpt_op_cost *cost)
+{
+    cost->flops = 2.0 * (double)dpt_type_numel(&types->in[0]) * (double)types->out[0].dim[0]; /* n, h, k */
+    dpt_op_cost_bytes(types, cost);
+}
+
+static void cost_bias(const struct dpt_op_types *types, struct dpt_op_cost *cost)
+{
+    cost->flops = (double)dpt_type_numel(&types->in[0]); /* n, k: add */
+    dpt_op_cost_bytes(types, cost);
+}
+
+static enum dpt_status grad(struct dpt_op_grad *grad)
+{
+    const struct dpt_linear_param *param = grad->types->param;
+    const int x = grad->in[0], w = grad->in[1];
+    int dz = grad->dout[0];
+    if (param->act != DPT_ACTIVATION_KIND_NONE) {
+        const struct dpt_activation_param act = {param->act};
+        DPT_TRY(dpt_op__add(grad, "activation_dx", &act, 2, (int[]){dz, grad->out[0]}, &dz));
+    }
+    if (grad->types->nin > 2 && grad->need[2]) {
+        DPT_TRY(dpt_op__add(grad, "bias_dw", NULL, 1, &dz, &grad->din[2]));
+    }
+    if (grad->need[1]) {
+        DPT_TRY(dpt_op__add(grad, "linear_dw", NULL, 2, (int[]){x, dz}, &grad->din[1]));
+    }
+    if (grad->need[0]) {
+        DPT_TRY(dpt_op__add(grad, "linear_dx", NULL, 2, (int[]){dz, w}, &grad->din[0]));
+    }
+    return DPT_STATUS_OK;
+}
+
+const struct dpt_op dpt_op_linear = {
+    .name = "linear",
+    .doc = "y = act(x w^T + bias)",
+    .param_nbytes = sizeof(struct dpt_linear_param),
+    .signature = "b.h,kh,k?->b.k",
+    .whole_for = whole_for,
+    .shape = shape,
+    .cost = cost,
+    .grad = grad,
+    .run = {[DPT_RUN_REF] = ref_linear, [DPT_RUN_CPU] = dpt_op__linear_cpu},
+};
+
+const struct dpt_op dpt_op_linear_dx = {
+    .name = "linear_dx",
+    .doc = "gradient of the input of linear",
+    .signature = "b.k,kh->b.h",
+    .shape = shape_dx,
+    .cost = cost_dx,
+    .run = {[DPT_RUN_REF] = ref_linear_dx, [DPT_RUN_CPU] = dpt_op__linear_dx_cpu},
+};
+
+const struct dpt_op dpt_op_linear_dw = {
+    .name = "linear_dw",
+    .doc = "gradient of the weight of linear",
+    .signature = "b.h,b.k->kh",
+    .shape = shape_dw,
+    .cost = cost_dw,
+    .run = {[DPT_RUN_REF] = ref_linear_dw, [DPT_RUN_CPU] = dpt_op__linear_dw_cpu},
+};
+
+const struct dpt_op dpt_op_bias_dw = {
+    .name = "bias_dw",
+    .doc = "gradient of a bias: the sum over all but the last dimension",
+    .signature = "b.k->k",
+    .shape = shape_bias,
+    .cost = cost_bias,
+    .run = {[DPT_RUN_REF] = ref_bias_dw},
+};

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Fast kernels of op/linear.c: BLAS, with bias and activation in one pass over the result. */
+
+#include "op/linear.h"
+
+#include <cblas.h>
+#include <limits.h>
+
+#include "op/op.h"
+
+/* c[m,n] = a b, all packed and row-major; a is [m,k], or [k,m] with `ta`; b is [k,n], or [n,k] with `tb`. */
+static enum dpt_status product(enum dpt_dtype dtype, bool ta, bool tb, int64_t m, int64_t n, int64_t k, const void *a,
+                               const void *b, void *c)
+{
+    DPT_CHECK(m <= INT_MAX && n <= INT_MAX && k <= INT_MAX, DPT_STATUS_FAILED,
+              "a matrix product of %lld x %lld x %lld is beyond the 32-bit sizes of BLAS; use smaller micro-batches",
+              (long long)m, (long long)n, (long long)k);
+    if (m == 0 || n == 0) {
+        return DPT_STATUS_OK;
+    }
+    const CBLAS_TRANSPOSE trans_a = ta ? CblasTrans : CblasNoTrans, trans_b = tb ? CblasTrans : CblasNoTrans;
+    const blasint rows = (blasint)m, columns = (blasint)n, depth = (blasint)k;
+    const blasint lda = ta ? rows : depth, ldb = tb ? depth : columns;
+    if (dtype == DPT_DTYPE_F64) {
+        cblas_dgemm(CblasRowMajor, trans_a, trans_b, rows, columns, depth, 1.0, a, lda, b, ldb, 0.0, c, columns);
+    } else {
+        cblas_sgemm(CblasRowMajor, trans_a, trans_b, rows, columns, depth, 1.0f, a, lda, b, ldb, 0.0f, c, columns);
+    }
+    return DPT_STATUS_OK;
+}
+
+static void epilogue_f32(float *restrict y, const float *restrict bias, int64_t n, int64_t k, bool relu)
+{
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t o = 0; o < k; o++) {
+            const float z = y[i * k + o] + (bias ? bias[o] : 0.0f);
+            y[i * k + o] = relu && z < 0.0f ? 0.0f : z;
+        }
+    }
+}
+
+static void epilogue_f64(double *restrict y, const double *restrict bias, int64_t n, int64_t k, bool relu)
+{
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t o = 0; o < k; o++) {
+            const double z = y[i * k + o] + (bias ? bias[o] : 0.0);
+            y[i * k + o] = relu && z < 0.0 ? 0.0 : z;
+        }
+    }
+}
+
+enum dpt_status dpt_op__linear_cpu(const struct dpt_op_call *call)
+{
+    const struct dpt_linear_param *param = call->types->param;
+    const struct dpt_tensor *x = &call->in[0], *w = &call->in[1], *y = &call->out[0];
+    const void *bias = call->types->nin > 2 ? call->in[2].data : NULL;
+    const bool relu = param->act == DPT_ACTIVATION_KIND_RELU;
+    const int64_t k = w->type.dim[0], h = w->type.dim[1], n = dpt_type_numel(&y->type) / k;
+    DPT_TRY(product(x->type.dtype, false, true, n, k, h, x->data, w->data, y->data));
+    if (!bias && !relu) {
+        return DPT_STATUS_OK;
+    }
+    if (x->type.dtype == DPT_DTYPE_F64) {
+        epilogue_f64(y->data, bias, n, k, relu);
+    } else {
+        epilogue_f32(y->data, bias, n, k, relu);
+    }
+    return DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_op__linear_dx_cpu(const struct dpt_op_call *call)
+{
+    const struct dpt_tensor *dy = &call->in[0], *w = &call->in[1];
+    const int64_t k = w->type.dim[0], h = w->type.dim[1], n = dpt_type_numel(&dy->type) / k;
+    return product(dy->type.dtype, false, false, n, h, k, dy->data, w->data, call->out[0].data);
+}
+
+enum dpt_status dpt_op__linear_dw_cpu(const struct dpt_op_call *call)
+{
+    const struct dpt_tensor *x = &call->in[0], *dy = &call->in[1], *dw = &call->out[0];
+    const int64_t k = dw->type.dim[0], h = dw->type.dim[1], n = dpt_type_numel(&dy->type) / k;
+    return product(dy->type.dtype, true, false, k, h, n, dy->data, x->data, dw->data);
+}
