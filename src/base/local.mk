@@ -13,6 +13,7 @@ libdpt_a_SOURCES += \
 	%D%/log.h \
 	%D%/rng.c \
 	%D%/rng.h \
+	%D%/simd.h \
 	%D%/status.c \
 	%D%/status.h \
 	%D%/text.c \
