@@ -45,6 +45,7 @@ struct dpt_value {
     int output;    /* which output of the producer                                                     */
     struct dpt_init init; /* PARAM, BUFFER, SLOT                                                       */
     bool decay;    /* PARAM: weight decay applies (not for biases and norms, unless the job says)      */
+    double rate;   /* BUFFER: the share of the step's value in its update                              */
     int of;        /* GRADIENT, SLOT: the PARAM or BUFFER it belongs to; else -1                       */
     int gradient;  /* PARAM, BUFFER: the GRADIENT value that its update reads, or -1                   */
 };

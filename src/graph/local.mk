@@ -1,3 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 libdpt_a_SOURCES += \
-	%D%/graph.h
+	%D%/build.c \
+	%D%/build.h \
+	%D%/gradient.c \
+	%D%/graph.c \
+	%D%/graph.h \
+	%D%/internal.h

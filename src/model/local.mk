@@ -1,3 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 libdpt_a_SOURCES += \
-	%D%/model.h
+	%D%/cnn.c \
+	%D%/internal.h \
+	%D%/mlp.c \
+	%D%/model.c \
+	%D%/model.h \
+	%D%/resnet.c

@@ -1,1 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
+# interpret.c runs a graph node by node with the plain kernels; the tests of model/ and optim/ use it too.
+check_LIBRARIES += tests/graph/libinterpret.a
+tests_graph_libinterpret_a_SOURCES = %D%/interpret.c %D%/interpret.h
+INTERPRET_LIBS = tests/graph/libinterpret.a $(TEST_LDADD)
+
+unit_tests += tests/graph/test_graph
+tests_graph_test_graph_SOURCES = %D%/test_graph.c
+tests_graph_test_graph_LDADD = $(TEST_LDADD)
