@@ -6,7 +6,11 @@ libdpt_a_SOURCES += \
 	%D%/activation.h \
 	%D%/batch_norm.h \
 	%D%/combine.h \
+	%D%/conv.c \
 	%D%/conv.h \
+	%D%/conv_cpu.c \
+	%D%/conv_cpu.inc \
+	%D%/conv_ref.inc \
 	%D%/dropout.h \
 	%D%/layer_norm.h \
 	%D%/linear.c \
@@ -19,3 +23,14 @@ libdpt_a_SOURCES += \
 	%D%/real.h \
 	%D%/reshape.h \
 	%D%/update.h
+
+# oneDNN: the version that configure found, or the one that is not here.
+if ONEDNN_V2
+libdpt_a_SOURCES += %D%/onednn.c %D%/onednn_conv.h %D%/onednn_v2.c
+else
+if ONEDNN_V3
+libdpt_a_SOURCES += %D%/onednn.c %D%/onednn_conv.h %D%/onednn_v3.c
+else
+libdpt_a_SOURCES += %D%/onednn_none.c
+endif
+endif

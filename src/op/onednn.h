@@ -2,6 +2,57 @@
 #pragma once
 
 /*
- * oneDNN behind one small wrapper, so that 2.6 and 3.x look the same: onednn_v2.c, onednn_v3.c or, where configure
- * found none, onednn_none.c (which always answers "not here", so that callers fall back to their own kernels).
+ * oneDNN behind one small wrapper, so that 2.6 and 3.x look the same: onednn.c with onednn_v2.c or onednn_v3.c (the one
+ * thing that differs is how a convolution is described), or, where configure found no oneDNN, onednn_none.c, which
+ * always answers "not here", so that callers fall back to their own kernels.
+ *
+ * It promises: F32, activations NHWC, weights OIHW in and out (the library's own weight format exists only inside a
+ * call, in the caller's scratch memory), and never the library's reference loops, which are hundreds of times slower
+ * than the fallback. It knows no ops.
  */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+enum dpt_onednn_pass {
+    DPT_ONEDNN_PASS_FORWARD,          /* x, w, bias? -> y */
+    DPT_ONEDNN_PASS_BACKWARD_DATA,    /* dy, w -> dx      */
+    DPT_ONEDNN_PASS_BACKWARD_WEIGHTS, /* x, dy -> dw      */
+};
+
+/* A convolution with all its sizes; pairs are y, x. */
+struct dpt_onednn_conv_spec {
+    enum dpt_onednn_pass pass;
+    bool bias, relu;          /* FORWARD only                              */
+    int64_t n, c, o, groups;  /* samples, channels of x, channels of y     */
+    int64_t in[2], out[2], kernel[2];
+    int64_t stride[2], pad[2], dilation[2];
+};
+
+struct dpt_onednn_conv;
+
+/*
+ * Makes the primitives of one pass of a convolution. *conv is NULL, with OK, where there is no oneDNN or it has no fast
+ * kernel for this shape on this machine. Local. Freed by dpt_onednn_conv_free.
+ */
+enum dpt_status dpt_onednn_conv_new(const struct dpt_onednn_conv_spec *spec, struct dpt_onednn_conv **conv);
+
+/* Frees it; NULL is fine. Local. */
+void dpt_onednn_conv_free(struct dpt_onednn_conv *conv);
+
+/* Bytes of scratch memory that dpt_onednn_conv_run needs, for weights in the library's format and its own use. Local. */
+size_t dpt_onednn_conv_scratch(const struct dpt_onednn_conv *conv);
+
+/* The library's name of the kernel, "brgconv:avx512_core", for logs and tests. Local. */
+const char *dpt_onednn_conv_name(const struct dpt_onednn_conv *conv);
+
+/*
+ * Runs the pass: `a` is x or, for BACKWARD_DATA, dy; `b` is w or, for BACKWARD_WEIGHTS, dy; `bias` is NULL unless the
+ * spec has one; `out` is y, dx or dw; `scratch` is 64-byte aligned. Not from two threads at once on the same conv.
+ * Local.
+ */
+enum dpt_status dpt_onednn_conv_run(struct dpt_onednn_conv *conv, const float *a, const float *b, const float *bias,
+                                    float *out, void *scratch);

@@ -7,3 +7,7 @@ OP_TEST_LDADD = tests/op/liboptest.a $(TEST_LDADD)
 unit_tests += tests/op/test_linear
 tests_op_test_linear_SOURCES = %D%/test_linear.c
 tests_op_test_linear_LDADD = $(OP_TEST_LDADD)
+
+unit_tests += tests/op/test_conv
+tests_op_test_conv_SOURCES = %D%/test_conv.c
+tests_op_test_conv_LDADD = $(OP_TEST_LDADD)

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Between onednn.c and onednn_v2.c or onednn_v3.c: what the two versions of the library say differently. */
+
+#include <oneapi/dnnl/dnnl.h>
+
+#include "op/onednn.h"
+
+#define DPT_ONEDNN__TRY(call)                                                                                          \
+    do {                                                                                                               \
+        const dnnl_status_t dnnl_try_status = (call);                                                                  \
+        if (dnnl_try_status != dnnl_success) {                                                                         \
+            return dnnl_try_status;                                                                                    \
+        }                                                                                                              \
+    } while (0)
+
+/* A convolution in the library's order of dimensions (its order of names, not of memory). */
+struct dpt_onednn__dims {
+    dnnl_dims_t x, y, w, bias;
+    dnnl_dims_t stride, pad, gap; /* gap: dilation - 1 */
+    int w_ndim;                   /* 5 with groups     */
+    dnnl_format_tag_t w_plain;    /* [g]OIHW           */
+};
+
+/* Local. */
+void dpt_onednn__dims(const struct dpt_onednn_conv_spec *spec, struct dpt_onednn__dims *dims);
+
+/*
+ * The library's description of this convolution, weights in the format that it prefers, scratch memory from the caller.
+ * *desc is NULL when it has none. Local.
+ */
+dnnl_status_t dpt_onednn__conv_desc(const struct dpt_onednn_conv_spec *spec, dnnl_engine_t engine,
+                                    dnnl_primitive_desc_t *desc);
+
+/*
+ * The description of a reorder between OIHW weights and those of `conv`: into the library's format for FORWARD and
+ * BACKWARD_DATA, out of it for BACKWARD_WEIGHTS. *desc is NULL when the two formats are the same. Local.
+ */
+dnnl_status_t dpt_onednn__weights_desc(const struct dpt_onednn_conv_spec *spec, const_dnnl_primitive_desc_t conv,
+                                       dnnl_engine_t engine, dnnl_primitive_desc_t *desc);
