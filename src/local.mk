@@ -1,4 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The programs: one thin main each.
+bin_PROGRAMS += dpt-info
+dpt_info_SOURCES = %D%/dpt-info.c
+
 bin_PROGRAMS += dpt-train
 dpt_train_SOURCES = %D%/dpt-train.c
