@@ -18,3 +18,8 @@ enum dpt_activation_kind {
 struct dpt_activation_param {
     enum dpt_activation_kind kind; /* not NONE */
 };
+
+/* Fast kernels in float, activation_cpu.c. */
+struct dpt_op_call;
+void dpt_op__activation_f32(const struct dpt_op_call *call);
+void dpt_op__activation_dx_f32(const struct dpt_op_call *call);

@@ -54,7 +54,7 @@ static enum dpt_status shape_dx(struct dpt_op_types *types)
     DPT_TRY(dpt_op__check_inputs(&dpt_op_linear_dx, types));
     DPT_TRY(dpt_op__check_real(types, 2));
     const struct dpt_type *dy = &types->in[0], *w = &types->in[1];
-    DPT_CHECK(last_dim(dy) == w->dim[0], DPT_STATUS_USAGE, "dy has %lld features in its last dimension, but w %lld outputs",
+    DPT_CHECK(last_dim(dy) == w->dim[0], DPT_STATUS_USAGE, "dy has %lld features in its last dimension, w %lld outputs",
               (long long)last_dim(dy), (long long)w->dim[0]);
     types->nout = 1;
     types->out[0] = with_last_dim(*dy, w->dim[1]);

@@ -3,7 +3,10 @@ libdpt_a_SOURCES += \
 	%D%/op.c \
 	%D%/op.h \
 	%D%/ops.def \
+	%D%/activation.c \
 	%D%/activation.h \
+	%D%/activation_cpu.c \
+	%D%/activation_ref.inc \
 	%D%/batch_norm.h \
 	%D%/combine.h \
 	%D%/conv.c \
@@ -18,6 +21,7 @@ libdpt_a_SOURCES += \
 	%D%/linear_cpu.c \
 	%D%/linear_ref.inc \
 	%D%/loss.h \
+	%D%/mathf.h \
 	%D%/onednn.h \
 	%D%/pool.h \
 	%D%/real.h \

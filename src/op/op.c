@@ -39,6 +39,12 @@ void dpt_op_cost_bytes(const struct dpt_op_types *types, struct dpt_op_cost *cos
     }
 }
 
+void dpt_op__cost_elements(const struct dpt_op_types *types, struct dpt_op_cost *cost)
+{
+    cost->flops = (double)dpt_type_numel(&types->out[0]);
+    dpt_op_cost_bytes(types, cost);
+}
+
 void dpt_op_cost(const struct dpt_op *op, const struct dpt_op_types *types, struct dpt_op_cost *cost)
 {
     *cost = (struct dpt_op_cost){0};
@@ -176,7 +182,8 @@ enum dpt_status dpt_op__check_same(const struct dpt_op_types *types, int i, int 
     return DPT_STATUS_OK;
 }
 
-enum dpt_status dpt_op__add(struct dpt_op_grad *grad, const char *op, const void *param, int nin, const int *in, int *id)
+enum dpt_status dpt_op__add(struct dpt_op_grad *grad, const char *op, const void *param, int nin, const int *in,
+                            int *id)
 {
     const int added = grad->add(grad->graph, op, param, nin, in);
     if (added < 0) {

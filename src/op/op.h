@@ -131,6 +131,9 @@ const struct dpt_op *dpt_op_at(int i);
 /* Bytes of all operands, each once, added to cost: the default of `cost`. Local. */
 void dpt_op_cost_bytes(const struct dpt_op_types *types, struct dpt_op_cost *cost);
 
+/* One flop for every element of output 0, and the bytes: `cost` of element-wise ops. Local. */
+void dpt_op__cost_elements(const struct dpt_op_types *types, struct dpt_op_cost *cost);
+
 /* flops, bytes of a node: op->cost, or bytes alone. Local. */
 void dpt_op_cost(const struct dpt_op *op, const struct dpt_op_types *types, struct dpt_op_cost *cost);
 
@@ -143,7 +146,7 @@ enum dpt_status dpt_op_call(const struct dpt_op *op, enum dpt_run run, const str
  */
 int dpt_op_index_dim(const struct dpt_op *op, const struct dpt_op_types *types, int operand, char letter);
 
-/* True when the op may be split along `letter`: an input has it, and neither whole, whole_for nor halo names it. Local. */
+/* True when the op may be split along `letter`: an input has it; whole, whole_for and halo do not name it. Local. */
 bool dpt_op_may_split(const struct dpt_op *op, const struct dpt_op_types *types, char letter);
 
 /*
@@ -161,4 +164,5 @@ enum dpt_status dpt_op__check_same(const struct dpt_op_types *types, int i, int 
 /*
  * For gradient rules: grad->add with the id in *id (unless `id` is NULL) and the failure as a status. Local.
  */
-enum dpt_status dpt_op__add(struct dpt_op_grad *grad, const char *op, const void *param, int nin, const int *in, int *id);
+enum dpt_status dpt_op__add(struct dpt_op_grad *grad, const char *op, const void *param, int nin, const int *in,
+                            int *id);

@@ -38,4 +38,16 @@
         }                                                                                                              \
         return DPT_STATUS_OK;                                                                                          \
     }
+
+/* `cpu_name`: the fast dpt_op__name_f32 of the family for float; double stays with the plain loops. */
+#define DPT_CPU_RUN(name, operand)                                                                                     \
+    static enum dpt_status cpu_##name(const struct dpt_op_call *call)                                                  \
+    {                                                                                                                  \
+        if (call->operand.type.dtype == DPT_DTYPE_F64) {                                                               \
+            name##_f64(call);                                                                                          \
+        } else {                                                                                                       \
+            dpt_op__##name##_f32(call);                                                                                \
+        }                                                                                                              \
+        return DPT_STATUS_OK;                                                                                          \
+    }
 #endif

@@ -11,3 +11,11 @@ tests_op_test_linear_LDADD = $(OP_TEST_LDADD)
 unit_tests += tests/op/test_conv
 tests_op_test_conv_SOURCES = %D%/test_conv.c
 tests_op_test_conv_LDADD = $(OP_TEST_LDADD)
+
+unit_tests += tests/op/test_activation
+tests_op_test_activation_SOURCES = %D%/test_activation.c
+tests_op_test_activation_LDADD = $(OP_TEST_LDADD)
+
+unit_tests += tests/op/test_mathf
+tests_op_test_mathf_SOURCES = %D%/test_mathf.c
+tests_op_test_mathf_LDADD = $(OP_TEST_LDADD)

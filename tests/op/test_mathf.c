@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "op/mathf.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdbool.h>
+
+#include <cmocka.h>
+
+#include "base/simd.h"
+
+enum { N = 1 << 16 };
+
+/* The functions as kernels use them: inside vector loops. */
+#define LOOP(name, f)                                                                                                  \
+    DPT_SIMD static void test_mathf_##name(const float *in, float *out)                                                \
+    {                                                                                                                  \
+        _Pragma("omp simd") for (int i = 0; i < N; i++)                                                                \
+        {                                                                                                              \
+            const float x = in[i];                                                                                     \
+            out[i] = (f);                                                                                              \
+        }                                                                                                              \
+    }
+
+LOOP(exp, dpt_op__expf(x))
+LOOP(tanh, dpt_op__tanhf(x))
+LOOP(sigmoid, dpt_op__sigmoidf(x))
+LOOP(gauss, dpt_op__gaussf(x))
+LOOP(phi, dpt_op__phif(x, dpt_op__gaussf(x)))
+
+static double exact_sigmoid(double x)
+{
+    return 1.0 / (1.0 + exp(-x));
+}
+
+static double exact_gauss(double x)
+{
+    return exp(-0.5 * x * x);
+}
+
+static double exact_phi(double x)
+{
+    return 0.5 * erfc(-x / sqrt(2.0));
+}
+
+/* Distance of the float that follows `exact` in size. */
+static double ulp(double exact)
+{
+    int exponent;
+    frexp(exact, &exponent);
+    return ldexp(1.0, fmax(exponent, -125) - 24);
+}
+
+/* All floats in steps of 523 (a prime): every exponent and sign, subnormals, inf and nan. */
+static void check(const char *name, void (*fast)(const float *, float *), double (*exact)(double), double lowest,
+                  double limit, double least)
+{
+    static float x[N], y[N];
+    uint64_t next = 0;
+    while (next <= UINT32_MAX) {
+        for (int i = 0; i < N; i++, next += 523) {
+            x[i] = dpt_op__from_bits((uint32_t)next);
+        }
+        fast(x, y);
+        for (int i = 0; i < N; i++) {
+            const double e = exact(x[i]);
+            const double error = fabs(y[i] - e);
+            const double allowed = limit * ulp(e) + least;
+            const bool overflow = isinf(y[i]) && e > 0x1.ffffffp127;
+            const bool fine = isnan(x[i]) ? isnan(y[i]) : y[i] == e || overflow || error <= allowed;
+            if (!fine && !(x[i] < lowest)) {
+                fail_msg("%s(%.9g) is %.9g, expected %.17g: %.2f ulp, at most %.2f allowed", name, x[i], y[i], e,
+                         error / ulp(e), limit);
+            }
+        }
+    }
+}
+
+static void errors_stay_within_the_stated_ulps(void **state)
+{
+    (void)state;
+    check("exp", test_mathf_exp, exp, -INFINITY, 1.0, 0.0);
+    check("tanh", test_mathf_tanh, tanh, -INFINITY, 1.4, 0.0);
+    check("sigmoid", test_mathf_sigmoid, exact_sigmoid, -INFINITY, 2.5, 0x1p-126);
+    check("gauss", test_mathf_gauss, exact_gauss, -INFINITY, 2.0, 0.0);
+    check("phi", test_mathf_phi, exact_phi, -INFINITY, 11.0, 0.0);
+    check("phi", test_mathf_phi, exact_phi, -5.0, 4.4, 0.0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(errors_stay_within_the_stated_ulps),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
