@@ -2,7 +2,10 @@
 libdpt_a_SOURCES += \
 	%D%/build.c \
 	%D%/build.h \
+	%D%/check.c \
+	%D%/fuse.c \
 	%D%/gradient.c \
 	%D%/graph.c \
 	%D%/graph.h \
-	%D%/internal.h
+	%D%/internal.h \
+	%D%/print.c
