@@ -9,6 +9,8 @@ libdpt_a_SOURCES += \
 	%D%/file.h \
 	%D%/hash.c \
 	%D%/hash.h \
+	%D%/limit.c \
+	%D%/limit.h \
 	%D%/log.c \
 	%D%/log.h \
 	%D%/rng.c \
@@ -17,4 +19,6 @@ libdpt_a_SOURCES += \
 	%D%/status.c \
 	%D%/status.h \
 	%D%/text.c \
-	%D%/text.h
+	%D%/text.h \
+	%D%/thread.c \
+	%D%/thread.h

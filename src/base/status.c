@@ -17,6 +17,7 @@ static void exit_process(enum dpt_status status)
 }
 
 void (*dpt_fatal_hook)(enum dpt_status status) = exit_process;
+const char *dpt_fatal_who = "";
 
 enum dpt_status dpt_error_set(enum dpt_status status, const char *file, int line, const char *format, ...)
 {
@@ -54,7 +55,7 @@ _Noreturn void dpt_fatal(enum dpt_status status, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    fprintf(stderr, "dpt: %s\n", text);
+    fprintf(stderr, "dpt: %s%s\n", dpt_fatal_who, text);
     dpt_fatal_hook(status);
     abort();
 }

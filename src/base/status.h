@@ -42,7 +42,10 @@ void dpt_error_clear(void);
  */
 extern void (*dpt_fatal_hook)(enum dpt_status status);
 
-/* Prints "dpt: <sentence>" on stderr and ends the job through dpt_fatal_hook. Local. */
+/* What dpt_fatal puts before the sentence: "", or "rank 3 (node07): " once comm knows of several ranks. */
+extern const char *dpt_fatal_who;
+
+/* Prints "dpt: <who><sentence>" on stderr and ends the job through dpt_fatal_hook. Local. */
 _Noreturn void dpt_fatal(enum dpt_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define DPT_TRY(call)                                                                                                  \

@@ -3,6 +3,10 @@ unit_tests += tests/base/test_hash
 tests_base_test_hash_SOURCES = %D%/test_hash.c
 tests_base_test_hash_LDADD = $(TEST_LDADD)
 
+unit_tests += tests/base/test_limit
+tests_base_test_limit_SOURCES = %D%/test_limit.c
+tests_base_test_limit_LDADD = $(TEST_LDADD)
+
 unit_tests += tests/base/test_rng
 tests_base_test_rng_SOURCES = %D%/test_rng.c
 tests_base_test_rng_LDADD = $(TEST_LDADD)
