@@ -115,10 +115,11 @@ void dpt_comm_deadline_resume(void);
 /* -------------------------------------------------------------------------------------------------- cores */
 
 struct dpt_cores {
-    int usable;    /* cores (not hyper-threads) this process may run on  */
-    int node;      /* cores of the host                                  */
-    bool bound;    /* the launcher narrowed the affinity mask            */
-    bool shared;   /* other ranks of this host may run on the same cores */
+    int usable;    /* cores (not hyper-threads) this process may run on, within its control group's limit        */
+    int share;     /* its part when the ranks of this host that may run on the same cores divide them; may be 0  */
+    int node;      /* cores of the host that the job may use                                                     */
+    bool bound;    /* the launcher narrowed the affinity mask                                                    */
+    bool shared;   /* fewer cores than ranks: ranks of this host must take turns on a core (share is 0)          */
 };
 
 /* What this rank may use, from hwloc and the affinity mask. Collective over the world (compares masks on a host). */

@@ -1,4 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 libdpt_a_SOURCES += \
+	%D%/agree.c \
+	%D%/board.c \
+	%D%/board.h \
 	%D%/comm.h \
-	%D%/exchange.h
+	%D%/cores.c \
+	%D%/deadline.c \
+	%D%/exchange.c \
+	%D%/exchange.h \
+	%D%/exchange_impl.h \
+	%D%/exchange_inline.c \
+	%D%/exchange_thread.c \
+	%D%/group.c \
+	%D%/impl.h \
+	%D%/mesh.c \
+	%D%/start.c \
+	%D%/tree.c

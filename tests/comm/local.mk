@@ -1,1 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
+unit_tests += \
+	tests/comm/test_agree \
+	tests/comm/test_cores \
+	tests/comm/test_exchange \
+	tests/comm/test_group \
+	tests/comm/test_tree
+tests_comm_test_agree_SOURCES = %D%/test_agree.c %D%/world.h
+tests_comm_test_agree_LDADD = $(TEST_LDADD)
+tests_comm_test_cores_SOURCES = %D%/test_cores.c %D%/world.h
+tests_comm_test_cores_LDADD = $(TEST_LDADD)
+tests_comm_test_exchange_SOURCES = %D%/test_exchange.c %D%/world.h
+tests_comm_test_exchange_LDADD = $(TEST_LDADD)
+tests_comm_test_group_SOURCES = %D%/test_group.c %D%/world.h
+tests_comm_test_group_LDADD = $(TEST_LDADD)
+tests_comm_test_tree_SOURCES = %D%/test_tree.c %D%/world.h
+tests_comm_test_tree_LDADD = $(TEST_LDADD)
+
+check_PROGRAMS += tests/comm/trouble
+tests_comm_trouble_SOURCES = %D%/trouble.c
+TESTS += %D%/test_deadline.sh %D%/test_launch.sh
+EXTRA_DIST += %D%/test_deadline.sh %D%/test_launch.sh
