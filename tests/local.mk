@@ -14,6 +14,7 @@ EXTRA_DIST += tests/testlist
 if HAVE_CMOCKA
 include tests/base/local.mk
 include tests/comm/local.mk
+include tests/dev/local.mk
 include tests/conf/local.mk
 include tests/tensor/local.mk
 include tests/data/local.mk

@@ -1,3 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 libdpt_a_SOURCES += \
-	%D%/dev.h
+	%D%/cpu.c \
+	%D%/dev.c \
+	%D%/dev.h \
+	%D%/null.c
