@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-# What one core can do at best: make bench/peak && bench/peak.
+# What one core can do at best: make bench/peak && bench/peak. Against PyTorch: bench/compare.
 EXTRA_PROGRAMS = bench/peak
 bench_peak_SOURCES = %D%/peak.c
-EXTRA_DIST += %D%/torch_step.py
 CLEANFILES += bench/peak$(EXEEXT)
+EXTRA_DIST += \
+	%D%/cnn.ini \
+	%D%/compare \
+	%D%/flops.awk \
+	%D%/mlp.ini \
+	%D%/resnet20.ini \
+	%D%/torch_step.py

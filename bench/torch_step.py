@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One case of bench/compare in PyTorch: the same net, batch, precision, optimizer, processes and threads as dpt's.
 
-Started by mpirun like dpt-train, one process a rank. Prints one JSON line on rank 0: ms of every timed step, peak
-memory of the largest process, and the time of the first step's end on the wall clock. Everything that PyTorch
-offers for speed without changing the task is used: one thread, fused SGD, gradients as views of the buckets, the data
-already in memory as fp32.
+Started by mpirun like dpt-train, one process a rank. Rank 0 writes what dpt writes into its metrics.jsonl: lines of
+kind train with the mean time of the steps since the last line, one of kind end with the peak memory of the largest
+process. Everything that PyTorch offers for speed without changing the task is used: fused SGD, gradients as views of
+the communication buckets, the data already in memory as fp32.
 """
 import argparse
 import datetime
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 
 def rank_and_size():
-    """From the launcher: Open MPI, then MPICH and other PMI launchers."""
+    """From the launcher: Open MPI, or MPICH and other PMI launchers."""
     for rank, size in (("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE")):
         if size in os.environ:
             return int(os.environ[rank]), int(os.environ[size])
@@ -38,7 +38,7 @@ def cnn():
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut: He et al. 2015, section 4.2, with a 1x1 convolution where the size changes."""
+    """Two 3x3 convolutions and a shortcut; a 1x1 convolution in the shortcut where the shape changes."""
 
     def __init__(self, cin, cout, stride):
         super().__init__()
@@ -71,8 +71,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("case", choices=["mlp", "cnn", "resnet20"])
     parser.add_argument("--batch", type=int, default=128, help="samples a rank")
-    parser.add_argument("--warmup", type=int, default=5, help="steps that are not timed")
-    parser.add_argument("--steps", type=int, default=20, help="timed steps")
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--every", type=int, default=5, help="steps a line")
     parser.add_argument("--channels-last", action="store_true")
     args = parser.parse_args()
 
@@ -94,28 +94,33 @@ def main():
     data = torch.randn(count, 1, 28, 28, generator=generator).contiguous(memory_format=order)
     label = torch.randint(10, (count,), generator=generator)
 
-    first = None
-    ms = []
-    for step in range(args.warmup + args.steps):
-        start = time.perf_counter()
+    def report(**line):
+        if rank == 0:
+            print(json.dumps(line, separators=(",", ":")), flush=True)
+
+    report(kind="start", version=torch.__version__)
+    start = time.perf_counter()
+    for step in range(1, args.steps + 1):
         pick = torch.randint(count, (args.batch,), generator=generator)
         loss = F.cross_entropy(model(data[pick].contiguous(memory_format=order)), label[pick])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        loss.item()
-        if first is None:
-            first = time.time()
-        if step >= args.warmup:
-            ms.append(1000 * (time.perf_counter() - start))
+        if step == 1:
+            report(kind="first", time=time.time())
+        if step % args.every == 0:
+            now = time.perf_counter()
+            report(kind="train", step=step, loss=loss.item(), step_ms=1000 * (now - start) / args.every)
+            start = now
 
     peak = torch.tensor(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     if size > 1:
         torch.distributed.all_reduce(peak, op=torch.distributed.ReduceOp.MAX)
-    if rank == 0:
-        print(json.dumps({"version": torch.__version__, "first": first, "step_ms": ms, "peak_bytes": peak.item()}))
+    report(kind="end", peak_bytes=peak.item())
     if size > 1:
-        torch.distributed.destroy_process_group()
+        torch.distributed.barrier()
+    # Without the interpreter's end: threads of gloo that are still there would now and then abort the process.
+    os._exit(0)
 
 
 if __name__ == "__main__":

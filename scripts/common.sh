@@ -146,7 +146,8 @@ install_apt() {
         fail "apt-get could not install:$wanted"
 }
 
-cores() { nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1; }
+# Cores that this process may use. nproc would take OMP_NUM_THREADS for an answer.
+cores() { (unset OMP_NUM_THREADS OMP_THREAD_LIMIT; nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); }
 
 # Open MPI refuses to run as root and to start more ranks than cores unless told; in a container it may not read the
 # memory of its neighbour directly. Other MPI libraries ignore these variables.

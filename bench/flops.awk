@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+# Multiply-adds of the cases of bench/compare, counted as 2 flops, for a batch of `batch`: one line a case with the name
+# and the flops of forward, input gradients and weight gradients. The first layer of a net needs no input gradient.
+# Convolutions and matrix products only: biases, norms and activations are work of memory, not of arithmetic.
+function layer(flops)
+{
+    forward += flops
+    weight += flops
+    if (layers++)
+        input += flops
+}
+function conv(size, kernel, cin, cout) { layer(2 * size * size * kernel * kernel * cin * cout) }
+function linear(cin, cout) { layer(2 * cin * cout) }
+function done(name)
+{
+    printf "%s %.6g %.6g %.6g\n", name, batch * forward, batch * input, batch * weight
+    forward = input = weight = layers = 0
+}
+# A stage of three blocks of two 3x3 convolutions; `shrink` when its first one halves the image.
+function stage(size, cin, cout, shrink,    i)
+{
+    conv(size, 3, cin, cout)
+    for (i = 0; i < 5; i++)
+        conv(size, 3, cout, cout)
+    if (shrink)
+        conv(size, 1, cin, cout)
+}
+BEGIN {
+    linear(784, 256)
+    linear(256, 10)
+    done("mlp")
+
+    conv(28, 5, 1, 32)
+    conv(14, 5, 32, 64)
+    linear(7 * 7 * 64, 256)
+    linear(256, 10)
+    done("cnn")
+
+    conv(28, 3, 1, 16)
+    stage(28, 16, 16, 0)
+    stage(14, 16, 32, 1)
+    stage(7, 32, 64, 1)
+    linear(64, 10)
+    done("resnet20")
+}
