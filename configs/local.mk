@@ -1,1 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+# Job files to copy, and the table that one of them reads.
+configdir = $(pkgdatadir)/configs
+dist_config_DATA = \
+	%D%/benchmark.ini \
+	%D%/fashion-mnist.ini \
+	%D%/linear-regression.ini \
+	%D%/mlp-fashion.ini \
+	%D%/mlp-table.ini \
+	%D%/reproducible.ini \
+	%D%/resnet18.ini \
+	%D%/resnet20.ini \
+	%D%/houses.csv
