@@ -353,12 +353,13 @@ static enum dpt_status save(struct save *s, const char *run, int nitems, const s
     if (status != DPT_STATUS_OK) {
         return undo(s, status);
     }
-    DPT_TRY(set_pointer(s, "latest"));
-    if (is_best) {
-        DPT_TRY(set_pointer(s, "best"));
+    status = set_pointer(s, "latest");
+    if (status == DPT_STATUS_OK && is_best) {
+        status = set_pointer(s, "best");
     }
+    const char *why = dpt_arena_strdup(s->arena, dpt_error_text());
     retire(s, keep);
-    return DPT_STATUS_OK;
+    return status == DPT_STATUS_OK ? status : dpt_error_set(status, __FILE__, __LINE__, "%s", why);
 }
 
 static enum dpt_status save_alone(const char *run, int nitems, const struct dpt_ckpt_item *item,
