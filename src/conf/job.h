@@ -247,7 +247,8 @@ enum dpt_status dpt_job_list(const char *kind, struct dpt_text *text);
 void dpt_job_complete(struct dpt_text *text);
 
 /*
- * Compares the job of a run, `a`, with the one that would go on with it, `b`. `changed` gets a line for each key that differs and is fixed for a run (data,
+ * Compares the job of a run, `a`, with the one that would go on with it, `b`. `changed` gets a line for each key that
+ * differs and is fixed for a run (data,
  * model, seed, precision, batch); keys such as lengths and logs may differ. True when nothing fixed differs. Local.
  */
 bool dpt_job_same(const struct dpt_job *a, const struct dpt_job *b, struct dpt_text *changed);

@@ -1,3 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 libdpt_a_SOURCES += \
-	%D%/job.h
+	%D%/check.c \
+	%D%/conf.h \
+	%D%/job.h \
+	%D%/keys.c \
+	%D%/layers.c \
+	%D%/print.c \
+	%D%/read.c \
+	%D%/value.c

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What values demand of each other. Each key by itself has been read and is within its limits. */
+
+#include "conf/conf.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+struct check {
+    const struct dpt_job *job;
+    struct dpt_conf_problems *problems;
+};
+
+static const struct dpt_conf_origin *origin(const struct check *check, const char *section, const char *name)
+{
+    const struct dpt_conf_key *key = dpt_conf__find(section, name);
+    DPT_ASSERT(key);
+    return &check->job->origin->key[key - dpt_conf__keys];
+}
+
+static bool is_set(const struct check *check, const char *section, const char *name)
+{
+    return origin(check, section, name)->file != NULL;
+}
+
+/* A problem with one key; told at its place, or at the job where it was left at its default. */
+__attribute__((format(printf, 4, 5))) static void refuse(const struct check *check, const char *section,
+                                                         const char *name, const char *format, ...)
+{
+    char sentence[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(sentence, sizeof sentence, format, args);
+    va_end(args);
+    const struct dpt_conf_origin *at = origin(check, section, name);
+    dpt_conf__problem(check->problems, at->file ? at->file : check->job->origin->name, at->line,
+                      "[%s] %s %s (dpt-train --explain=%s.%s)", section, name, sentence, section, name);
+}
+
+/* A key that is set although another key makes it count for nothing would be ignored in silence: refuse it. */
+static void check_applies(const struct check *check)
+{
+    for (int i = 0; i < dpt_conf__nkeys; i++) {
+        const struct dpt_conf_key *key = &dpt_conf__keys[i];
+        const struct dpt_conf_origin *at = &check->job->origin->key[i];
+        if (!at->file || dpt_conf__applies(key, check->job)) {
+            continue;
+        }
+        const struct dpt_conf_key *on = dpt_conf__find(key->when->section, key->when->name);
+        const struct dpt_conf_origin *there = origin(check, on->section, on->name);
+        if (there->bad) {
+            continue;
+        }
+        char place[DPT_CONF_PLACE];
+        struct dpt_text text = {0};
+        dpt_text_add(&text, "counts only with ");
+        dpt_conf__add_when(key, &text);
+        dpt_text_add(&text, ", but it is ");
+        dpt_conf__format(on, dpt_conf__field_const(on, check->job), &text);
+        dpt_text_add(&text, " (%s): remove one or change the other",
+                     there->file ? dpt_conf__place(place, there->file, there->line) : "the default");
+        refuse(check, key->section, key->name, "%s", text.data);
+        dpt_text_free(&text);
+    }
+    if (check->job->nlayers && check->job->model.type != DPT_MODEL_TYPE_LAYERS &&
+        !origin(check, "model", "type")->bad) {
+        const struct dpt_layer_section *layer = &check->job->layer[0];
+        dpt_conf__problem(check->problems, layer->file, layer->line,
+                          "[layer.%s] counts only with [model] type = layers (dpt-train --explain=model.type)",
+                          layer->name);
+    }
+}
+
+static void check_run(const struct check *check)
+{
+    const char *name = check->job->run.name;
+    if (*name == '\0' || strchr(name, '/')) {
+        refuse(check, "run", "name", "= %.60s: expected a name without /", name);
+    }
+    if (*check->job->run.output == '\0') {
+        refuse(check, "run", "output", "is empty: expected the path of a folder, such as runs/${name}");
+    }
+}
+
+static void check_model(const struct check *check)
+{
+    const struct dpt_job *job = check->job;
+    static const int64_t depths[] = {18, 20, 32, 34, 44, 50, 56, 101, 152};
+    switch (job->model.type) {
+    case DPT_MODEL_TYPE_MLP:
+        break;
+    case DPT_MODEL_TYPE_CNN:
+        if (job->model.channels.count == 0) {
+            refuse(check, "model", "channels", "is empty: expected one number for each convolution");
+        }
+        if (job->model.kernel % 2 == 0) {
+            refuse(check, "model", "kernel", "= %lld: expected an odd number", (long long)job->model.kernel);
+        }
+        break;
+    case DPT_MODEL_TYPE_RESNET: {
+        bool known = false;
+        for (size_t i = 0; i < sizeof depths / sizeof depths[0]; i++) {
+            known = known || depths[i] == job->model.depth;
+        }
+        if (!known) {
+            refuse(check, "model", "depth",
+                   "= %lld: expected one of 18, 34, 50, 101, 152 (torchvision's) or 20, 32, "
+                   "44, 56 (for small images)",
+                   (long long)job->model.depth);
+        }
+        break;
+    }
+    case DPT_MODEL_TYPE_LAYERS:
+        if (job->nlayers == 0) {
+            refuse(check, "model", "type", "= layers needs at least one [layer.NAME] section");
+        }
+        break;
+    }
+}
+
+static void check_file_data(const struct check *check)
+{
+    const struct dpt_job *job = check->job;
+    if (*job->data.train == '\0') {
+        refuse(check, "data", "train", "is missing: expected the path of the training data");
+    }
+    if (*job->data.valid_labels && *job->data.valid == '\0') {
+        refuse(check, "data", "valid_labels", "is set without valid");
+    }
+    if (*job->data.test_labels && *job->data.test == '\0') {
+        refuse(check, "data", "test_labels", "is set without test");
+    }
+    if (*job->data.valid && job->data.valid_share > 0) {
+        refuse(check, "data", "valid_share", "holds back training data, but valid is set too: keep one of them");
+    }
+}
+
+static void check_data(const struct check *check)
+{
+    const struct dpt_job *job = check->job;
+    switch (job->data.format) {
+    case DPT_DATA_FORMAT_IDX:
+        check_file_data(check);
+        if (job->data.task == DPT_TASK_REGRESSION) {
+            refuse(check, "data", "task", "= regression: idx files hold classes");
+        }
+        if ((job->data.mean.count == 0) != (job->data.std.count == 0) ||
+            (job->data.mean.count > 1 && job->data.std.count > 1 && job->data.mean.count != job->data.std.count)) {
+            refuse(check, "data", is_set(check, "data", "mean") ? "mean" : "std",
+                   "has %d numbers and %s has %d: expected as many of each",
+                   is_set(check, "data", "mean") ? job->data.mean.count : job->data.std.count,
+                   is_set(check, "data", "mean") ? "std" : "mean",
+                   is_set(check, "data", "mean") ? job->data.std.count : job->data.mean.count);
+        }
+        break;
+    case DPT_DATA_FORMAT_CSV:
+        check_file_data(check);
+        if (job->data.target.count == 0) {
+            refuse(check, "data", "target", "is missing: expected the column to predict, by name or by number from 1");
+        }
+        break;
+    case DPT_DATA_FORMAT_SYNTHETIC:
+        if (job->data.shape.count != 1 && job->data.shape.count != 3) {
+            refuse(check, "data", "shape", "has %d numbers: expected 1 (features) or 3 (height, width, channels)",
+                   job->data.shape.count);
+        }
+        if (job->data.classes == 1) {
+            refuse(check, "data", "classes", "= 1: expected 2 or more, or none");
+        }
+        if (job->data.task == DPT_TASK_CLASSIFICATION && job->data.classes == 0) {
+            refuse(check, "data", "task", "= classification, but classes = none");
+        }
+        if (job->data.task == DPT_TASK_REGRESSION && job->data.classes != 0) {
+            refuse(check, "data", "task", "= regression, but there are classes: set classes = none");
+        }
+        break;
+    }
+}
+
+static void check_training(const struct check *check)
+{
+    const struct dpt_job *job = check->job;
+    if (job->data.task == DPT_TASK_REGRESSION && job->loss.type == DPT_LOSS_TYPE_CROSS_ENTROPY) {
+        refuse(check, "loss", "type", "= cross_entropy is for classes, but [data] task = regression");
+    }
+    if (job->data.task == DPT_TASK_CLASSIFICATION && job->loss.type == DPT_LOSS_TYPE_MSE) {
+        refuse(check, "loss", "type", "= mse is for numbers, but [data] task = classification");
+    }
+    if (job->batch.micro_batches > job->batch.global) {
+        refuse(check, "batch", "micro_batches", "= %lld is more than the %lld samples of a step",
+               (long long)job->batch.micro_batches, (long long)job->batch.global);
+    }
+    if (job->optimizer.nesterov && job->optimizer.momentum == 0) {
+        refuse(check, "optimizer", "nesterov", "= yes needs momentum above 0");
+    }
+    if (job->schedule.type == DPT_SCHEDULE_TYPE_STEP && job->schedule.milestones.count == 0) {
+        refuse(check, "schedule", "milestones", "is missing: type = step needs it, such as 30 60 80 epochs");
+    }
+    if (job->schedule.warmup.unit == job->run.length.unit && job->schedule.warmup.value >= job->run.length.value) {
+        refuse(check, "schedule", "warmup", "is as long as the whole run or longer");
+    }
+}
+
+static void check_parallel(const struct check *check)
+{
+    const struct dpt_job *job = check->job;
+    const char *layout = job->parallel.layout;
+    if (strcmp(layout, "auto") != 0) {
+        const size_t digits = strncmp(layout, "data:", 5) == 0 ? strspn(layout + 5, "0123456789") : 0;
+        if (digits == 0 || digits > 9 || layout[5] == '0' || layout[5 + digits]) {
+            refuse(check, "parallel", "layout", "= %.60s: expected auto, or data:N with a number of ranks", layout);
+        }
+    }
+    if (job->run.reproducible && (job->parallel.shards & (job->parallel.shards - 1)) != 0) {
+        refuse(check, "parallel", "shards", "= %lld: expected a power of two", (long long)job->parallel.shards);
+    }
+    if (job->run.reproducible && job->batch.micro_batches > 1) {
+        refuse(check, "batch", "micro_batches",
+               "has no meaning in a reproducible run:"
+               " [parallel] shards are its pieces");
+    }
+}
+
+void dpt_conf__check(const struct dpt_job *job, struct dpt_conf_problems *problems)
+{
+    const struct check check = {job, problems};
+    check_applies(&check);
+    for (int i = 0; i < dpt_conf__nkeys; i++) {
+        if (job->origin->key[i].bad) {
+            return; /* what follows from a value that could not be read would only confuse */
+        }
+    }
+    check_run(&check);
+    check_model(&check);
+    check_data(&check);
+    check_training(&check);
+    check_parallel(&check);
+}
