@@ -7,7 +7,10 @@ libdpt_a_SOURCES += \
 	%D%/activation.h \
 	%D%/activation_cpu.c \
 	%D%/activation_ref.inc \
+	%D%/batch_norm.c \
 	%D%/batch_norm.h \
+	%D%/batch_norm_cpu.c \
+	%D%/batch_norm_ref.inc \
 	%D%/combine.h \
 	%D%/conv.c \
 	%D%/conv.h \
@@ -23,7 +26,10 @@ libdpt_a_SOURCES += \
 	%D%/loss.h \
 	%D%/mathf.h \
 	%D%/onednn.h \
+	%D%/pool.c \
 	%D%/pool.h \
+	%D%/pool_cpu.c \
+	%D%/pool_ref.inc \
 	%D%/real.h \
 	%D%/reshape.h \
 	%D%/update.h

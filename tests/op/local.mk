@@ -19,3 +19,11 @@ tests_op_test_activation_LDADD = $(OP_TEST_LDADD)
 unit_tests += tests/op/test_mathf
 tests_op_test_mathf_SOURCES = %D%/test_mathf.c
 tests_op_test_mathf_LDADD = $(OP_TEST_LDADD)
+
+unit_tests += tests/op/test_pool
+tests_op_test_pool_SOURCES = %D%/test_pool.c
+tests_op_test_pool_LDADD = $(OP_TEST_LDADD)
+
+unit_tests += tests/op/test_batch_norm
+tests_op_test_batch_norm_SOURCES = %D%/test_batch_norm.c
+tests_op_test_batch_norm_LDADD = $(OP_TEST_LDADD)
