@@ -8,6 +8,7 @@
  * numbers, and there is no state to store.
  */
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum dpt_rng_use {
@@ -20,6 +21,13 @@ enum dpt_rng_use {
 
 /* Four independent 32-bit words. `op` uses its low 24 bits; `step` its low 32. Local. */
 void dpt_rng_words(uint64_t seed, enum dpt_rng_use use, uint32_t op, uint64_t step, uint64_t index, uint32_t word[4]);
+
+/*
+ * The words of `count` indices from `index` on, one after the other: 4 * count words. Much faster than one by one.
+ * Local.
+ */
+void dpt_rng_fill(uint64_t seed, enum dpt_rng_use use, uint32_t op, uint64_t step, uint64_t index, size_t count,
+                  uint32_t *word);
 
 /* A word as a float in [0, 1), 24 bits. Local. */
 static inline float dpt_rng_unit(uint32_t word)

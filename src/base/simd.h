@@ -13,9 +13,11 @@
  *   }
  *
  * DPT_SIMD compiles the function for several instruction sets; the loader picks one at start, so that one binary serves
- * every machine. Such a function needs a name of its own in the whole program, static or not, since clang makes the
- * choosing code global. `omp simd` says that iterations are independent (x and y may be the same memory, not shifted), or
- * with reduction(+ : sum) that a sum may be taken in any fixed order. It needs no OpenMP run time.
+ * every machine. Only for static functions, and with a name of its own in the whole program, since clang makes the
+ * choosing code global under that name.
+ *
+ * `omp simd` says that iterations are independent (x and y may be the same memory, not shifted), or with
+ * reduction(+ : sum) that a sum may be taken in any fixed order. It needs no OpenMP run time.
  */
 
 #if defined(__has_feature)

@@ -13,3 +13,8 @@
 struct dpt_slice_param {
     int64_t begin, length;
 };
+
+/* Fast kernels in float, combine_cpu.c. */
+struct dpt_op_call;
+void dpt_op__add_f32(const struct dpt_op_call *call);
+void dpt_op__mul_f32(const struct dpt_op_call *call);

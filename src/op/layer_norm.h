@@ -12,3 +12,9 @@
 struct dpt_layer_norm_param {
     double eps;
 };
+
+/* Fast kernels in float, layer_norm_cpu.c. */
+struct dpt_op_call;
+void dpt_op__layer_norm_f32(const struct dpt_op_call *call);
+void dpt_op__layer_norm_dx_f32(const struct dpt_op_call *call);
+void dpt_op__layer_norm_dw_f32(const struct dpt_op_call *call);

@@ -11,19 +11,32 @@ libdpt_a_SOURCES += \
 	%D%/batch_norm.h \
 	%D%/batch_norm_cpu.c \
 	%D%/batch_norm_ref.inc \
+	%D%/collective.c \
+	%D%/collective.h \
+	%D%/combine.c \
 	%D%/combine.h \
+	%D%/combine_cpu.c \
+	%D%/combine_ref.inc \
 	%D%/conv.c \
 	%D%/conv.h \
 	%D%/conv_cpu.c \
 	%D%/conv_cpu.inc \
 	%D%/conv_ref.inc \
+	%D%/dropout.c \
 	%D%/dropout.h \
+	%D%/dropout_ref.inc \
+	%D%/layer_norm.c \
 	%D%/layer_norm.h \
+	%D%/layer_norm_cpu.c \
+	%D%/layer_norm_ref.inc \
 	%D%/linear.c \
 	%D%/linear.h \
 	%D%/linear_cpu.c \
 	%D%/linear_ref.inc \
+	%D%/loss.c \
 	%D%/loss.h \
+	%D%/loss_cpu.c \
+	%D%/loss_ref.inc \
 	%D%/mathf.h \
 	%D%/onednn.h \
 	%D%/pool.c \
@@ -31,8 +44,12 @@ libdpt_a_SOURCES += \
 	%D%/pool_cpu.c \
 	%D%/pool_ref.inc \
 	%D%/real.h \
+	%D%/reshape.c \
 	%D%/reshape.h \
-	%D%/update.h
+	%D%/update.c \
+	%D%/update.h \
+	%D%/update_cpu.c \
+	%D%/update_ref.inc
 
 # oneDNN: the version that configure found, or the one that is not here.
 if ONEDNN_V2

@@ -28,3 +28,9 @@ struct dpt_adam_param {
 struct dpt_ema_param {
     double rate;
 };
+
+/* Fast kernels in float, update_cpu.c. */
+struct dpt_op_call;
+void dpt_op__sgd_f32(const struct dpt_op_call *call);
+void dpt_op__adam_f32(const struct dpt_op_call *call);
+void dpt_op__ema_f32(const struct dpt_op_call *call);

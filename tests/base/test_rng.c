@@ -28,6 +28,21 @@ static void known_answers(void **state)
     assert_int_equal(word[3], 0x6d5451fd);
 }
 
+static void many_at_once_are_the_same(void **state)
+{
+    (void)state;
+    enum { MOST = 200 };
+    const uint64_t first = UINT32_MAX - 70u; /* the index passes 2^32 on the way */
+    uint32_t word[4 * MOST], one[4];
+    for (size_t count = 0; count <= MOST; count += 1 + count / 7) {
+        dpt_rng_fill(11, DPT_RNG_USE_DROPOUT, 3, 17, first, count, word);
+        for (size_t i = 0; i < count; i++) {
+            dpt_rng_words(11, DPT_RNG_USE_DROPOUT, 3, 17, first + i, one);
+            assert_memory_equal(word + 4 * i, one, sizeof one);
+        }
+    }
+}
+
 static void permutation_is_a_bijection(void **state)
 {
     (void)state;
@@ -79,6 +94,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_answers),
+        cmocka_unit_test(many_at_once_are_the_same),
         cmocka_unit_test(permutation_is_a_bijection),
         cmocka_unit_test(orders_differ_by_epoch_and_seed),
         cmocka_unit_test(normals_have_their_moments),

@@ -4,26 +4,58 @@ check_LIBRARIES = tests/op/liboptest.a
 tests_op_liboptest_a_SOURCES = %D%/optest.c %D%/optest.h
 OP_TEST_LDADD = tests/op/liboptest.a $(TEST_LDADD)
 
-unit_tests += tests/op/test_linear
-tests_op_test_linear_SOURCES = %D%/test_linear.c
-tests_op_test_linear_LDADD = $(OP_TEST_LDADD)
+unit_tests += tests/op/test_activation
+tests_op_test_activation_SOURCES = %D%/test_activation.c
+tests_op_test_activation_LDADD = $(OP_TEST_LDADD)
+
+unit_tests += tests/op/test_batch_norm
+tests_op_test_batch_norm_SOURCES = %D%/test_batch_norm.c
+tests_op_test_batch_norm_LDADD = $(OP_TEST_LDADD)
+
+unit_tests += tests/op/test_collective
+tests_op_test_collective_SOURCES = %D%/test_collective.c
+tests_op_test_collective_LDADD = $(OP_TEST_LDADD)
+
+unit_tests += tests/op/test_combine
+tests_op_test_combine_SOURCES = %D%/test_combine.c
+tests_op_test_combine_LDADD = $(OP_TEST_LDADD)
 
 unit_tests += tests/op/test_conv
 tests_op_test_conv_SOURCES = %D%/test_conv.c
 tests_op_test_conv_LDADD = $(OP_TEST_LDADD)
 
-unit_tests += tests/op/test_activation
-tests_op_test_activation_SOURCES = %D%/test_activation.c
-tests_op_test_activation_LDADD = $(OP_TEST_LDADD)
+unit_tests += tests/op/test_dropout
+tests_op_test_dropout_SOURCES = %D%/test_dropout.c
+tests_op_test_dropout_LDADD = $(OP_TEST_LDADD)
+
+unit_tests += tests/op/test_layer_norm
+tests_op_test_layer_norm_SOURCES = %D%/test_layer_norm.c
+tests_op_test_layer_norm_LDADD = $(OP_TEST_LDADD)
+
+unit_tests += tests/op/test_linear
+tests_op_test_linear_SOURCES = %D%/test_linear.c
+tests_op_test_linear_LDADD = $(OP_TEST_LDADD)
+
+unit_tests += tests/op/test_loss
+tests_op_test_loss_SOURCES = %D%/test_loss.c
+tests_op_test_loss_LDADD = $(OP_TEST_LDADD)
 
 unit_tests += tests/op/test_mathf
 tests_op_test_mathf_SOURCES = %D%/test_mathf.c
 tests_op_test_mathf_LDADD = $(OP_TEST_LDADD)
 
+unit_tests += tests/op/test_op
+tests_op_test_op_SOURCES = %D%/test_op.c
+tests_op_test_op_LDADD = $(OP_TEST_LDADD)
+
 unit_tests += tests/op/test_pool
 tests_op_test_pool_SOURCES = %D%/test_pool.c
 tests_op_test_pool_LDADD = $(OP_TEST_LDADD)
 
-unit_tests += tests/op/test_batch_norm
-tests_op_test_batch_norm_SOURCES = %D%/test_batch_norm.c
-tests_op_test_batch_norm_LDADD = $(OP_TEST_LDADD)
+unit_tests += tests/op/test_reshape
+tests_op_test_reshape_SOURCES = %D%/test_reshape.c
+tests_op_test_reshape_LDADD = $(OP_TEST_LDADD)
+
+unit_tests += tests/op/test_update
+tests_op_test_update_SOURCES = %D%/test_update.c
+tests_op_test_update_LDADD = $(OP_TEST_LDADD)

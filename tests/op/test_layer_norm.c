@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "op/layer_norm.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "optest.h"
+
+static const struct dpt_layer_norm_param param = {1e-5};
+
+static void all_questions(void **state)
+{
+    (void)state;
+    optest_run(&(struct optest){.op = "layer_norm", .param = &param, .nin = 3,
+                                .in = {OPTEST_F32(7, 5), OPTEST_F32(5), OPTEST_F32(5)}, .flops = 8 * 7 * 5});
+    optest_run(&(struct optest){.op = "layer_norm", .param = &param, .nin = 3,
+                                .in = {OPTEST_F32(3, 4, 67), OPTEST_F32(67), OPTEST_F32(67)}});
+    /* More columns and rows than one block of layer_norm_dw. */
+    optest_run(&(struct optest){.op = "layer_norm", .param = &param, .nin = 3,
+                                .in = {OPTEST_F32(131, 259), OPTEST_F32(259), OPTEST_F32(259)}});
+}
+
+/* With gamma 1 and beta 0 every row has mean 0 and variance 1, wherever it lay before. */
+static void rows_become_standard(void **state)
+{
+    (void)state;
+    enum { N = 3, H = 50 };
+    static float x[N * H], gamma[H], beta[H], y[N * H], mean[N], rstd[N];
+    for (int i = 0; i < N * H; i++) {
+        x[i] = 100.0f * (float)(i / H) + (float)(i * i % 17);
+    }
+    for (int j = 0; j < H; j++) {
+        gamma[j] = 1.0f;
+    }
+    const struct dpt_op_ctx ctx = {.rows = N};
+    const struct dpt_tensor in[] = {{{DPT_DTYPE_F32, 2, {N, H}}, x}, {{DPT_DTYPE_F32, 1, {H}}, gamma},
+                                    {{DPT_DTYPE_F32, 1, {H}}, beta}};
+    const struct dpt_tensor out[] = {{{DPT_DTYPE_F32, 2, {N, H}}, y}, {{DPT_DTYPE_F32, 1, {N}}, mean},
+                                     {{DPT_DTYPE_F32, 1, {N}}, rstd}};
+    optest_call("layer_norm", DPT_RUN_CPU, &param, 3, in, 3, out, &ctx);
+    for (int i = 0; i < N; i++) {
+        double sum = 0.0, squares = 0.0;
+        for (int j = 0; j < H; j++) {
+            sum += y[i * H + j];
+            squares += (double)y[i * H + j] * y[i * H + j];
+        }
+        assert_true(fabs(sum / H) < 1e-5 && fabs(squares / H - 1.0) < 1e-4);
+    }
+}
+
+static void refusals(void **state)
+{
+    (void)state;
+    const struct dpt_layer_norm_param zero = {0.0};
+    optest_refuses(&(struct optest){.op = "layer_norm", .param = &param, .nin = 3,
+                                    .in = {OPTEST_F32(7, 5), OPTEST_F32(4), OPTEST_F32(5)}},
+                   "gamma is F32[4], expected F32[5]");
+    optest_refuses(&(struct optest){.op = "layer_norm", .param = &param, .nin = 3,
+                                    .in = {OPTEST_F32(7, 5), OPTEST_F32(5), OPTEST_F32(7)}},
+                   "beta is F32[7], expected F32[5]");
+    optest_refuses(&(struct optest){.op = "layer_norm", .param = &zero, .nin = 3,
+                                    .in = {OPTEST_F32(7, 5), OPTEST_F32(5), OPTEST_F32(5)}},
+                   "eps is 0, must be above 0");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_questions),
+        cmocka_unit_test(rows_become_standard),
+        cmocka_unit_test(refusals),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
