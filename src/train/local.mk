@@ -1,1 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
+libdpt_a_SOURCES += \
+	%D%/options.c \
+	%D%/options.h
