@@ -24,7 +24,7 @@ static const struct {
     {"config", 'c', required_argument, "FILE", "job file; later ones win; @NAME: an installed one"},
     {"set", 's', required_argument, "SECTION.KEY=VALUE", "change one key of the job"},
     {"output", 'o', required_argument, "DIR", "run directory, as run.output"},
-    {"resume", 'r', required_argument, "WHEN", "auto (default), never, must, or a checkpoint's PATH"},
+    {"resume", 'r', required_argument, "WHEN", "auto (default), never, must, or a PATH"},
     {"max-time", 't', required_argument, "TIME", "save and stop before TIME is over: 4h, 3:30:00"},
     {"stop-status", STOP_STATUS, required_argument, "N", "exit status when stopped before the end (0)"},
     {"dry-run", 'n', no_argument, NULL, "check everything, show the plan, train nothing"},
