@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: Apache-2.0
-TESTS += %D%/rooms.sh %D%/source-style.sh
-EXTRA_DIST += %D%/rooms.sh %D%/source-style.sh
+TESTS += %D%/rooms.sh %D%/source-jobs.sh %D%/source-style.sh
+EXTRA_DIST += %D%/rooms.sh %D%/source-jobs.sh %D%/source-style.sh
