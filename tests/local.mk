@@ -4,12 +4,13 @@
 TEST_EXTENSIONS = .sh
 LOG_COMPILER = $(top_builddir)/tests/run
 SH_LOG_COMPILER = $(top_builddir)/tests/run
+check_SCRIPTS = tests/run
 AM_TESTS_ENVIRONMENT = \
 	abs_srcdir='$(abs_srcdir)'; abs_builddir='$(abs_builddir)'; MPIEXEC='$(MPIEXEC)'; \
 	export abs_srcdir abs_builddir MPIEXEC;
 unit_tests =
 TEST_LDADD = $(DPT_LIBS) $(CMOCKA_LIBS)
-EXTRA_DIST += tests/testlist
+EXTRA_DIST += tests/testlist tests/tsan.supp
 
 if HAVE_CMOCKA
 include tests/base/local.mk

@@ -27,7 +27,8 @@ static void *map(const char *name, int flags)
         return NULL;
     }
     void *at = MAP_FAILED;
-    if (!(flags & O_CREAT) || ftruncate(fd, (off_t)board_nbytes) == 0) {
+    /* Not ftruncate: where /dev/shm is full, the first write would be a bus error. */
+    if (!(flags & O_CREAT) || posix_fallocate(fd, 0, (off_t)board_nbytes) == 0) {
         at = mmap(NULL, board_nbytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     }
     close(fd);
@@ -51,9 +52,8 @@ void dpt_comm__board_open(void)
     }
     int all = board != NULL;
     MPI_Allreduce(MPI_IN_PLACE, &all, 1, MPI_INT, MPI_MIN, p->node);
-    if (first) {
-        shm_unlink(name);
-    }
+    /* Every rank does it: one that ends the job at once must not leave it to a slower one. */
+    shm_unlink(name);
     if (!all) {
         dpt_comm__board_close();
         return;

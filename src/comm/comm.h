@@ -6,6 +6,11 @@
  * of gradients. The only room that includes <mpi.h>. It promises that no rank hangs silently (a deadline names rank,
  * host and action), that the tree reductions give the same bits on every MPI library, and that after start-up ONE
  * thread of a process talks to MPI at a time. It knows nothing of tensors, graphs or files.
+ *
+ * Whose turn it is at MPI: the compute thread's, but from the first dpt_exchange_start to the last dpt_exchange_wait
+ * it is the exchange's (comm/exchange.h). A call from here in between is an internal error that ends the job. When a
+ * call fails in MPI itself it returns DPT_STATUS_COMM; peers may be stuck in it, so that only the end of the job
+ * remains: dpt_fatal, or dpt_comm_abort.
  */
 
 #include <stdbool.h>
@@ -31,7 +36,10 @@ enum dpt_status dpt_comm_start_alone(struct dpt_comm **world);
 /* Ends MPI and frees the world. Collective over the world. */
 void dpt_comm_end(struct dpt_comm *world);
 
-/* Ends the whole job at once with this exit code. Local; does not return. */
+/*
+ * Ends the whole job at once with this exit code, which the launcher returns. Prints nothing: dpt_fatal prints a
+ * sentence with rank and host and comes here. Any thread. Local; does not return.
+ */
 _Noreturn void dpt_comm_abort(enum dpt_status status);
 
 int dpt_comm_rank(const struct dpt_comm *comm);      /* this rank in the group. Local. */
@@ -49,7 +57,7 @@ void dpt_comm_free(struct dpt_comm *part);
 /* root's bytes to all. Collective over comm. Counts may exceed 2^31. */
 enum dpt_status dpt_comm_bcast(struct dpt_comm *comm, void *data, size_t nbytes, int root);
 
-/* Every rank's `nbytes` bytes to root, in rank order; `all` matters on root only. Collective over comm. */
+/* Every rank's `nbytes` bytes (< 2^31) to root, in rank order; `all` matters on root only. Collective over comm. */
 enum dpt_status dpt_comm_gather(struct dpt_comm *comm, const void *mine, size_t nbytes, void *all, int root);
 
 /* Element-wise reduction in place by MPI_Allreduce; F32, F64, I32 or I64. Collective over comm. */
@@ -96,9 +104,10 @@ enum dpt_status dpt_mesh_data(struct dpt_comm *world, struct dpt_mesh *mesh);
 /* -------------------------------------------------------------------------------------------------- deadline */
 
 /*
- * The watchdog: a thread that ends the job (exit 6) when `action` makes no progress for `seconds`, naming rank, host
- * and the action of the last dpt_comm_action. 0 turns it off. Time in which the whole process was stopped (SIGSTOP,
- * suspend) does not count. Local.
+ * The watchdog: a thread that ends the job (exit 6) when this rank makes no progress for `seconds`, naming rank, host,
+ * the action of the last dpt_comm_action, and the ranks of this host that are behind it, stopped or dead. Progress is
+ * an action, a collective, a bucket. 0 turns it off. Time in which the whole process was stopped (SIGSTOP, suspend)
+ * does not count. Local.
  */
 enum dpt_status dpt_comm_deadline(struct dpt_comm *comm, double seconds);
 
@@ -108,7 +117,10 @@ enum dpt_status dpt_comm_deadline(struct dpt_comm *comm, double seconds);
  */
 void dpt_comm_action(const char *verb, const char *name);
 
-/* Suspends the deadline around work of unknown length (evaluation's first read, a checkpoint): nests. Local. */
+/*
+ * Suspends the deadline around work of unknown length (evaluation's first read, a checkpoint): nests. All ranks that
+ * wait for that work must do so, not only the one that works. Local.
+ */
 void dpt_comm_deadline_pause(void);
 void dpt_comm_deadline_resume(void);
 

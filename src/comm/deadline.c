@@ -107,7 +107,7 @@ static void publish(void)
  * Adds the ranks of this host for which this one may be waiting: those that have begun fewer collectives, and those
  * whose watchdog is still, because the process is stopped or dead.
  */
-static void add_peers(struct dpt_text *text, double tick_s)
+static void add_peers(struct dpt_text *text)
 {
     int found = 0;
     for (int i = 0; i < dpt_comm__process.node_size; i++) {
@@ -116,7 +116,7 @@ static void add_peers(struct dpt_text *text, double tick_s)
             continue;
         }
         const uint64_t at = atomic_load_explicit(&slot->at_us, memory_order_acquire), now = now_us();
-        const bool still = at > 0 && now > at && (double)(now - at) > 4e6 * tick_s;
+        const bool still = at > 0 && now > at && (double)(now - at) > 0.5e6 * watch.seconds;
         if (!still && (at == 0 || get(&slot->begun) >= get(&begun))) {
             continue;
         }
@@ -134,13 +134,13 @@ static void add_peers(struct dpt_text *text, double tick_s)
     }
 }
 
-static _Noreturn void expire(double tick_s)
+static _Noreturn void expire(void)
 {
     char doing[96];
     struct dpt_text text = {0};
     describe(doing, sizeof doing);
     dpt_text_add(&text, "made no progress for %g s in %s", watch.seconds, doing);
-    add_peers(&text, tick_s);
+    add_peers(&text);
     dpt_fatal(DPT_STATUS_COMM, "%s", text.data);
 }
 
@@ -166,7 +166,7 @@ static void *watchdog(void *unused)
         }
         publish();
         if (idle_s >= watch.seconds) {
-            expire(tick_s);
+            expire();
         }
     }
     pthread_mutex_unlock(&watch.lock);

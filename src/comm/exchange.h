@@ -8,7 +8,9 @@
  * (node-shared windows, hierarchy, NCCL) are further files.
  *
  * Every rank starts the same buckets and calls in the same order. While a bucket is under way its range of the
- * buffer belongs to the exchange.
+ * buffer belongs to the exchange, and so does MPI: until every started bucket was waited for, what the compute thread
+ * wants summed goes through dpt_exchange_sum of the same exchange. After a failure only the end of the job remains
+ * (dpt_fatal). On one rank nothing is done and nothing is counted.
  */
 
 #include <stdbool.h>

@@ -39,6 +39,9 @@ enum dpt_status dpt_dev_null(struct dpt_dev **dev);
 
 void dpt_dev_close(struct dpt_dev *dev);
 
-/* dev->alloc and dev->release with counting. Local. */
+/*
+ * dev->alloc and dev->release with counting; no bytes are a NULL block, and so is every block of the null device.
+ * Local.
+ */
 enum dpt_status dpt_dev_alloc(struct dpt_dev *dev, size_t nbytes, const char *what, void **block);
 void dpt_dev_release(struct dpt_dev *dev, void *block, size_t nbytes);
