@@ -148,8 +148,8 @@ static void print_summary(const struct options *options, const struct dpt_ckpt *
         printf("%-12s%s\n", "checkpoint", dpt_ckpt_path(ckpt));
         printf("%-12s%s by dpt %s, layout %s, %s\n", "saved", meta->saved_utc, meta->version, meta->layout,
                dpt_text_bytes(text, sizeof text, dpt_ckpt_nbytes(ckpt)));
-        printf("%-12s%" PRId64 ", epoch %" PRId64 ", %" PRId64 " samples, %" PRId64 " updates, %s of training\n", "step",
-               meta->step, meta->epoch, meta->samples_seen, meta->updates,
+        printf("%-12s%" PRId64 ", epoch %" PRId64 ", %" PRId64 " samples, %" PRId64 " updates, %s of training\n",
+               "step", meta->step, meta->epoch, meta->samples_seen, meta->updates,
                dpt_text_time(text, sizeof text, meta->elapsed_s));
         if (meta->best_metric) {
             printf("%-12s%s %.6g at step %" PRId64 "\n", "best", meta->best_metric, meta->best_value, meta->best_step);
@@ -157,9 +157,9 @@ static void print_summary(const struct options *options, const struct dpt_ckpt *
         for (int kind = DPT_CKPT_FILE_MODEL; kind <= DPT_CKPT_FILE_OPTIMIZER; kind++) {
             const struct count count = count_tensors(ckpt, kind);
             char bytes[24];
-            printf("%-12s%s elements in %d tensors, %s\n", kind_name(kind),
+            printf("%-12s%s elements in %d tensor%s, %s\n", kind_name(kind),
                    dpt_text_count(text, sizeof text, (double)count.elements), count.tensors,
-                   dpt_text_bytes(bytes, sizeof bytes, count.nbytes));
+                   count.tensors == 1 ? "" : "s", dpt_text_bytes(bytes, sizeof bytes, count.nbytes));
         }
     }
     print_metrics(metrics);
@@ -198,7 +198,8 @@ static void print_json_value(json_t *root)
 
 static void print_json(const struct options *options, const struct dpt_ckpt *ckpt, json_t *metrics)
 {
-    json_t *root = json_pack("{s:o, s:s, s:O}", "path", json_path(options->path), "state", state_of(ckpt), "metrics", metrics);
+    json_t *root = json_pack("{s:o, s:s, s:O}", "path", json_path(options->path), "state", state_of(ckpt), "metrics",
+                             metrics);
     if (ckpt) {
         const struct dpt_ckpt_meta *meta = dpt_ckpt_meta(ckpt);
         const struct count model = count_tensors(ckpt, DPT_CKPT_FILE_MODEL);
@@ -207,8 +208,8 @@ static void print_json(const struct options *options, const struct dpt_ckpt *ckp
         snprintf(hash, sizeof hash, "%016" PRIx64, meta->graph_hash);
         json_t *more = json_pack(
             "{s:o, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:b, s:I, s:I}", "checkpoint",
-            json_path(dpt_ckpt_path(ckpt)), "saved_utc", meta->saved_utc, "version", meta->version, "layout", meta->layout, "graph_hash", hash, "step",
-            (json_int_t)meta->step, "epoch", (json_int_t)meta->epoch, "samples_seen", (json_int_t)meta->samples_seen,
+            json_path(dpt_ckpt_path(ckpt)), "saved_utc", meta->saved_utc, "version", meta->version, "layout",
+            meta->layout, "graph_hash", hash, "step", (json_int_t)meta->step, "epoch", (json_int_t)meta->epoch, "samples_seen", (json_int_t)meta->samples_seen,
             "updates", (json_int_t)meta->updates, "nbytes", (json_int_t)dpt_ckpt_nbytes(ckpt), "elapsed_s",
             meta->elapsed_s, "finished", (int)meta->finished, "model_elements", (json_int_t)model.elements,
             "optimizer_elements", (json_int_t)optimizer.elements);
@@ -316,13 +317,29 @@ static _Noreturn void wrong_usage(const char *what)
     exit(DPT_STATUS_USAGE);
 }
 
+/* Output that was lost on its way is a failure too. */
+static enum dpt_status finish(enum dpt_status status)
+{
+    if (fflush(stdout) != 0 && status == DPT_STATUS_OK) {
+        fprintf(stderr, "dpt-info: the output cannot be written: %s\n", strerror(errno));
+        return DPT_STATUS_FAILED;
+    }
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     enum { OPT_STATE = 256, OPT_VERIFY, OPT_JSON, OPT_HELP, OPT_VERSION };
     static const struct option longs[] = {
-        {"tensors", no_argument, NULL, 't'}, {"config", no_argument, NULL, 'c'},   {"best", no_argument, NULL, 'b'},
-        {"state", no_argument, NULL, OPT_STATE}, {"verify", no_argument, NULL, OPT_VERIFY}, {"json", no_argument, NULL, OPT_JSON},
-        {"help", no_argument, NULL, OPT_HELP},   {"version", no_argument, NULL, OPT_VERSION}, {NULL, 0, NULL, 0},
+        {"tensors", no_argument, NULL, 't'},
+        {"config", no_argument, NULL, 'c'},
+        {"best", no_argument, NULL, 'b'},
+        {"state", no_argument, NULL, OPT_STATE},
+        {"verify", no_argument, NULL, OPT_VERIFY},
+        {"json", no_argument, NULL, OPT_JSON},
+        {"help", no_argument, NULL, OPT_HELP},
+        {"version", no_argument, NULL, OPT_VERSION},
+        {NULL, 0, NULL, 0},
     };
     struct options options = {0};
     for (int option; (option = getopt_long(argc, argv, "tcb", longs, NULL)) != -1;) {
@@ -347,10 +364,10 @@ int main(int argc, char **argv)
             break;
         case OPT_HELP:
             fputs(usage, stdout);
-            return 0;
+            return (int)finish(DPT_STATUS_OK);
         case OPT_VERSION:
             printf("dpt-info %s\n", PACKAGE_VERSION);
-            return 0;
+            return (int)finish(DPT_STATUS_OK);
         default:
             wrong_usage("");
         }
@@ -359,13 +376,9 @@ int main(int argc, char **argv)
         wrong_usage(argc == optind ? "a run directory or checkpoint is missing. " : "more than one path is given. ");
     }
     options.path = argv[optind];
-    enum dpt_status status = run(&options);
+    const enum dpt_status status = run(&options);
     if (status != DPT_STATUS_OK && *dpt_error_text()) {
         fprintf(stderr, "dpt-info: %s\n", dpt_error_text());
     }
-    if (fflush(stdout) != 0 && status == DPT_STATUS_OK) {
-        fprintf(stderr, "dpt-info: the output cannot be written: %s\n", strerror(errno));
-        status = DPT_STATUS_FAILED;
-    }
-    return (int)status;
+    return (int)finish(status);
 }

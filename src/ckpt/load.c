@@ -62,14 +62,15 @@ static enum dpt_status check_item(const struct dpt_ckpt *ckpt, const struct dpt_
     char here[96], there[96];
     const char *want = dpt_type_text(here, sizeof here, &item->type);
     const int at = find(ckpt, item);
-    DPT_CHECK(at >= 0, DPT_STATUS_DATA, "%s: has no %s tensor '%s' (%s is expected); it is of another model or optimizer",
-              ckpt->path, dpt_ckpt__kind_name(item->file), item->name, want);
+    DPT_CHECK(at >= 0, DPT_STATUS_DATA,
+              "%s: has no %s tensor '%s' (%s is expected); it is of another model or optimizer", ckpt->path, dpt_ckpt__kind_name(item->file), item->name, want);
     const struct dpt_type *type = &ckpt->by_name[at]->type;
     const char *have = dpt_type_text(there, sizeof there, type);
     struct dpt_type cast = item->type;
     cast.dtype = type->dtype;
     DPT_CHECK(dpt_type_equal(type, &cast), DPT_STATUS_DATA,
-              "%s: tensor '%s' is %s, but this job needs %s; it is of another model", ckpt->path, item->name, have, want);
+              "%s: tensor '%s' is %s, but this job needs %s; it is of another model", ckpt->path, item->name, have,
+              want);
     DPT_CHECK(type->dtype == item->type.dtype, DPT_STATUS_DATA,
               "%s: tensor '%s' is %s, but this job needs %s; numbers are not converted: use the precision of the "
               "checkpoint ([run] precision)",

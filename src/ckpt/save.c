@@ -35,10 +35,10 @@ enum {
     NFILES = 3,              /* model, optimizer, config                  */
 };
 
-/* One safetensors file to be: the items in the order in which their values follow each other. */
+/* One safetensors file to be: its tensors in the order in which their values follow each other. */
 struct plan {
     int count;
-    const struct dpt_ckpt_item **item;
+    int *tensor; /* index into the manifest's tensors, which keep the caller's order */
     struct dpt_ckpt__entry *entry;
     struct dpt_text head;
     int64_t nbytes;
@@ -52,6 +52,7 @@ struct save {
     int64_t step;
     struct plan plan[2]; /* by enum dpt_ckpt_file */
     struct dpt_ckpt__manifest manifest;
+    const void **data;   /* of each of its tensors */
     struct dpt_hash *whole, *part;
     int64_t need;       /* bytes of all files, estimated upwards */
 };
@@ -85,17 +86,19 @@ static enum dpt_status check_names(const struct save *s, const struct plan *plan
     return DPT_STATUS_OK;
 }
 
-/* The items of one kind, those with wide elements first: so all values lie aligned though they are packed. */
-static enum dpt_status plan_file(struct save *s, enum dpt_ckpt_file kind, int nitems, const struct dpt_ckpt_item *item)
+/* The tensors of one kind, those with wide elements first: so all values lie aligned though they are packed. */
+static enum dpt_status plan_file(struct save *s, enum dpt_ckpt_file kind)
 {
+    const struct dpt_ckpt__manifest *m = &s->manifest;
     struct plan *plan = &s->plan[kind];
-    plan->item = dpt_arena_array(s->arena, (size_t)nitems, sizeof *plan->item);
-    plan->entry = dpt_arena_array(s->arena, (size_t)nitems, sizeof *plan->entry);
+    plan->tensor = dpt_arena_array(s->arena, (size_t)m->ntensors, sizeof *plan->tensor);
+    plan->entry = dpt_arena_array(s->arena, (size_t)m->ntensors, sizeof *plan->entry);
     for (size_t width = 8; width > 0; width /= 2) {
-        for (int i = 0; i < nitems; i++) {
-            if (item[i].writer && item[i].file == kind && dpt_dtype_nbytes(item[i].type.dtype) == width) {
-                plan->item[plan->count] = &item[i];
-                plan->entry[plan->count] = (struct dpt_ckpt__entry){.name = item[i].name, .type = item[i].type};
+        for (int i = 0; i < m->ntensors; i++) {
+            const struct dpt_ckpt__tensor *tensor = &m->tensor[i];
+            if (tensor->kind == kind && dpt_dtype_nbytes(tensor->type.dtype) == width) {
+                plan->tensor[plan->count] = i;
+                plan->entry[plan->count] = (struct dpt_ckpt__entry){.name = tensor->name, .type = tensor->type};
                 plan->count++;
             }
         }
@@ -104,13 +107,34 @@ static enum dpt_status plan_file(struct save *s, enum dpt_ckpt_file kind, int ni
     return dpt_ckpt__safetensors_layout(plan->count, plan->entry, &plan->head, &plan->nbytes);
 }
 
+/* The manifest's tensors, one piece each, whose place and checksum are not known yet. */
+static void list_tensors(struct save *s, int nitems, const struct dpt_ckpt_item *item)
+{
+    struct dpt_ckpt__manifest *m = &s->manifest;
+    m->tensor = dpt_arena_array(s->arena, (size_t)nitems, sizeof *m->tensor);
+    s->data = dpt_arena_array(s->arena, (size_t)nitems, sizeof *s->data);
+    for (int i = 0; i < nitems; i++) {
+        if (!item[i].writer) {
+            continue;
+        }
+        struct dpt_ckpt__piece *piece = dpt_arena_alloc(s->arena, sizeof *piece);
+        memcpy(piece->start, item[i].start, sizeof piece->start);
+        memcpy(piece->extent, item[i].extent, sizeof piece->extent);
+        s->data[m->ntensors] = item[i].data;
+        m->tensor[m->ntensors++] = (struct dpt_ckpt__tensor){
+            .name = item[i].name, .kind = item[i].file, .type = item[i].type, .npieces = 1, .piece = piece};
+    }
+}
+
 static enum dpt_status plan_files(struct save *s, int nitems, const struct dpt_ckpt_item *item,
                                   const struct dpt_ckpt_meta *meta)
 {
-    DPT_TRY(plan_file(s, DPT_CKPT_FILE_MODEL, nitems, item));
-    DPT_TRY(plan_file(s, DPT_CKPT_FILE_OPTIMIZER, nitems, item));
-    const int64_t text = (int64_t)strlen(meta->config) + (meta->preparation ? 2 * (int64_t)strlen(meta->preparation) : 0);
-    s->need = s->plan[0].nbytes + s->plan[1].nbytes + text + 1024 * ((int64_t)nitems + 64);
+    list_tensors(s, nitems, item);
+    DPT_TRY(plan_file(s, DPT_CKPT_FILE_MODEL));
+    DPT_TRY(plan_file(s, DPT_CKPT_FILE_OPTIMIZER));
+    /* The manifest takes less than a KiB a tensor, and the preparation's text grows by its escapes. */
+    s->need = s->plan[0].nbytes + s->plan[1].nbytes + (int64_t)strlen(meta->config) + 1024 * ((int64_t)nitems + 64);
+    s->need += meta->preparation ? 2 * (int64_t)strlen(meta->preparation) : 0;
 
     struct dpt_ckpt__manifest *m = &s->manifest;
     char *now = dpt_arena_alloc(s->arena, 21);
@@ -118,7 +142,6 @@ static enum dpt_status plan_files(struct save *s, int nitems, const struct dpt_c
     m->meta = *meta;
     m->meta.saved_utc = now;
     m->file = dpt_arena_array(s->arena, NFILES, sizeof *m->file);
-    m->tensor = dpt_arena_array(s->arena, (size_t)nitems, sizeof *m->tensor);
     return DPT_STATUS_OK;
 }
 
@@ -139,8 +162,8 @@ static enum dpt_status write_failed(const struct save *s, const char *path, int 
     }
     char need[24], have[24];
     return dpt_error_set(status, __FILE__, __LINE__,
-                         "%s: cannot be written: %s; the checkpoint needs %s and %s are free; free some space, or lower "
-                         "[checkpoint] keep",
+                         "%s: cannot be written: %s; the checkpoint needs %s and %s are free; free some space, or "
+                         "lower [checkpoint] keep",
                          path, strerror(error), dpt_text_bytes(need, sizeof need, (uint64_t)s->need),
                          dpt_text_bytes(have, sizeof have, (uint64_t)avail));
 }
@@ -175,24 +198,21 @@ static int put(const struct save *s, int fd, const void *data, size_t nbytes, st
     return 0;
 }
 
-/* The values of a file, and its tensors' entries in the manifest. */
+/* The values of a file, and what they add to the manifest. */
 static int put_values(struct save *s, int fd, int file, const struct plan *plan)
 {
-    struct dpt_ckpt__manifest *m = &s->manifest;
     for (int i = 0; i < plan->count; i++) {
-        const struct dpt_ckpt_item *item = plan->item[i];
         const struct dpt_ckpt__entry *entry = &plan->entry[i];
         dpt_hash_reset(s->part);
-        const int error = put(s, fd, item->data, (size_t)entry->nbytes, s->part);
+        const int error = put(s, fd, s->data[plan->tensor[i]], (size_t)entry->nbytes, s->part);
         if (error) {
             return error;
         }
-        struct dpt_ckpt__piece *piece = dpt_arena_alloc(s->arena, sizeof *piece);
-        *piece = (struct dpt_ckpt__piece){.file = file, .offset = entry->offset, .nbytes = entry->nbytes};
-        memcpy(piece->extent, item->extent, sizeof piece->extent);
+        struct dpt_ckpt__piece *piece = s->manifest.tensor[plan->tensor[i]].piece;
+        piece->file = file;
+        piece->offset = entry->offset;
+        piece->nbytes = entry->nbytes;
         dpt_hash_text(s->part, piece->checksum);
-        m->tensor[m->ntensors++] = (struct dpt_ckpt__tensor){
-            .name = item->name, .kind = item->file, .type = item->type, .npieces = 1, .piece = piece};
     }
     return 0;
 }

@@ -28,3 +28,6 @@ tests_ckpt_test_safetensors_LDADD = $(TEST_LDADD)
 unit_tests += tests/ckpt/test_save
 tests_ckpt_test_save_SOURCES = %D%/test_save.c $(toy)
 tests_ckpt_test_save_LDADD = $(TEST_LDADD)
+
+check_PROGRAMS += tests/ckpt/toy-run
+tests_ckpt_toy_run_SOURCES = %D%/toy-run.c $(toy)

@@ -127,11 +127,12 @@ static int64_t element(int tensor, const void *data, int64_t at)
     return type[tensor].dtype == DPT_DTYPE_F32 ? (int64_t)((const float *)data)[at] : ((const int64_t *)data)[at];
 }
 
-/* Calls put (or compares) for each element of a box; three dimensions, of which the last may be absent. */
+/* The elements of a box of two or three dimensions. */
 static void fill_box(int tensor, const int64_t *start, const int64_t *extent, void *data)
 {
     const struct dpt_type *t = &type[tensor];
-    const int64_t n2 = t->ndim == 3 ? extent[2] : 1, d2 = t->ndim == 3 ? t->dim[2] : 1, s2 = t->ndim == 3 ? start[2] : 0;
+    const bool cube = t->ndim == 3;
+    const int64_t n2 = cube ? extent[2] : 1, d2 = cube ? t->dim[2] : 1, s2 = cube ? start[2] : 0;
     int64_t at = 0;
     for (int64_t i = 0; i < extent[0]; i++) {
         for (int64_t j = 0; j < extent[1]; j++) {
@@ -151,7 +152,8 @@ static void write_part(int f, struct dpt_ckpt__file *file, struct dpt_ckpt__piec
     int64_t nbytes;
     for (int i = NPIECES - 1; i >= 0; i--) { /* the wide tensor first */
         if (pieces[i].file == f) {
-            entry[count] = (struct dpt_ckpt__entry){.name = pieces[i].tensor ? "b" : "a", .type = type[pieces[i].tensor]};
+            const int tensor = pieces[i].tensor;
+            entry[count] = (struct dpt_ckpt__entry){.name = tensor ? "b" : "a", .type = type[tensor]};
             memcpy(entry[count].type.dim, pieces[i].extent, sizeof pieces[i].extent);
             which[count++] = i;
         }

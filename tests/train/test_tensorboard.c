@@ -138,7 +138,8 @@ static void scalars_are_read_back(void **state)
     struct dpt_tensorboard *writer;
     assert_int_equal(dpt_tensorboard_open(folder, &writer), DPT_STATUS_OK);
     for (int i = 0; i < COUNT; i++) {
-        assert_int_equal(dpt_tensorboard_scalar(writer, i % 2 ? "train/loss" : "lr", steps[i], values[i]), DPT_STATUS_OK);
+        const char *tag = i % 2 ? "train/loss" : "lr";
+        assert_int_equal(dpt_tensorboard_scalar(writer, tag, steps[i], values[i]), DPT_STATUS_OK);
     }
     dpt_tensorboard_close(writer);
 
