@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-# What one core can do at best: make bench/peak && bench/peak. Against PyTorch: bench/compare.
-EXTRA_PROGRAMS = bench/peak
+# What one core can do at best: make bench/peak && bench/peak. Op by op: make bench/ops. Against PyTorch: bench/compare.
+EXTRA_PROGRAMS = bench/ops bench/peak
+bench_ops_SOURCES = %D%/ops.c
 bench_peak_SOURCES = %D%/peak.c
-CLEANFILES += bench/peak$(EXEEXT)
+CLEANFILES += bench/ops$(EXEEXT) bench/peak$(EXEEXT)
 EXTRA_DIST += \
 	%D%/cnn.ini \
 	%D%/compare \

@@ -149,8 +149,9 @@ static enum dpt_status shape_dw(struct dpt_op_types *types)
     DPT_CHECK(x->dim[0] == dy->dim[0], DPT_STATUS_USAGE, "x has %lld samples, but dy %lld", (long long)x->dim[0],
               (long long)dy->dim[0]);
     DPT_TRY(check_dy(param, dy, &x->dim[1], param->kernel));
-    types->nout = 1;
+    types->nout = param->bias ? 2 : 1;
     types->out[0] = (struct dpt_type){x->dtype, 4, {o, c / param->groups, param->kernel[0], param->kernel[1]}};
+    types->out[1] = (struct dpt_type){x->dtype, 1, {o}};
     return DPT_STATUS_OK;
 }
 
@@ -162,10 +163,17 @@ static const char *whole_for(const struct dpt_op_types *types)
     return param->groups > 1 ? "oc" : more ? "c" : "";
 }
 
-static const char *whole_for_gradient(const struct dpt_op_types *types)
+static const char *whole_for_dx(const struct dpt_op_types *types)
 {
     const struct dpt_conv_param *param = types->param;
     return param->groups > 1 ? "oc" : "";
+}
+
+/* Every part of c would give the whole dbias. */
+static const char *whole_for_dw(const struct dpt_op_types *types)
+{
+    const struct dpt_conv_param *param = types->param;
+    return param->groups > 1 ? "oc" : param->bias ? "c" : "";
 }
 
 /* Multiply and add for every element of y and every element of its part of w; the border counts as an image. */
@@ -192,7 +200,9 @@ static void cost_dx(const struct dpt_op_types *types, struct dpt_op_cost *cost)
 
 static void cost_dw(const struct dpt_op_types *types, struct dpt_op_cost *cost)
 {
-    cost->flops = products(&types->in[1], &types->out[0]); /* n, y, x, o; c, i, j */
+    const double outputs = (double)dpt_type_numel(&types->in[1]);
+    cost->flops = products(&types->in[1], &types->out[0]);  /* n, y, x, o; c, i, j   */
+    cost->flops += types->nout > 1 ? outputs : 0.0;          /* n, y, x, o: sum of dy */
     dpt_op_cost_bytes(types, cost);
 }
 
@@ -211,11 +221,14 @@ static enum dpt_status grad(struct dpt_op_grad *grad)
         param.in[a] = type_x->dim[1 + a];
         param.kernel[a] = type_w->dim[2 + a];
     }
-    if (grad->types->nin > 2 && grad->need[2]) {
-        DPT_TRY(dpt_op__add(grad, "bias_dw", NULL, 1, &dz, &grad->din[2]));
-    }
+    const bool bias = grad->types->nin > 2 && grad->need[2];
     if (grad->need[1]) {
-        DPT_TRY(dpt_op__add(grad, "conv_dw", &param, 2, (int[]){x, dz}, &grad->din[1]));
+        struct dpt_conv_param with = param;
+        with.bias = bias;
+        DPT_TRY(dpt_op__add(grad, "conv_dw", &with, 2, (int[]){x, dz}, &grad->din[1]));
+        grad->din[2] = bias ? grad->din[1] + 1 : -1;
+    } else if (bias) {
+        DPT_TRY(dpt_op__add(grad, "bias_dw", NULL, 1, &dz, &grad->din[2]));
     }
     if (grad->need[0]) {
         DPT_TRY(dpt_op__add(grad, "conv_dx", &param, 2, (int[]){dz, w}, &grad->din[0]));
@@ -246,7 +259,7 @@ const struct dpt_op dpt_op_conv_dx = {
     .param_nbytes = sizeof(struct dpt_conv_param),
     .signature = "byxo,ocij->byxc",
     .whole = "ij",
-    .whole_for = whole_for_gradient,
+    .whole_for = whole_for_dx,
     .halo = "yx",
     .shape = shape_dx,
     .cost = cost_dx,
@@ -258,11 +271,11 @@ const struct dpt_op dpt_op_conv_dx = {
 
 const struct dpt_op dpt_op_conv_dw = {
     .name = "conv_dw",
-    .doc = "gradient of the weight of conv",
+    .doc = "gradients of the weight and the bias of conv",
     .param_nbytes = sizeof(struct dpt_conv_param),
-    .signature = "byxc,byxo->ocij",
+    .signature = "byxc,byxo->ocij,o",
     .whole = "ij",
-    .whole_for = whole_for_gradient,
+    .whole_for = whole_for_dw,
     .halo = "yx",
     .shape = shape_dw,
     .cost = cost_dw,

@@ -7,7 +7,7 @@
  *
  * The gradient of the input of a convolution with stride 1 is itself a convolution: of dy, with w turned by 180 degrees
  * and its channels exchanged. Where the library has its newer kernels ("brg": batch-reduced products) for the forward
- * pass only, as oneDNN 2 does, that is up to 1.5 times as fast as its backward pass.
+ * pass only, as oneDNN 2 does, that is up to 1.2 times as fast as its backward pass, given two vectors of channels.
  */
 
 #include "op/conv.h"
@@ -27,6 +27,7 @@ struct prep {
 };
 
 enum { PATCH_NBYTES = 1 << 18 }; /* of one band of patches: a part of a core's second-level cache */
+enum { TURN_CHANNELS = 32 };     /* of dx, from which on the turned convolution is the faster one  */
 
 /* Rows [begin, end) of y of sample n. */
 struct band {
@@ -104,13 +105,13 @@ static struct dpt_onednn_conv_spec library_spec(const struct dpt_op__conv *conv,
     return spec;
 }
 
-/* The forward pass that computes dx from dy; false where there is none. */
+/* The forward pass that computes dx from dy; false where there is none or it would not pay. */
 static bool turned_spec(const struct dpt_op__conv *conv, struct dpt_onednn_conv_spec *spec)
 {
     *spec = library_spec(conv, DPT_ONEDNN_PASS_FORWARD);
     spec->c = conv->groups * conv->o;
     spec->o = conv->groups * conv->c;
-    bool exists = true;
+    bool exists = conv->c >= TURN_CHANNELS;
     for (int a = 0; a < 2; a++) {
         spec->in[a] = conv->out[a];
         spec->out[a] = conv->in[a];
@@ -229,7 +230,8 @@ enum dpt_status dpt_op__conv_dw_prepare(const struct dpt_op_types *types, enum d
         return DPT_STATUS_OK;
     }
     const struct dpt_op__conv conv = dw_sizes(types);
-    const struct dpt_onednn_conv_spec spec = library_spec(&conv, DPT_ONEDNN_PASS_BACKWARD_WEIGHTS);
+    struct dpt_onednn_conv_spec spec = library_spec(&conv, DPT_ONEDNN_PASS_BACKWARD_WEIGHTS);
+    spec.bias = types->nout > 1;
     struct dpt_onednn_conv *library;
     DPT_TRY(dpt_onednn_conv_new(&spec, &library));
     return new_prep(library, conv.n, false, prep);
@@ -259,7 +261,8 @@ static size_t scratch_nbytes(const struct dpt_op__conv *conv, enum dpt_run run, 
         return 0;
     }
     const int64_t w = conv->groups * conv->o * patch_depth(conv);
-    const int64_t patch = band_rows(conv, dpt_dtype_nbytes(dtype)) * conv->out[1] * patch_depth(conv);
+    int64_t patch = band_rows(conv, dpt_dtype_nbytes(dtype)) * conv->out[1] * patch_depth(conv);
+    patch = patch > conv->groups * conv->o ? patch : conv->groups * conv->o; /* a row of bias gradients */
     const size_t products = (size_t)(w + patch) * dpt_dtype_nbytes(dtype);
     const struct prep *at = prep;
     const size_t library =
@@ -301,7 +304,7 @@ enum dpt_status dpt_op__conv_cpu(const struct dpt_op_call *call)
 {
     const struct dpt_conv_param *param = call->types->param;
     const struct dpt_tensor *x = &call->in[0], *w = &call->in[1], *y = &call->out[0];
-    const void *bias = call->types->nin > 2 ? call->in[2].data : NULL;
+    void *bias = call->types->nin > 2 ? call->in[2].data : NULL;
     const bool relu = param->act == DPT_ACTIVATION_KIND_RELU;
     const struct dpt_op__conv conv = dpt_op__conv_sizes(param, &x->type, &w->type, &y->type);
     const struct prep *prep = fitting(call);
@@ -344,15 +347,16 @@ enum dpt_status dpt_op__conv_dw_cpu(const struct dpt_op_call *call)
 {
     const struct dpt_tensor *x = &call->in[0], *dy = &call->in[1], *dw = &call->out[0];
     const struct dpt_op__conv conv = dpt_op__conv_sizes(call->types->param, &x->type, &dw->type, &dy->type);
+    void *dbias = call->types->nout > 1 ? call->out[1].data : NULL;
     const struct prep *prep = fitting(call);
     if (prep) {
-        return dpt_onednn_conv_run(prep->library, x->data, dy->data, NULL, dw->data, call->scratch);
+        return dpt_onednn_conv_run(prep->library, x->data, dy->data, dbias, dw->data, call->scratch);
     }
     DPT_TRY(check_blas(&conv));
     if (x->type.dtype == DPT_DTYPE_F64) {
-        conv_dw_gemm_f64(&conv, x->data, dy->data, dw->data, call->scratch);
+        conv_dw_gemm_f64(&conv, x->data, dy->data, dw->data, dbias, call->scratch);
     } else {
-        conv_dw_gemm_f32(&conv, x->data, dy->data, dw->data, call->scratch);
+        conv_dw_gemm_f32(&conv, x->data, dy->data, dw->data, dbias, call->scratch);
     }
     return DPT_STATUS_OK;
 }

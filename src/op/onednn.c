@@ -112,10 +112,11 @@ static enum dpt_status make_pass(struct dpt_onednn_conv *conv, const_dnnl_primit
     const int pass = conv->spec.pass;
     DPT_TRY(make(&conv->pass, desc, conv->engine, query[pass], arg[pass], 4));
     if (conv->spec.bias) {
-        const void *md = dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 1);
+        const bool out = pass == DPT_ONEDNN_PASS_BACKWARD_WEIGHTS;
+        const void *md = dnnl_primitive_desc_query_md(desc, out ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 1);
         dnnl_memory_t memory;
         TRY(dnnl_memory_create(&memory, md, conv->engine, DNNL_MEMORY_NONE));
-        conv->pass.arg[conv->pass.narg++] = (dnnl_exec_arg_t){DNNL_ARG_BIAS, memory};
+        conv->pass.arg[conv->pass.narg++] = (dnnl_exec_arg_t){out ? DNNL_ARG_DIFF_BIAS : DNNL_ARG_BIAS, memory};
     }
     return DPT_STATUS_OK;
 }
@@ -136,26 +137,32 @@ static enum dpt_status make_reorder(struct dpt_onednn_conv *conv, const_dnnl_pri
     return status;
 }
 
-static enum dpt_status make_all(struct dpt_onednn_conv *conv, bool *fast)
+/*
+ * Which kernels we take. "ref" loops are slow; "gemm" is im2col and a matrix product, with more scratch memory than our
+ * own. The batch-reduced ones ("brgconv") multiply matrices of c columns, which with few channels, as in first layers,
+ * leaves them at a half of what the older "jit" ones reach.
+ */
+static bool is_fast(const struct dpt_onednn_conv_spec *spec, const char *kernel)
+{
+    const bool few = spec->pass == DPT_ONEDNN_PASS_FORWARD && spec->c / spec->groups < 16;
+    return !strstr(kernel, "ref") && !strstr(kernel, "gemm") && !(few && strncmp(kernel, "brgconv", 7) == 0);
+}
+
+static enum dpt_status make_all(struct dpt_onednn_conv *conv, bool *made)
 {
     TRY(dnnl_engine_create(&conv->engine, dnnl_cpu, 0));
     TRY(dnnl_stream_create(&conv->stream, conv->engine, dnnl_stream_default_flags));
     dnnl_primitive_desc_t desc;
-    TRY(dpt_onednn__conv_desc(&conv->spec, conv->engine, &desc));
-    *fast = false;
+    TRY(dpt_onednn__conv_desc(&conv->spec, conv->engine, is_fast, &desc));
+    *made = desc != NULL;
     if (!desc) {
         return DPT_STATUS_OK;
     }
-    const char *name = NULL;
-    enum dpt_status status = DPT_STATUS_OK;
+    const char *name = "";
     dnnl_primitive_desc_query(desc, dnnl_query_impl_info_str, 0, (void *)&name);
-    /* "ref" loops are slow; "gemm" is im2col and a matrix product, with more scratch memory than our own. */
-    *fast = name && !strstr(name, "ref") && !strstr(name, "gemm");
-    if (*fast) {
-        strncpy(conv->name, name, sizeof conv->name - 1);
-        status = make_pass(conv, desc);
-        status = status == DPT_STATUS_OK ? make_reorder(conv, desc) : status;
-    }
+    strncpy(conv->name, name, sizeof conv->name - 1);
+    enum dpt_status status = make_pass(conv, desc);
+    status = status == DPT_STATUS_OK ? make_reorder(conv, desc) : status;
     dnnl_primitive_desc_destroy(desc);
     return status;
 }
@@ -166,9 +173,9 @@ enum dpt_status dpt_onednn_conv_new(const struct dpt_onednn_conv_spec *spec, str
     struct dpt_onednn_conv *conv = calloc(1, sizeof *conv);
     DPT_CHECK(conv, DPT_STATUS_SPACE, "no memory for the primitives of a convolution");
     conv->spec = *spec;
-    bool fast = false;
-    const enum dpt_status status = make_all(conv, &fast);
-    if (status != DPT_STATUS_OK || !fast) {
+    bool made = false;
+    const enum dpt_status status = make_all(conv, &made);
+    if (status != DPT_STATUS_OK || !made) {
         dpt_onednn_conv_free(conv);
         return status;
     }
@@ -235,7 +242,7 @@ static enum dpt_status reorder(struct dpt_onednn_conv *conv, const void *from, v
     return DPT_STATUS_OK;
 }
 
-enum dpt_status dpt_onednn_conv_run(struct dpt_onednn_conv *conv, const float *a, const float *b, const float *bias,
+enum dpt_status dpt_onednn_conv_run(struct dpt_onednn_conv *conv, const float *a, const float *b, float *bias,
                                     float *out, void *scratch)
 {
     static const int first[] = {DNNL_ARG_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_SRC};
@@ -250,7 +257,7 @@ enum dpt_status dpt_onednn_conv_run(struct dpt_onednn_conv *conv, const float *a
     DPT_TRY(point(&conv->pass, first[pass], a));
     DPT_TRY(point(&conv->pass, second[pass], plain || weights_out ? (const void *)b : weights));
     DPT_TRY(point(&conv->pass, third[pass], plain || !weights_out ? (void *)out : weights));
-    DPT_TRY(point(&conv->pass, DNNL_ARG_BIAS, bias));
+    DPT_TRY(point(&conv->pass, weights_out ? DNNL_ARG_DIFF_BIAS : DNNL_ARG_BIAS, bias));
     DPT_TRY(point(&conv->pass, DNNL_ARG_SCRATCHPAD, pass_pad));
     if (!weights_out) {
         DPT_TRY(reorder(conv, b, weights, reorder_pad));

@@ -18,16 +18,17 @@
 #include "base/status.h"
 
 enum dpt_onednn_pass {
-    DPT_ONEDNN_PASS_FORWARD,          /* x, w, bias? -> y */
-    DPT_ONEDNN_PASS_BACKWARD_DATA,    /* dy, w -> dx      */
-    DPT_ONEDNN_PASS_BACKWARD_WEIGHTS, /* x, dy -> dw      */
+    DPT_ONEDNN_PASS_FORWARD,          /* x, w, bias? -> y    */
+    DPT_ONEDNN_PASS_BACKWARD_DATA,    /* dy, w -> dx         */
+    DPT_ONEDNN_PASS_BACKWARD_WEIGHTS, /* x, dy -> dw, dbias? */
 };
 
 /* A convolution with all its sizes; pairs are y, x. */
 struct dpt_onednn_conv_spec {
     enum dpt_onednn_pass pass;
-    bool bias, relu;          /* FORWARD only                              */
-    int64_t n, c, o, groups;  /* samples, channels of x, channels of y     */
+    bool bias;               /* not BACKWARD_DATA                     */
+    bool relu;               /* FORWARD only: y = max(., 0)           */
+    int64_t n, c, o, groups; /* samples, channels of x, channels of y */
     int64_t in[2], out[2], kernel[2];
     int64_t stride[2], pad[2], dilation[2];
 };
@@ -51,8 +52,8 @@ const char *dpt_onednn_conv_name(const struct dpt_onednn_conv *conv);
 
 /*
  * Runs the pass: `a` is x or, for BACKWARD_DATA, dy; `b` is w or, for BACKWARD_WEIGHTS, dy; `bias` is NULL unless the
- * spec has one; `out` is y, dx or dw; `scratch` is 64-byte aligned. Not from two threads at once on the same conv.
- * Local.
+ * spec has one, and written by BACKWARD_WEIGHTS; `out` is y, dx or dw; `scratch` is 64-byte aligned. Not from two
+ * threads at once on the same conv. Local.
  */
-enum dpt_status dpt_onednn_conv_run(struct dpt_onednn_conv *conv, const float *a, const float *b, const float *bias,
+enum dpt_status dpt_onednn_conv_run(struct dpt_onednn_conv *conv, const float *a, const float *b, float *bias,
                                     float *out, void *scratch);

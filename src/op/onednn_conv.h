@@ -27,11 +27,13 @@ struct dpt_onednn__dims {
 void dpt_onednn__dims(const struct dpt_onednn_conv_spec *spec, struct dpt_onednn__dims *dims);
 
 /*
- * The library's description of this convolution, weights in the format that it prefers, scratch memory from the caller.
- * *desc is NULL when it has none. Local.
+ * The library's description of this convolution, weights in the format that it prefers, scratch memory from the caller,
+ * for the first of its kernels, in its own order of preference, that `accept` takes. *desc is NULL when there is none.
+ * Local.
  */
+typedef bool dpt_onednn__accept_fn(const struct dpt_onednn_conv_spec *spec, const char *kernel);
 dnnl_status_t dpt_onednn__conv_desc(const struct dpt_onednn_conv_spec *spec, dnnl_engine_t engine,
-                                    dnnl_primitive_desc_t *desc);
+                                    dpt_onednn__accept_fn *accept, dnnl_primitive_desc_t *desc);
 
 /*
  * The description of a reorder between OIHW weights and those of `conv`: into the library's format for FORWARD and

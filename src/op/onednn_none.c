@@ -28,7 +28,7 @@ const char *dpt_onednn_conv_name(const struct dpt_onednn_conv *conv)
     return "none";
 }
 
-enum dpt_status dpt_onednn_conv_run(struct dpt_onednn_conv *conv, const float *a, const float *b, const float *bias,
+enum dpt_status dpt_onednn_conv_run(struct dpt_onednn_conv *conv, const float *a, const float *b, float *bias,
                                     float *out, void *scratch)
 {
     (void)conv, (void)a, (void)b, (void)bias, (void)out, (void)scratch;

@@ -20,8 +20,33 @@ static dnnl_status_t attributes(const struct dpt_onednn_conv_spec *spec, dnnl_pr
     return dnnl_success;
 }
 
+/* Walks the kernels for this operation. */
+static dnnl_status_t choose(const struct dpt_onednn_conv_spec *spec, const dnnl_convolution_desc_t *op,
+                            dnnl_primitive_attr_t attr, dnnl_engine_t engine, dnnl_primitive_desc_t hint,
+                            dpt_onednn__accept_fn *accept, dnnl_primitive_desc_t *desc)
+{
+    *desc = NULL;
+    dnnl_primitive_desc_iterator_t at;
+    dnnl_status_t status = dnnl_primitive_desc_iterator_create(&at, op, attr, engine, hint);
+    if (status != dnnl_success) {
+        return status == dnnl_unimplemented ? dnnl_success : status;
+    }
+    while (status == dnnl_success && !*desc) {
+        const char *name = "";
+        *desc = dnnl_primitive_desc_iterator_fetch(at);
+        dnnl_primitive_desc_query(*desc, dnnl_query_impl_info_str, 0, (void *)&name);
+        if (!accept(spec, name)) {
+            dnnl_primitive_desc_destroy(*desc);
+            *desc = NULL;
+            status = dnnl_primitive_desc_iterator_next(at);
+        }
+    }
+    dnnl_primitive_desc_iterator_destroy(at);
+    return status == dnnl_iterator_ends ? dnnl_success : status;
+}
+
 dnnl_status_t dpt_onednn__conv_desc(const struct dpt_onednn_conv_spec *spec, dnnl_engine_t engine,
-                                    dnnl_primitive_desc_t *desc)
+                                    dpt_onednn__accept_fn *accept, dnnl_primitive_desc_t *desc)
 {
     *desc = NULL;
     struct dpt_onednn__dims at;
@@ -34,24 +59,28 @@ dnnl_status_t dpt_onednn__conv_desc(const struct dpt_onednn_conv_spec *spec, dnn
     dnnl_primitive_attr_t attr;
     TRY(attributes(spec, &attr));
 
-    /* The backward passes want the forward one as a hint. */
     dnnl_convolution_desc_t op;
-    dnnl_primitive_desc_t forward = NULL;
     TRY(dnnl_dilated_convolution_forward_desc_init(&op, dnnl_forward_training, dnnl_convolution_direct, &x, &w,
                                                    spec->bias ? &bias : NULL, &y, at.stride, at.gap, at.pad, at.pad));
-    dnnl_status_t status = dnnl_primitive_desc_create(&forward, &op, attr, engine, NULL);
-    if (spec->pass == DPT_ONEDNN_PASS_FORWARD || status != dnnl_success) {
-        *desc = forward;
+    dnnl_status_t status;
+    if (spec->pass == DPT_ONEDNN_PASS_FORWARD) {
+        status = choose(spec, &op, attr, engine, NULL, accept, desc);
     } else {
-        if (spec->pass == DPT_ONEDNN_PASS_BACKWARD_DATA) {
-            TRY(dnnl_dilated_convolution_backward_data_desc_init(&op, dnnl_convolution_direct, &x, &w, &y, at.stride,
-                                                                 at.gap, at.pad, at.pad));
-        } else {
-            TRY(dnnl_dilated_convolution_backward_weights_desc_init(&op, dnnl_convolution_direct, &x, &w, NULL, &y,
-                                                                    at.stride, at.gap, at.pad, at.pad));
+        /* The backward passes want the forward one as a hint. */
+        dnnl_primitive_desc_t forward;
+        status = dnnl_primitive_desc_create(&forward, &op, attr, engine, NULL);
+        if (status == dnnl_success) {
+            if (spec->pass == DPT_ONEDNN_PASS_BACKWARD_DATA) {
+                TRY(dnnl_dilated_convolution_backward_data_desc_init(&op, dnnl_convolution_direct, &x, &w, &y,
+                                                                     at.stride, at.gap, at.pad, at.pad));
+            } else {
+                TRY(dnnl_dilated_convolution_backward_weights_desc_init(&op, dnnl_convolution_direct, &x, &w,
+                                                                        spec->bias ? &bias : NULL, &y, at.stride,
+                                                                        at.gap, at.pad, at.pad));
+            }
+            status = choose(spec, &op, attr, engine, forward, accept, desc);
+            dnnl_primitive_desc_destroy(forward);
         }
-        status = dnnl_primitive_desc_create(desc, &op, attr, engine, forward);
-        dnnl_primitive_desc_destroy(forward);
     }
     dnnl_primitive_attr_destroy(attr);
     return status == dnnl_unimplemented ? dnnl_success : status;

@@ -49,8 +49,27 @@ static void destroy_operands(struct operands *operands)
     dnnl_primitive_attr_destroy(operands->attr);
 }
 
+/* Steps *desc to the first kernel that is taken; destroys it when there is none. */
+static dnnl_status_t choose(const struct dpt_onednn_conv_spec *spec, dpt_onednn__accept_fn *accept,
+                            dnnl_primitive_desc_t *desc)
+{
+    for (;;) {
+        const char *name = "";
+        dnnl_primitive_desc_query(*desc, dnnl_query_impl_info_str, 0, (void *)&name);
+        if (accept(spec, name)) {
+            return dnnl_success;
+        }
+        const dnnl_status_t status = dnnl_primitive_desc_next_impl(*desc);
+        if (status != dnnl_success) {
+            dnnl_primitive_desc_destroy(*desc);
+            *desc = NULL;
+            return status == dnnl_last_impl_reached ? dnnl_success : status;
+        }
+    }
+}
+
 dnnl_status_t dpt_onednn__conv_desc(const struct dpt_onednn_conv_spec *spec, dnnl_engine_t engine,
-                                    dnnl_primitive_desc_t *desc)
+                                    dpt_onednn__accept_fn *accept, dnnl_primitive_desc_t *desc)
 {
     *desc = NULL;
     struct dpt_onednn__dims at;
@@ -58,7 +77,6 @@ dnnl_status_t dpt_onednn__conv_desc(const struct dpt_onednn_conv_spec *spec, dnn
     struct operands of = {0};
     TRY(make_operands(spec, &at, &of));
 
-    /* The backward passes want the forward one as a hint. */
     dnnl_primitive_desc_t forward = NULL;
     dnnl_status_t status = dnnl_convolution_forward_primitive_desc_create(
         &forward, engine, dnnl_forward_training, dnnl_convolution_direct, of.x, of.w, of.bias, of.y, at.stride, at.gap,
@@ -66,16 +84,20 @@ dnnl_status_t dpt_onednn__conv_desc(const struct dpt_onednn_conv_spec *spec, dnn
     if (spec->pass == DPT_ONEDNN_PASS_FORWARD || status != dnnl_success) {
         *desc = forward;
     } else {
+        /* The backward passes want the forward one as a hint. */
         if (spec->pass == DPT_ONEDNN_PASS_BACKWARD_DATA) {
             status = dnnl_convolution_backward_data_primitive_desc_create(desc, engine, dnnl_convolution_direct, of.x,
                                                                           of.w, of.y, at.stride, at.gap, at.pad, at.pad,
                                                                           forward, of.attr);
         } else {
             status = dnnl_convolution_backward_weights_primitive_desc_create(
-                desc, engine, dnnl_convolution_direct, of.x, of.w, NULL, of.y, at.stride, at.gap, at.pad, at.pad,
+                desc, engine, dnnl_convolution_direct, of.x, of.w, of.bias, of.y, at.stride, at.gap, at.pad, at.pad,
                 forward, of.attr);
         }
         dnnl_primitive_desc_destroy(forward);
+    }
+    if (status == dnnl_success) {
+        status = choose(spec, accept, desc);
     }
     destroy_operands(&of);
     return status == dnnl_unimplemented ? dnnl_success : status;
