@@ -23,8 +23,8 @@
 #include "ckpt/safetensors.h"
 
 enum {
-    CONFIG_MAX = 16 * 1024 * 1024, /* bytes of config.ini                */
-    BLOCK = 4 * 1024 * 1024,       /* bytes that are read at once        */
+    CONFIG_MAX = 16 * 1024 * 1024, /* bytes of config.ini                                            */
+    BLOCK = 1024 * 1024,           /* bytes that are read and hashed at once; they stay in the cache */
 };
 
 /* ----------------------------------------------------------------------------------------------------- names */

@@ -31,8 +31,8 @@
 #include "ckpt/safetensors.h"
 
 enum {
-    BLOCK = 4 * 1024 * 1024, /* bytes that are hashed and written at once */
-    NFILES = 3,              /* model, optimizer, config                  */
+    BLOCK = 1024 * 1024, /* bytes that are hashed and written at once; they stay in the cache */
+    NFILES = 3,          /* model, optimizer, config                                         */
 };
 
 /* One safetensors file to be: its tensors in the order in which their values follow each other. */
