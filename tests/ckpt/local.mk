@@ -11,7 +11,7 @@ unit_tests += tests/ckpt/test_faults
 tests_ckpt_test_faults_SOURCES = %D%/test_faults.c $(toy)
 tests_ckpt_test_faults_LDADD = $(TEST_LDADD)
 tests_ckpt_test_faults_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=open,--wrap=write,--wrap=fsync,--wrap=close \
-	-Wl,--wrap=mkdir,--wrap=rename,--wrap=renameat2,--wrap=unlinkat,--wrap=rmdir
+	-Wl,--wrap=mkdir,--wrap=rename,--wrap=renameat2,--wrap=unlinkat,--wrap=rmdir,--wrap=statvfs
 
 unit_tests += tests/ckpt/test_load
 tests_ckpt_test_load_SOURCES = %D%/test_load.c $(toy)

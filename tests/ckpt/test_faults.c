@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -149,6 +150,20 @@ int __wrap_rmdir(const char *path);
 int __wrap_rmdir(const char *path)
 {
     return hit(false) ? -1 : __real_rmdir(path);
+}
+
+/* A disk with one block left, when asked for. */
+static bool small_disk;
+int __real_statvfs(const char *path, struct statvfs *info);
+int __wrap_statvfs(const char *path, struct statvfs *info);
+int __wrap_statvfs(const char *path, struct statvfs *info)
+{
+    const int result = __real_statvfs(path, info);
+    if (small_disk) {
+        info->f_bavail = 1;
+        info->f_frsize = 4096;
+    }
+    return result;
 }
 
 /* -------------------------------------------------------------------------------------------------------- the test */
@@ -285,6 +300,21 @@ static void a_file_system_that_cannot_exchange(void **state)
     every_call(FAIL, EINVAL, 20);
 }
 
+/* Nothing is begun where the file system says beforehand that there is no room. */
+static void a_disk_that_is_too_small(void **state)
+{
+    (void)state;
+    snprintf(run, sizeof run, "%s", toy_folder());
+    assert_int_equal(toy_save(run, alone, 20, 1, 1, false), DPT_STATUS_OK);
+    small_disk = true;
+    assert_int_equal(toy_save(run, alone, 40, 2, 1, false), DPT_STATUS_SPACE);
+    assert_non_null(strstr(dpt_error_text(), "4.00 KiB are free"));
+    small_disk = false;
+    assert_false(exists("tmp-00000040") || exists("step-00000040"));
+    assert_int_equal(newest_good(1, 40, 2), 20);
+    toy_remove(run);
+}
+
 int main(void)
 {
     calls = mmap(NULL, sizeof *calls, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -299,6 +329,7 @@ int main(void)
         cmocka_unit_test(disk_full_while_the_same_step_is_saved_again),
         cmocka_unit_test(one_error_at_every_call),
         cmocka_unit_test(a_file_system_that_cannot_exchange),
+        cmocka_unit_test(a_disk_that_is_too_small),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     dpt_comm_end(alone);
