@@ -21,7 +21,7 @@
 
 /* What prepare makes for one op and one number of samples. */
 struct prep {
-    struct dpt_onednn_conv *library; /* not NULL */
+    struct dpt_onednn *library; /* not NULL */
     int64_t rows;
     bool turned; /* conv_dx as a forward pass */
 };
@@ -90,9 +90,9 @@ static enum dpt_status check_blas(const struct dpt_op__conv *conv)
 
 /* ---- oneDNN ---- */
 
-static struct dpt_onednn_conv_spec library_spec(const struct dpt_op__conv *conv, enum dpt_onednn_pass pass)
+static struct dpt_onednn_conv library_spec(const struct dpt_op__conv *conv, enum dpt_onednn_pass pass)
 {
-    struct dpt_onednn_conv_spec spec = {
+    struct dpt_onednn_conv spec = {
         .pass = pass, .n = conv->n, .c = conv->groups * conv->c, .o = conv->groups * conv->o, .groups = conv->groups};
     for (int a = 0; a < 2; a++) {
         spec.in[a] = conv->in[a];
@@ -106,7 +106,7 @@ static struct dpt_onednn_conv_spec library_spec(const struct dpt_op__conv *conv,
 }
 
 /* The forward pass that computes dx from dy; false where there is none or it would not pay. */
-static bool turned_spec(const struct dpt_op__conv *conv, struct dpt_onednn_conv_spec *spec)
+static bool turned_spec(const struct dpt_op__conv *conv, struct dpt_onednn_conv *spec)
 {
     *spec = library_spec(conv, DPT_ONEDNN_PASS_FORWARD);
     spec->c = conv->groups * conv->o;
@@ -138,20 +138,20 @@ static void turn_w(const struct dpt_op__conv *conv, const float *restrict from, 
     }
 }
 
-static bool is_batch_reduced(const struct dpt_onednn_conv *library)
+static bool is_batch_reduced(const struct dpt_onednn *library)
 {
-    return strncmp(dpt_onednn_conv_name(library), "brg", 3) == 0;
+    return strncmp(dpt_onednn_name(library), "brg", 3) == 0;
 }
 
 /* Makes *out of these; takes the library object in any case. */
-static enum dpt_status new_prep(struct dpt_onednn_conv *library, int64_t rows, bool turned, void **out)
+static enum dpt_status new_prep(struct dpt_onednn *library, int64_t rows, bool turned, void **out)
 {
     if (!library) {
         return DPT_STATUS_OK;
     }
     struct prep *prep = malloc(sizeof *prep);
     if (!prep) {
-        dpt_onednn_conv_free(library);
+        dpt_onednn_free(library);
         return dpt_error_set(DPT_STATUS_SPACE, __FILE__, __LINE__, "no memory to prepare a convolution");
     }
     *prep = (struct prep){library, rows, turned};
@@ -188,11 +188,11 @@ enum dpt_status dpt_op__conv_prepare(const struct dpt_op_types *types, enum dpt_
     }
     const struct dpt_conv_param *param = types->param;
     const struct dpt_op__conv conv = forward_sizes(types);
-    struct dpt_onednn_conv_spec spec = library_spec(&conv, DPT_ONEDNN_PASS_FORWARD);
+    struct dpt_onednn_conv spec = library_spec(&conv, DPT_ONEDNN_PASS_FORWARD);
     spec.bias = types->nin > 2;
     spec.relu = param->act == DPT_ACTIVATION_KIND_RELU;
-    struct dpt_onednn_conv *library;
-    DPT_TRY(dpt_onednn_conv_new(&spec, &library));
+    struct dpt_onednn *library;
+    DPT_TRY(dpt_onednn_conv(&spec, &library));
     return new_prep(library, conv.n, false, prep);
 }
 
@@ -204,21 +204,21 @@ enum dpt_status dpt_op__conv_dx_prepare(const struct dpt_op_types *types, enum d
         return DPT_STATUS_OK;
     }
     const struct dpt_op__conv conv = dx_sizes(types);
-    struct dpt_onednn_conv_spec spec = library_spec(&conv, DPT_ONEDNN_PASS_BACKWARD_DATA);
-    struct dpt_onednn_conv *backward, *forward = NULL;
-    DPT_TRY(dpt_onednn_conv_new(&spec, &backward));
+    struct dpt_onednn_conv spec = library_spec(&conv, DPT_ONEDNN_PASS_BACKWARD_DATA);
+    struct dpt_onednn *backward, *forward = NULL;
+    DPT_TRY(dpt_onednn_conv(&spec, &backward));
     if (backward && is_batch_reduced(backward)) {
         return new_prep(backward, conv.n, false, prep);
     }
     if (turned_spec(&conv, &spec)) {
-        const enum dpt_status status = dpt_onednn_conv_new(&spec, &forward);
+        const enum dpt_status status = dpt_onednn_conv(&spec, &forward);
         if (status != DPT_STATUS_OK) {
-            dpt_onednn_conv_free(backward);
+            dpt_onednn_free(backward);
             return status;
         }
     }
     const bool turned = forward && (!backward || is_batch_reduced(forward));
-    dpt_onednn_conv_free(turned ? backward : forward);
+    dpt_onednn_free(turned ? backward : forward);
     return new_prep(turned ? forward : backward, conv.n, turned, prep);
 }
 
@@ -230,17 +230,17 @@ enum dpt_status dpt_op__conv_dw_prepare(const struct dpt_op_types *types, enum d
         return DPT_STATUS_OK;
     }
     const struct dpt_op__conv conv = dw_sizes(types);
-    struct dpt_onednn_conv_spec spec = library_spec(&conv, DPT_ONEDNN_PASS_BACKWARD_WEIGHTS);
+    struct dpt_onednn_conv spec = library_spec(&conv, DPT_ONEDNN_PASS_BACKWARD_WEIGHTS);
     spec.bias = types->nout > 1;
-    struct dpt_onednn_conv *library;
-    DPT_TRY(dpt_onednn_conv_new(&spec, &library));
+    struct dpt_onednn *library;
+    DPT_TRY(dpt_onednn_conv(&spec, &library));
     return new_prep(library, conv.n, false, prep);
 }
 
 void dpt_op__conv_release(void *prep)
 {
     if (prep) {
-        dpt_onednn_conv_free(((struct prep *)prep)->library);
+        dpt_onednn_free(((struct prep *)prep)->library);
         free(prep);
     }
 }
@@ -266,7 +266,7 @@ static size_t scratch_nbytes(const struct dpt_op__conv *conv, enum dpt_run run, 
     const size_t products = (size_t)(w + patch) * dpt_dtype_nbytes(dtype);
     const struct prep *at = prep;
     const size_t library =
-        at ? dpt_onednn_conv_scratch(at->library) + (at->turned ? turned_nbytes(conv) : 0) : 0;
+        at ? dpt_onednn_scratch(at->library) + (at->turned ? turned_nbytes(conv) : 0) : 0;
     return products > library ? products : library;
 }
 
@@ -309,7 +309,7 @@ enum dpt_status dpt_op__conv_cpu(const struct dpt_op_call *call)
     const struct dpt_op__conv conv = dpt_op__conv_sizes(param, &x->type, &w->type, &y->type);
     const struct prep *prep = fitting(call);
     if (prep) {
-        return dpt_onednn_conv_run(prep->library, x->data, w->data, bias, y->data, call->scratch);
+        return dpt_onednn_run(prep->library, x->data, w->data, bias, y->data, call->scratch);
     }
     DPT_TRY(check_blas(&conv));
     if (x->type.dtype == DPT_DTYPE_F64) {
@@ -328,11 +328,11 @@ enum dpt_status dpt_op__conv_dx_cpu(const struct dpt_op_call *call)
     if (prep && prep->turned) {
         float *turned = call->scratch;
         turn_w(&conv, w->data, turned);
-        return dpt_onednn_conv_run(prep->library, dy->data, turned, NULL, dx->data,
+        return dpt_onednn_run(prep->library, dy->data, turned, NULL, dx->data,
                                    (char *)call->scratch + turned_nbytes(&conv));
     }
     if (prep) {
-        return dpt_onednn_conv_run(prep->library, dy->data, w->data, NULL, dx->data, call->scratch);
+        return dpt_onednn_run(prep->library, dy->data, w->data, NULL, dx->data, call->scratch);
     }
     DPT_TRY(check_blas(&conv));
     if (dy->type.dtype == DPT_DTYPE_F64) {
@@ -350,7 +350,7 @@ enum dpt_status dpt_op__conv_dw_cpu(const struct dpt_op_call *call)
     void *dbias = call->types->nout > 1 ? call->out[1].data : NULL;
     const struct prep *prep = fitting(call);
     if (prep) {
-        return dpt_onednn_conv_run(prep->library, x->data, dy->data, dbias, dw->data, call->scratch);
+        return dpt_onednn_run(prep->library, x->data, dy->data, dbias, dw->data, call->scratch);
     }
     DPT_TRY(check_blas(&conv));
     if (x->type.dtype == DPT_DTYPE_F64) {

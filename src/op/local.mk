@@ -53,10 +53,10 @@ libdpt_a_SOURCES += \
 
 # oneDNN: the version that configure found, or the one that is not here.
 if ONEDNN_V2
-libdpt_a_SOURCES += %D%/onednn.c %D%/onednn_conv.h %D%/onednn_v2.c
+libdpt_a_SOURCES += %D%/onednn.c %D%/onednn_desc.h %D%/onednn_v2.c
 else
 if ONEDNN_V3
-libdpt_a_SOURCES += %D%/onednn.c %D%/onednn_conv.h %D%/onednn_v3.c
+libdpt_a_SOURCES += %D%/onednn.c %D%/onednn_desc.h %D%/onednn_v3.c
 else
 libdpt_a_SOURCES += %D%/onednn_none.c
 endif

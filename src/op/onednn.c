@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "op/onednn_conv.h"
+#include "op/onednn_desc.h"
 
 #define TRY(call)                                                                                                      \
     do {                                                                                                               \
@@ -26,6 +26,28 @@
 
 enum { MAX_ARG = 5, ALIGN = 64 };
 
+/* What the library calls the operands of an operation, in the order of dpt_onednn_run, and how it is asked for them. */
+struct names {
+    struct {
+        int arg, query, index;
+    } a, b, bias, out;
+};
+
+static const struct names conv_names[] = {
+    [DPT_ONEDNN_PASS_FORWARD] = {{DNNL_ARG_SRC, dnnl_query_src_md, 0},
+                                 {DNNL_ARG_WEIGHTS, dnnl_query_weights_md, 0},
+                                 {DNNL_ARG_BIAS, dnnl_query_weights_md, 1},
+                                 {DNNL_ARG_DST, dnnl_query_dst_md, 0}},
+    [DPT_ONEDNN_PASS_BACKWARD_DATA] = {{DNNL_ARG_DIFF_DST, dnnl_query_diff_dst_md, 0},
+                                       {DNNL_ARG_WEIGHTS, dnnl_query_weights_md, 0},
+                                       {DNNL_ARG_BIAS, dnnl_query_weights_md, 1},
+                                       {DNNL_ARG_DIFF_SRC, dnnl_query_diff_src_md, 0}},
+    [DPT_ONEDNN_PASS_BACKWARD_WEIGHTS] = {{DNNL_ARG_SRC, dnnl_query_src_md, 0},
+                                          {DNNL_ARG_DIFF_DST, dnnl_query_diff_dst_md, 0},
+                                          {DNNL_ARG_DIFF_BIAS, dnnl_query_diff_weights_md, 1},
+                                          {DNNL_ARG_DIFF_WEIGHTS, dnnl_query_diff_weights_md, 0}},
+};
+
 /* A primitive and the memory objects of its arguments; empty when `handle` is NULL. */
 struct primitive {
     dnnl_primitive_t handle;
@@ -34,12 +56,13 @@ struct primitive {
     size_t scratchpad; /* bytes */
 };
 
-struct dpt_onednn_conv {
-    struct dpt_onednn_conv_spec spec;
+struct dpt_onednn {
+    const struct names *names;
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     struct primitive pass, reorder;
-    size_t weights; /* bytes of w or dw in the library's format; 0 when that is OIHW */
+    bool weights_out; /* the reorder comes after the pass                          */
+    size_t weights;   /* bytes of w or dw in the library's format; 0: no reorder */
     char name[64];
 };
 
@@ -50,28 +73,44 @@ static enum dpt_status failed(dnnl_status_t status, const char *call)
                          dnnl_version()->minor, (int)status, call);
 }
 
-void dpt_onednn__dims(const struct dpt_onednn_conv_spec *spec, struct dpt_onednn__dims *dims)
+void dpt_onednn__dims(const struct dpt_onednn_conv *conv, struct dpt_onednn__dims *dims)
 {
-    const int64_t o = spec->o / spec->groups, c = spec->c / spec->groups;
-    const bool groups = spec->groups > 1;
+    const int64_t o = conv->o / conv->groups, c = conv->c / conv->groups;
+    const bool groups = conv->groups > 1;
     *dims = (struct dpt_onednn__dims){
-        .x = {spec->n, spec->c, spec->in[0], spec->in[1]},
-        .y = {spec->n, spec->o, spec->out[0], spec->out[1]},
-        .bias = {spec->o},
-        .stride = {spec->stride[0], spec->stride[1]},
-        .pad = {spec->pad[0], spec->pad[1]},
-        .gap = {spec->dilation[0] - 1, spec->dilation[1] - 1},
+        .x = {conv->n, conv->c, conv->in[0], conv->in[1]},
+        .y = {conv->n, conv->o, conv->out[0], conv->out[1]},
+        .bias = {conv->o},
+        .stride = {conv->stride[0], conv->stride[1]},
+        .pad = {conv->pad[0], conv->pad[1]},
+        .gap = {conv->dilation[0] - 1, conv->dilation[1] - 1},
         .w_ndim = groups ? 5 : 4,
         .w_plain = groups ? dnnl_goihw : dnnl_oihw,
     };
     int i = 0;
     if (groups) {
-        dims->w[i++] = spec->groups;
+        dims->w[i++] = conv->groups;
     }
     dims->w[i++] = o;
     dims->w[i++] = c;
-    dims->w[i++] = spec->kernel[0];
-    dims->w[i++] = spec->kernel[1];
+    dims->w[i++] = conv->kernel[0];
+    dims->w[i++] = conv->kernel[1];
+}
+
+/*
+ * "ref" loops are slow; "gemm" is im2col and a matrix product, with more scratch memory than our own. The batch-reduced
+ * ones ("brgconv") multiply matrices of c columns, which with few channels, as in first layers, leaves them at a half of
+ * what the older "jit" ones reach.
+ */
+bool dpt_onednn__accept_conv(const struct dpt_onednn_conv *conv, const char *kernel)
+{
+    const bool few = conv->pass == DPT_ONEDNN_PASS_FORWARD && conv->c / conv->groups < 16;
+    return !strstr(kernel, "ref") && !strstr(kernel, "gemm") && !(few && strncmp(kernel, "brgconv", 7) == 0);
+}
+
+bool dpt_onednn__accept_matmul(const char *kernel)
+{
+    return !strstr(kernel, "ref");
 }
 
 static size_t aligned(size_t nbytes)
@@ -79,108 +118,120 @@ static size_t aligned(size_t nbytes)
     return (nbytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-/* Makes the primitive, and an argument for each of these queries for which the description has a memory. */
-static enum dpt_status make(struct primitive *primitive, const_dnnl_primitive_desc_t desc, dnnl_engine_t engine,
-                            const dnnl_query_t *query, const int *arg, int count)
+/* Adds an argument, to be pointed at memory in each call. */
+static enum dpt_status add_arg(struct primitive *primitive, const_dnnl_primitive_desc_t desc, dnnl_engine_t engine,
+                               int arg, int query, int index)
 {
-    TRY(dnnl_primitive_create(&primitive->handle, desc));
-    for (int i = 0; i < count; i++) {
-        const void *md = dnnl_primitive_desc_query_md(desc, query[i], 0);
-        const size_t nbytes = md ? dnnl_memory_desc_get_size(md) : 0;
-        if (nbytes > 0) {
-            dnnl_memory_t memory;
-            TRY(dnnl_memory_create(&memory, md, engine, DNNL_MEMORY_NONE));
-            primitive->arg[primitive->narg++] = (dnnl_exec_arg_t){arg[i], memory};
-            primitive->scratchpad = arg[i] == DNNL_ARG_SCRATCHPAD ? nbytes : primitive->scratchpad;
-        }
+    const void *md = dnnl_primitive_desc_query_md(desc, (dnnl_query_t)query, index);
+    const size_t nbytes = md ? dnnl_memory_desc_get_size(md) : 0;
+    if (nbytes == 0) {
+        return DPT_STATUS_OK; /* it has none: no scratchpad, no bias */
     }
+    dnnl_memory_t memory;
+    TRY(dnnl_memory_create(&memory, md, engine, DNNL_MEMORY_NONE));
+    DPT_ASSERT(primitive->narg < MAX_ARG);
+    primitive->arg[primitive->narg++] = (dnnl_exec_arg_t){arg, memory};
+    primitive->scratchpad = arg == DNNL_ARG_SCRATCHPAD ? nbytes : primitive->scratchpad;
     return DPT_STATUS_OK;
 }
 
-static enum dpt_status make_pass(struct dpt_onednn_conv *conv, const_dnnl_primitive_desc_t desc)
+static enum dpt_status make_pass(struct dpt_onednn *op, const_dnnl_primitive_desc_t desc, bool bias)
 {
-    static const dnnl_query_t query[3][MAX_ARG] = {
-        {dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_dst_md, dnnl_query_scratchpad_md},
-        {dnnl_query_diff_dst_md, dnnl_query_weights_md, dnnl_query_diff_src_md, dnnl_query_scratchpad_md},
-        {dnnl_query_src_md, dnnl_query_diff_dst_md, dnnl_query_diff_weights_md, dnnl_query_scratchpad_md},
-    };
-    static const int arg[3][MAX_ARG] = {
-        {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD},
-        {DNNL_ARG_DIFF_DST, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_SRC, DNNL_ARG_SCRATCHPAD},
-        {DNNL_ARG_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_SCRATCHPAD},
-    };
-    const int pass = conv->spec.pass;
-    DPT_TRY(make(&conv->pass, desc, conv->engine, query[pass], arg[pass], 4));
-    if (conv->spec.bias) {
-        const bool out = pass == DPT_ONEDNN_PASS_BACKWARD_WEIGHTS;
-        const void *md = dnnl_primitive_desc_query_md(desc, out ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 1);
-        dnnl_memory_t memory;
-        TRY(dnnl_memory_create(&memory, md, conv->engine, DNNL_MEMORY_NONE));
-        conv->pass.arg[conv->pass.narg++] = (dnnl_exec_arg_t){out ? DNNL_ARG_DIFF_BIAS : DNNL_ARG_BIAS, memory};
-    }
-    return DPT_STATUS_OK;
-}
-
-static enum dpt_status make_reorder(struct dpt_onednn_conv *conv, const_dnnl_primitive_desc_t pass)
-{
-    dnnl_primitive_desc_t desc;
-    TRY(dpt_onednn__weights_desc(&conv->spec, pass, conv->engine, &desc));
-    if (!desc) {
-        return DPT_STATUS_OK;
-    }
-    const dnnl_query_t query[] = {dnnl_query_src_md, dnnl_query_dst_md, dnnl_query_scratchpad_md};
-    const int arg[] = {DNNL_ARG_FROM, DNNL_ARG_TO, DNNL_ARG_SCRATCHPAD};
-    const bool out = conv->spec.pass == DPT_ONEDNN_PASS_BACKWARD_WEIGHTS;
-    conv->weights = dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(desc, query[out ? 0 : 1], 0));
-    const enum dpt_status status = make(&conv->reorder, desc, conv->engine, query, arg, 3);
-    dnnl_primitive_desc_destroy(desc);
-    return status;
-}
-
-/*
- * Which kernels we take. "ref" loops are slow; "gemm" is im2col and a matrix product, with more scratch memory than our
- * own. The batch-reduced ones ("brgconv") multiply matrices of c columns, which with few channels, as in first layers,
- * leaves them at a half of what the older "jit" ones reach.
- */
-static bool is_fast(const struct dpt_onednn_conv_spec *spec, const char *kernel)
-{
-    const bool few = spec->pass == DPT_ONEDNN_PASS_FORWARD && spec->c / spec->groups < 16;
-    return !strstr(kernel, "ref") && !strstr(kernel, "gemm") && !(few && strncmp(kernel, "brgconv", 7) == 0);
-}
-
-static enum dpt_status make_all(struct dpt_onednn_conv *conv, bool *made)
-{
-    TRY(dnnl_engine_create(&conv->engine, dnnl_cpu, 0));
-    TRY(dnnl_stream_create(&conv->stream, conv->engine, dnnl_stream_default_flags));
-    dnnl_primitive_desc_t desc;
-    TRY(dpt_onednn__conv_desc(&conv->spec, conv->engine, is_fast, &desc));
-    *made = desc != NULL;
-    if (!desc) {
-        return DPT_STATUS_OK;
-    }
+    const struct names *names = op->names;
+    struct primitive *pass = &op->pass;
     const char *name = "";
     dnnl_primitive_desc_query(desc, dnnl_query_impl_info_str, 0, (void *)&name);
-    strncpy(conv->name, name, sizeof conv->name - 1);
-    enum dpt_status status = make_pass(conv, desc);
-    status = status == DPT_STATUS_OK ? make_reorder(conv, desc) : status;
+    strncpy(op->name, name, sizeof op->name - 1);
+    TRY(dnnl_primitive_create(&pass->handle, desc));
+    DPT_TRY(add_arg(pass, desc, op->engine, names->a.arg, names->a.query, names->a.index));
+    DPT_TRY(add_arg(pass, desc, op->engine, names->b.arg, names->b.query, names->b.index));
+    DPT_TRY(add_arg(pass, desc, op->engine, names->out.arg, names->out.query, names->out.index));
+    if (bias) {
+        DPT_TRY(add_arg(pass, desc, op->engine, names->bias.arg, names->bias.query, names->bias.index));
+    }
+    return add_arg(pass, desc, op->engine, DNNL_ARG_SCRATCHPAD, dnnl_query_scratchpad_md, 0);
+}
+
+static enum dpt_status make_reorder(struct dpt_onednn *op, const_dnnl_primitive_desc_t desc)
+{
+    const dnnl_query_t library = op->weights_out ? dnnl_query_src_md : dnnl_query_dst_md;
+    op->weights = dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(desc, library, 0));
+    TRY(dnnl_primitive_create(&op->reorder.handle, desc));
+    DPT_TRY(add_arg(&op->reorder, desc, op->engine, DNNL_ARG_FROM, dnnl_query_src_md, 0));
+    DPT_TRY(add_arg(&op->reorder, desc, op->engine, DNNL_ARG_TO, dnnl_query_dst_md, 0));
+    return add_arg(&op->reorder, desc, op->engine, DNNL_ARG_SCRATCHPAD, dnnl_query_scratchpad_md, 0);
+}
+
+/* An op without primitives. */
+static enum dpt_status new_op(const struct names *names, struct dpt_onednn **out)
+{
+    struct dpt_onednn *op = calloc(1, sizeof *op);
+    DPT_CHECK(op, DPT_STATUS_SPACE, "no memory for the library objects of an operation");
+    *out = op;
+    op->names = names;
+    TRY(dnnl_engine_create(&op->engine, dnnl_cpu, 0));
+    TRY(dnnl_stream_create(&op->stream, op->engine, dnnl_stream_default_flags));
+    return DPT_STATUS_OK;
+}
+
+/* Leaves op->pass empty where the library has no kernel. */
+static enum dpt_status make_conv(struct dpt_onednn *op, const struct dpt_onednn_conv *conv)
+{
+    dnnl_primitive_desc_t pass, reorder = NULL;
+    TRY(dpt_onednn__conv_desc(conv, op->engine, &pass));
+    if (!pass) {
+        return DPT_STATUS_OK;
+    }
+    op->weights_out = conv->pass == DPT_ONEDNN_PASS_BACKWARD_WEIGHTS;
+    enum dpt_status status = make_pass(op, pass, conv->bias);
+    if (status == DPT_STATUS_OK) {
+        const dnnl_status_t described = dpt_onednn__weights_desc(conv, pass, op->engine, &reorder);
+        status = described == dnnl_success ? DPT_STATUS_OK : failed(described, "dpt_onednn__weights_desc");
+    }
+    if (reorder) {
+        status = make_reorder(op, reorder);
+        dnnl_primitive_desc_destroy(reorder);
+    }
+    dnnl_primitive_desc_destroy(pass);
+    return status;
+}
+
+static enum dpt_status make_matmul(struct dpt_onednn *op, const struct dpt_onednn_matmul *matmul)
+{
+    dnnl_primitive_desc_t desc;
+    TRY(dpt_onednn__matmul_desc(matmul, op->engine, &desc));
+    if (!desc) {
+        return DPT_STATUS_OK;
+    }
+    const enum dpt_status status = make_pass(op, desc, matmul->bias);
     dnnl_primitive_desc_destroy(desc);
     return status;
 }
 
-enum dpt_status dpt_onednn_conv_new(const struct dpt_onednn_conv_spec *spec, struct dpt_onednn_conv **out)
+/* Hands out what was made, or frees it where that failed or made nothing. */
+static enum dpt_status finish(enum dpt_status status, struct dpt_onednn **op)
 {
-    *out = NULL;
-    struct dpt_onednn_conv *conv = calloc(1, sizeof *conv);
-    DPT_CHECK(conv, DPT_STATUS_SPACE, "no memory for the primitives of a convolution");
-    conv->spec = *spec;
-    bool made = false;
-    const enum dpt_status status = make_all(conv, &made);
-    if (status != DPT_STATUS_OK || !made) {
-        dpt_onednn_conv_free(conv);
-        return status;
+    if (status != DPT_STATUS_OK || !(*op)->pass.handle) {
+        dpt_onednn_free(*op);
+        *op = NULL;
     }
-    *out = conv;
-    return DPT_STATUS_OK;
+    return status;
+}
+
+enum dpt_status dpt_onednn_conv(const struct dpt_onednn_conv *conv, struct dpt_onednn **op)
+{
+    *op = NULL;
+    enum dpt_status status = new_op(&conv_names[conv->pass], op);
+    status = status == DPT_STATUS_OK ? make_conv(*op, conv) : status;
+    return finish(status, op);
+}
+
+enum dpt_status dpt_onednn_matmul(const struct dpt_onednn_matmul *matmul, struct dpt_onednn **op)
+{
+    *op = NULL;
+    enum dpt_status status = new_op(&conv_names[DPT_ONEDNN_PASS_FORWARD], op); /* a product has the same names */
+    status = status == DPT_STATUS_OK ? make_matmul(*op, matmul) : status;
+    return finish(status, op);
 }
 
 static void destroy(struct primitive *primitive)
@@ -193,30 +244,30 @@ static void destroy(struct primitive *primitive)
     }
 }
 
-void dpt_onednn_conv_free(struct dpt_onednn_conv *conv)
+void dpt_onednn_free(struct dpt_onednn *op)
 {
-    if (!conv) {
+    if (!op) {
         return;
     }
-    destroy(&conv->pass);
-    destroy(&conv->reorder);
-    if (conv->stream) {
-        dnnl_stream_destroy(conv->stream);
+    destroy(&op->pass);
+    destroy(&op->reorder);
+    if (op->stream) {
+        dnnl_stream_destroy(op->stream);
     }
-    if (conv->engine) {
-        dnnl_engine_destroy(conv->engine);
+    if (op->engine) {
+        dnnl_engine_destroy(op->engine);
     }
-    free(conv);
+    free(op);
 }
 
-size_t dpt_onednn_conv_scratch(const struct dpt_onednn_conv *conv)
+size_t dpt_onednn_scratch(const struct dpt_onednn *op)
 {
-    return aligned(conv->weights) + aligned(conv->pass.scratchpad) + aligned(conv->reorder.scratchpad);
+    return aligned(op->weights) + aligned(op->pass.scratchpad) + aligned(op->reorder.scratchpad);
 }
 
-const char *dpt_onednn_conv_name(const struct dpt_onednn_conv *conv)
+const char *dpt_onednn_name(const struct dpt_onednn *op)
 {
-    return conv->name;
+    return op->name;
 }
 
 /* Points the argument `arg` of the primitive, where it has that one, to `data`. */
@@ -230,42 +281,39 @@ static enum dpt_status point(const struct primitive *primitive, int arg, const v
     return DPT_STATUS_OK;
 }
 
-static enum dpt_status reorder(struct dpt_onednn_conv *conv, const void *from, void *to, void *scratchpad)
+static enum dpt_status execute(struct dpt_onednn *op, const struct primitive *primitive)
 {
-    if (!conv->reorder.handle) {
-        return DPT_STATUS_OK;
-    }
-    DPT_TRY(point(&conv->reorder, DNNL_ARG_FROM, from));
-    DPT_TRY(point(&conv->reorder, DNNL_ARG_TO, to));
-    DPT_TRY(point(&conv->reorder, DNNL_ARG_SCRATCHPAD, scratchpad));
-    TRY(dnnl_primitive_execute(conv->reorder.handle, conv->stream, conv->reorder.narg, conv->reorder.arg));
+    TRY(dnnl_primitive_execute(primitive->handle, op->stream, primitive->narg, primitive->arg));
     return DPT_STATUS_OK;
 }
 
-enum dpt_status dpt_onednn_conv_run(struct dpt_onednn_conv *conv, const float *a, const float *b, float *bias,
-                                    float *out, void *scratch)
+static enum dpt_status reorder(struct dpt_onednn *op, const void *from, void *to, void *scratchpad)
 {
-    static const int first[] = {DNNL_ARG_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_SRC};
-    static const int second[] = {DNNL_ARG_WEIGHTS, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_DST};
-    static const int third[] = {DNNL_ARG_DST, DNNL_ARG_DIFF_SRC, DNNL_ARG_DIFF_WEIGHTS};
-    const int pass = conv->spec.pass;
-    const bool weights_out = pass == DPT_ONEDNN_PASS_BACKWARD_WEIGHTS;
+    DPT_TRY(point(&op->reorder, DNNL_ARG_FROM, from));
+    DPT_TRY(point(&op->reorder, DNNL_ARG_TO, to));
+    DPT_TRY(point(&op->reorder, DNNL_ARG_SCRATCHPAD, scratchpad));
+    return execute(op, &op->reorder);
+}
+
+enum dpt_status dpt_onednn_run(struct dpt_onednn *op, const float *a, const float *b, float *bias, float *out,
+                               void *scratch)
+{
+    const bool before = op->weights && !op->weights_out, after = op->weights && op->weights_out;
     char *weights = scratch; /* in the library's format */
-    char *pass_pad = weights + aligned(conv->weights);
-    char *reorder_pad = pass_pad + aligned(conv->pass.scratchpad);
-    const bool plain = !conv->reorder.handle;
-    DPT_TRY(point(&conv->pass, first[pass], a));
-    DPT_TRY(point(&conv->pass, second[pass], plain || weights_out ? (const void *)b : weights));
-    DPT_TRY(point(&conv->pass, third[pass], plain || !weights_out ? (void *)out : weights));
-    DPT_TRY(point(&conv->pass, weights_out ? DNNL_ARG_DIFF_BIAS : DNNL_ARG_BIAS, bias));
-    DPT_TRY(point(&conv->pass, DNNL_ARG_SCRATCHPAD, pass_pad));
-    if (!weights_out) {
-        DPT_TRY(reorder(conv, b, weights, reorder_pad));
+    char *pass_pad = weights + aligned(op->weights);
+    char *reorder_pad = pass_pad + aligned(op->pass.scratchpad);
+    DPT_TRY(point(&op->pass, op->names->a.arg, a));
+    DPT_TRY(point(&op->pass, op->names->b.arg, before ? (const void *)weights : b));
+    DPT_TRY(point(&op->pass, op->names->bias.arg, bias));
+    DPT_TRY(point(&op->pass, op->names->out.arg, after ? (void *)weights : out));
+    DPT_TRY(point(&op->pass, DNNL_ARG_SCRATCHPAD, pass_pad));
+    if (before) {
+        DPT_TRY(reorder(op, b, weights, reorder_pad));
     }
-    TRY(dnnl_primitive_execute(conv->pass.handle, conv->stream, conv->pass.narg, conv->pass.arg));
-    if (weights_out) {
-        DPT_TRY(reorder(conv, weights, out, reorder_pad));
+    DPT_TRY(execute(op, &op->pass));
+    if (after) {
+        DPT_TRY(reorder(op, weights, out, reorder_pad));
     }
-    TRY(dnnl_stream_wait(conv->stream));
+    TRY(dnnl_stream_wait(op->stream));
     return DPT_STATUS_OK;
 }

@@ -11,7 +11,6 @@
 
 #include <cmocka.h>
 
-#include "op/onednn.h"
 #include "optest.h"
 
 #define PLAIN .stride = {1, 1}, .dilation = {1, 1}, .groups = 1
@@ -179,32 +178,6 @@ static void other_rows(void **state)
     }
 }
 
-/* The wrapper promises fast kernels or none, at sizes of real nets, first layers with one channel among them. */
-static void library_kernels_are_fast(void **state)
-{
-    (void)state;
-    const struct dpt_onednn_conv_spec layer[] = {
-        {.n = 8, .c = 1, .o = 32, .in = {28, 28}, .out = {28, 28}, .kernel = {5, 5}, .pad = {2, 2}},
-        {.n = 8, .c = 32, .o = 64, .in = {14, 14}, .out = {14, 14}, .kernel = {5, 5}, .pad = {2, 2}},
-        {.n = 8, .c = 16, .o = 16, .in = {28, 28}, .out = {28, 28}, .kernel = {3, 3}, .pad = {1, 1}},
-    };
-    for (size_t i = 0; i < sizeof layer / sizeof layer[0]; i++) {
-        for (int pass = 0; pass < 3; pass++) {
-            struct dpt_onednn_conv_spec spec = layer[i];
-            spec.pass = (enum dpt_onednn_pass)pass;
-            spec.groups = 1;
-            spec.stride[0] = spec.stride[1] = spec.dilation[0] = spec.dilation[1] = 1;
-            struct dpt_onednn_conv *conv;
-            assert_int_equal(dpt_onednn_conv_new(&spec, &conv), DPT_STATUS_OK);
-            if (conv) {
-                assert_null(strstr(dpt_onednn_conv_name(conv), "ref"));
-                assert_null(strstr(dpt_onednn_conv_name(conv), "gemm"));
-            }
-            dpt_onednn_conv_free(conv);
-        }
-    }
-}
-
 static void refuses(const struct dpt_conv_param *param, struct dpt_type x, struct dpt_type w, const char *words)
 {
     optest_refuses(&(struct optest){.op = "conv", .param = param, .nin = 2, .in = {x, w}}, words);
@@ -249,7 +222,6 @@ int main(void)
         cmocka_unit_test(wide),
         cmocka_unit_test(fused_relu),
         cmocka_unit_test(other_rows),
-        cmocka_unit_test(library_kernels_are_fast),
         cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,20 +24,25 @@ struct dpt_onednn__dims {
 };
 
 /* Local. */
-void dpt_onednn__dims(const struct dpt_onednn_conv_spec *spec, struct dpt_onednn__dims *dims);
+void dpt_onednn__dims(const struct dpt_onednn_conv *conv, struct dpt_onednn__dims *dims);
+
+/* Whether we take a kernel of the library, by its name. Local. */
+bool dpt_onednn__accept_conv(const struct dpt_onednn_conv *conv, const char *kernel);
+bool dpt_onednn__accept_matmul(const char *kernel);
 
 /*
- * The library's description of this convolution, weights in the format that it prefers, scratch memory from the caller,
- * for the first of its kernels, in its own order of preference, that `accept` takes. *desc is NULL when there is none.
- * Local.
+ * The library's description of this operation, weights of convolutions in the format that it prefers, scratch memory
+ * from the caller, for the first of its kernels, in its own order of preference, that is accepted. *desc is NULL when
+ * there is none. Local.
  */
-typedef bool dpt_onednn__accept_fn(const struct dpt_onednn_conv_spec *spec, const char *kernel);
-dnnl_status_t dpt_onednn__conv_desc(const struct dpt_onednn_conv_spec *spec, dnnl_engine_t engine,
-                                    dpt_onednn__accept_fn *accept, dnnl_primitive_desc_t *desc);
+dnnl_status_t dpt_onednn__conv_desc(const struct dpt_onednn_conv *conv, dnnl_engine_t engine,
+                                    dnnl_primitive_desc_t *desc);
+dnnl_status_t dpt_onednn__matmul_desc(const struct dpt_onednn_matmul *matmul, dnnl_engine_t engine,
+                                      dnnl_primitive_desc_t *desc);
 
 /*
- * The description of a reorder between OIHW weights and those of `conv`: into the library's format for FORWARD and
+ * The description of a reorder between OIHW weights and those of `pass`: into the library's format for FORWARD and
  * BACKWARD_DATA, out of it for BACKWARD_WEIGHTS. *desc is NULL when the two formats are the same. Local.
  */
-dnnl_status_t dpt_onednn__weights_desc(const struct dpt_onednn_conv_spec *spec, const_dnnl_primitive_desc_t conv,
+dnnl_status_t dpt_onednn__weights_desc(const struct dpt_onednn_conv *conv, const_dnnl_primitive_desc_t pass,
                                        dnnl_engine_t engine, dnnl_primitive_desc_t *desc);
