@@ -230,11 +230,12 @@ struct run {
 /* dz of element `at`, whose channel has the coefficients of element i. */
 INLINE float dz_at(enum mask mask, const struct run *run, int64_t i, int64_t at)
 {
+    const float dy = run->dy[at]; /* loaded in any case: the compiler is better at choosing values than at choosing loads */
     if (mask == MASK_NONE) {
-        return run->dy[at];
+        return dy;
     }
     const float z = mask == MASK_Z ? run->a[i] * run->x[at] + run->b[i] : run->y[at];
-    const float dz = z > 0.0f ? run->dy[at] : 0.0f;
+    const float dz = z > 0.0f ? dy : 0.0f;
     if (mask == MASK_Y) {
         run->dz[at] = dz;
     }
