@@ -26,8 +26,8 @@ struct dpt_onednn__dims {
 /* Local. */
 void dpt_onednn__dims(const struct dpt_onednn_conv *conv, struct dpt_onednn__dims *dims);
 
-/* Whether we take a kernel of the library, by its name. Local. */
-bool dpt_onednn__accept_conv(const struct dpt_onednn_conv *conv, const char *kernel);
+/* Whether we take a kernel of the library, by its name; `best`: only if none is likely to be faster. Local. */
+bool dpt_onednn__accept_conv(const struct dpt_onednn_conv *conv, const char *kernel, bool best);
 bool dpt_onednn__accept_matmul(const char *kernel);
 
 /*
@@ -35,7 +35,7 @@ bool dpt_onednn__accept_matmul(const char *kernel);
  * from the caller, for the first of its kernels, in its own order of preference, that is accepted. *desc is NULL when
  * there is none. Local.
  */
-dnnl_status_t dpt_onednn__conv_desc(const struct dpt_onednn_conv *conv, dnnl_engine_t engine,
+dnnl_status_t dpt_onednn__conv_desc(const struct dpt_onednn_conv *conv, dnnl_engine_t engine, bool best,
                                     dnnl_primitive_desc_t *desc);
 dnnl_status_t dpt_onednn__matmul_desc(const struct dpt_onednn_matmul *matmul, dnnl_engine_t engine,
                                       dnnl_primitive_desc_t *desc);

@@ -22,7 +22,8 @@ static dnnl_status_t attributes(bool relu, dnnl_primitive_attr_t *attr)
 
 /* The first accepted kernel for this operation; a convolution where `conv` is not NULL, else a product. */
 static dnnl_status_t choose(const_dnnl_op_desc_t op, dnnl_primitive_attr_t attr, dnnl_engine_t engine,
-                            dnnl_primitive_desc_t hint, const struct dpt_onednn_conv *conv, dnnl_primitive_desc_t *desc)
+                            dnnl_primitive_desc_t hint, const struct dpt_onednn_conv *conv, bool best,
+                            dnnl_primitive_desc_t *desc)
 {
     dnnl_primitive_desc_iterator_t at;
     dnnl_status_t status = dnnl_primitive_desc_iterator_create(&at, op, attr, engine, hint);
@@ -33,7 +34,7 @@ static dnnl_status_t choose(const_dnnl_op_desc_t op, dnnl_primitive_attr_t attr,
         const char *name = "";
         *desc = dnnl_primitive_desc_iterator_fetch(at);
         dnnl_primitive_desc_query(*desc, dnnl_query_impl_info_str, 0, (void *)&name);
-        if (!(conv ? dpt_onednn__accept_conv(conv, name) : dpt_onednn__accept_matmul(name))) {
+        if (!(conv ? dpt_onednn__accept_conv(conv, name, best) : dpt_onednn__accept_matmul(name))) {
             dnnl_primitive_desc_destroy(*desc);
             *desc = NULL;
             status = dnnl_primitive_desc_iterator_next(at);
@@ -46,19 +47,19 @@ static dnnl_status_t choose(const_dnnl_op_desc_t op, dnnl_primitive_attr_t attr,
 /* With the forward pass as the hint that the library wants for a backward one. */
 static dnnl_status_t choose_backward(const struct dpt_onednn_conv *conv, const dnnl_convolution_desc_t *forward,
                                      const dnnl_convolution_desc_t *op, dnnl_primitive_attr_t attr,
-                                     dnnl_engine_t engine, dnnl_primitive_desc_t *desc)
+                                     dnnl_engine_t engine, bool best, dnnl_primitive_desc_t *desc)
 {
     dnnl_primitive_desc_t hint;
     dnnl_status_t status = dnnl_primitive_desc_create(&hint, forward, attr, engine, NULL);
     if (status != dnnl_success) {
         return status == dnnl_unimplemented ? dnnl_success : status;
     }
-    status = choose(op, attr, engine, hint, conv, desc);
+    status = choose(op, attr, engine, hint, conv, best, desc);
     dnnl_primitive_desc_destroy(hint);
     return status;
 }
 
-dnnl_status_t dpt_onednn__conv_desc(const struct dpt_onednn_conv *conv, dnnl_engine_t engine,
+dnnl_status_t dpt_onednn__conv_desc(const struct dpt_onednn_conv *conv, dnnl_engine_t engine, bool best,
                                     dnnl_primitive_desc_t *desc)
 {
     *desc = NULL;
@@ -78,17 +79,17 @@ dnnl_status_t dpt_onednn__conv_desc(const struct dpt_onednn_conv *conv, dnnl_eng
     dnnl_status_t status = dnnl_success;
     switch (conv->pass) {
     case DPT_ONEDNN_PASS_FORWARD:
-        status = choose(&forward, attr, engine, NULL, conv, desc);
+        status = choose(&forward, attr, engine, NULL, conv, best, desc);
         break;
     case DPT_ONEDNN_PASS_BACKWARD_DATA:
         TRY(dnnl_dilated_convolution_backward_data_desc_init(&op, dnnl_convolution_direct, &x, &w, &y, at.stride,
                                                              at.gap, at.pad, at.pad));
-        status = choose_backward(conv, &forward, &op, attr, engine, desc);
+        status = choose_backward(conv, &forward, &op, attr, engine, best, desc);
         break;
     case DPT_ONEDNN_PASS_BACKWARD_WEIGHTS:
         TRY(dnnl_dilated_convolution_backward_weights_desc_init(&op, dnnl_convolution_direct, &x, &w, bias, &y,
                                                                 at.stride, at.gap, at.pad, at.pad));
-        status = choose_backward(conv, &forward, &op, attr, engine, desc);
+        status = choose_backward(conv, &forward, &op, attr, engine, best, desc);
         break;
     }
     dnnl_primitive_attr_destroy(attr);
@@ -110,7 +111,7 @@ dnnl_status_t dpt_onednn__matmul_desc(const struct dpt_onednn_matmul *matmul, dn
     TRY(dnnl_matmul_desc_init(&op, &a, &b, matmul->bias ? &bias : NULL, &out));
     dnnl_primitive_attr_t attr;
     TRY(attributes(matmul->relu, &attr));
-    const dnnl_status_t status = choose(&op, attr, engine, NULL, NULL, desc);
+    const dnnl_status_t status = choose(&op, attr, engine, NULL, NULL, false, desc);
     dnnl_primitive_attr_destroy(attr);
     return status;
 }

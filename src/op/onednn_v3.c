@@ -63,12 +63,12 @@ static void destroy_operands(struct operands *of)
 }
 
 /* Steps *desc to the first accepted kernel, a convolution's where `conv` is not NULL; NULL when there is none. */
-static dnnl_status_t choose(const struct dpt_onednn_conv *conv, dnnl_primitive_desc_t *desc)
+static dnnl_status_t choose(const struct dpt_onednn_conv *conv, bool best, dnnl_primitive_desc_t *desc)
 {
     for (;;) {
         const char *name = "";
         dnnl_primitive_desc_query(*desc, dnnl_query_impl_info_str, 0, (void *)&name);
-        if (conv ? dpt_onednn__accept_conv(conv, name) : dpt_onednn__accept_matmul(name)) {
+        if (conv ? dpt_onednn__accept_conv(conv, name, best) : dpt_onednn__accept_matmul(name)) {
             return dnnl_success;
         }
         const dnnl_status_t status = dnnl_primitive_desc_next_impl(*desc);
@@ -80,35 +80,35 @@ static dnnl_status_t choose(const struct dpt_onednn_conv *conv, dnnl_primitive_d
     }
 }
 
-/* The library's first choice for this pass; the backward ones want the forward one as a hint. */
+/* The kernel for this pass. The backward ones want the forward one as a hint, for as long as they are walked. */
 static dnnl_status_t describe_pass(const struct dpt_onednn_conv *conv, const struct dpt_onednn__dims *at,
-                                   const struct operands *of, dnnl_engine_t engine, dnnl_primitive_desc_t *desc)
+                                   const struct operands *of, dnnl_engine_t engine, bool best,
+                                   dnnl_primitive_desc_t *desc)
 {
     dnnl_primitive_desc_t forward;
     TRY(dnnl_convolution_forward_primitive_desc_create(&forward, engine, dnnl_forward_training, dnnl_convolution_direct,
                                                        of->x, of->w, of->bias, of->y, at->stride, at->gap, at->pad,
                                                        at->pad, of->attr));
-    dnnl_status_t status = dnnl_success;
-    switch (conv->pass) {
-    case DPT_ONEDNN_PASS_FORWARD:
+    if (conv->pass == DPT_ONEDNN_PASS_FORWARD) {
         *desc = forward;
-        return dnnl_success;
-    case DPT_ONEDNN_PASS_BACKWARD_DATA:
+        return choose(conv, best, desc);
+    }
+    dnnl_status_t status;
+    if (conv->pass == DPT_ONEDNN_PASS_BACKWARD_DATA) {
         status = dnnl_convolution_backward_data_primitive_desc_create(desc, engine, dnnl_convolution_direct, of->x,
                                                                       of->w, of->y, at->stride, at->gap, at->pad,
                                                                       at->pad, forward, of->attr);
-        break;
-    case DPT_ONEDNN_PASS_BACKWARD_WEIGHTS:
+    } else {
         status = dnnl_convolution_backward_weights_primitive_desc_create(
             desc, engine, dnnl_convolution_direct, of->x, of->w, of->bias, of->y, at->stride, at->gap, at->pad,
             at->pad, forward, of->attr);
-        break;
     }
+    status = status == dnnl_success ? choose(conv, best, desc) : status;
     dnnl_primitive_desc_destroy(forward);
     return status;
 }
 
-dnnl_status_t dpt_onednn__conv_desc(const struct dpt_onednn_conv *conv, dnnl_engine_t engine,
+dnnl_status_t dpt_onednn__conv_desc(const struct dpt_onednn_conv *conv, dnnl_engine_t engine, bool best,
                                     dnnl_primitive_desc_t *desc)
 {
     *desc = NULL;
@@ -116,10 +116,7 @@ dnnl_status_t dpt_onednn__conv_desc(const struct dpt_onednn_conv *conv, dnnl_eng
     dpt_onednn__dims(conv, &at);
     struct operands of = {0};
     TRY(conv_operands(conv, &at, &of));
-    dnnl_status_t status = describe_pass(conv, &at, &of, engine, desc);
-    if (status == dnnl_success) {
-        status = choose(conv, desc);
-    }
+    const dnnl_status_t status = describe_pass(conv, &at, &of, engine, best, desc);
     destroy_operands(&of);
     return status == dnnl_unimplemented ? dnnl_success : status;
 }
@@ -132,7 +129,7 @@ dnnl_status_t dpt_onednn__matmul_desc(const struct dpt_onednn_matmul *matmul, dn
     TRY(matmul_operands(matmul, &of));
     dnnl_status_t status = dnnl_matmul_primitive_desc_create(desc, engine, of.x, of.w, of.bias, of.y, of.attr);
     if (status == dnnl_success) {
-        status = choose(NULL, desc);
+        status = choose(NULL, false, desc);
     }
     destroy_operands(&of);
     return status == dnnl_unimplemented ? dnnl_success : status;
