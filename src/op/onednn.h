@@ -7,8 +7,8 @@
  * always answers "not here", so that callers fall back to their own kernels.
  *
  * It promises: F32, activations NHWC, weights OIHW in and out (the library's own weight format exists only inside a
- * call, in the caller's scratch memory), no memory of its own in a call, and never the library's reference loops, which
- * are hundreds of times slower than the fallback. It knows no ops.
+ * call, in the caller's scratch memory), in a call no memory beyond some hundred bytes of the library's bookkeeping, and
+ * never the library's reference loops, which are hundreds of times slower than the fallback. It knows no ops.
  */
 
 #include <stdbool.h>
