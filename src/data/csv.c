@@ -142,8 +142,8 @@ static enum dpt_status decide_kind(const struct dpt_job *job, const struct dpt_d
     char place[PLACE_BYTES];
     const struct content content = look_at(job, table, col);
     DPT_CHECK(content.texts == 0 || content.numbers <= content.texts, DPT_STATUS_DATA,
-              "%s: '%.40s' is no number, but %lld other values of this column are. Mend it; or put it in [data] missing "
-              "if it marks a missing value; or put the column in [data] categorical or ignore",
+              "%s: '%.40s' is no number, but %lld other values of this column are. Mend it; or put it in [data] "
+              "missing if it marks a missing value; or put the column in [data] categorical or ignore",
               dpt_data__table_place(place, sizeof place, table, content.first_text, col),
               cell_text(table, content.first_text, col), (long long)content.numbers);
     *kind = content.texts > 0 ? DPT_DATA__KIND_CATEGORICAL : DPT_DATA__KIND_NUMERIC;

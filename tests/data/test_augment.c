@@ -104,8 +104,11 @@ static void draws_are_even(void **state)
     int dy[SIDES] = {0}, dx[SIDES] = {0}, flips = 0, same[3] = {0};
     for (int64_t i = 0; i < DRAWS; i++) {
         const struct dpt_data__change a = dpt_data__draw(1, 0, i, CROP, true);
-        const struct dpt_data__change other[3] = {dpt_data__draw(1, 1, i, CROP, true), dpt_data__draw(2, 0, i, CROP, true),
-                                                  dpt_data__draw(1, 0, i + 1, CROP, true)};
+        const struct dpt_data__change other[3] = {
+            dpt_data__draw(1, 1, i, CROP, true),
+            dpt_data__draw(2, 0, i, CROP, true),
+            dpt_data__draw(1, 0, i + 1, CROP, true),
+        };
         assert_true(a.dy >= -CROP && a.dy <= CROP && a.dx >= -CROP && a.dx <= CROP);
         dy[a.dy + CROP]++;
         dx[a.dx + CROP]++;

@@ -302,7 +302,9 @@ static void other_files(void **state)
 static void adult(void **state)
 {
     (void)state;
-    write_text("adult.csv", "39, State-gov, 77516, Male, <=50K\n50, ?, 83311, Female, >50K\n38, Private, 215646, Male, <=50K\n");
+    write_text("adult.csv", "39, State-gov, 77516, Male, <=50K\n"
+                            "50, ?, 83311, Female, >50K\n"
+                            "38, Private, 215646, Male, <=50K\n");
     write_text("adult.test.csv", "25, Private, 226802, Male, <=50K.\n28, Local-gov, 336951, Female, >50K.\n\n");
     struct dpt_job job = csv_job("adult.csv");
     job.data.header = false;
@@ -374,12 +376,13 @@ static void refusals(void **state)
         {"a,b\n1,2\n", "b", "b", NULL, true, DPT_STATUS_USAGE, "column 2 is named twice"},
         {"a,b\n1,2\n", "b", NULL, "a", true, DPT_STATUS_USAGE, "no column is left as an input"},
         {"a,a,b\n1,2,3\n", "b", NULL, NULL, true, DPT_STATUS_DATA, "columns 1 and 2 are both named 'a'"},
-        {"a,b\n1,2\n3\n", "b", NULL, NULL, true, DPT_STATUS_DATA, "line 3 has 1 fields, but line 1 has 2; they are taken "
-                                                                  "to be separated by the comma"},
+        {"a,b\n1,2\n3\n", "b", NULL, NULL, true, DPT_STATUS_DATA,
+         "line 3 has 1 fields, but line 1 has 2; they are taken to be separated by the comma"},
         {"a,b\n1,\"2\n3\n", "b", NULL, NULL, true, DPT_STATUS_DATA, "line 2, column 2: the quote that opens here"},
         {"a,b\n1,\"2\"x\n3\n", "b", NULL, NULL, true, DPT_STATUS_DATA, "line 2, column 2: there is text behind"},
         {"a,b\n1,\xe4\n", "b", NULL, NULL, true, DPT_STATUS_DATA, "line 2 is not text in UTF-8"},
-        {"a,b\n1,2\n2,3\nx,4\n", "b", NULL, NULL, true, DPT_STATUS_DATA, "line 4, column 1 (a): 'x' is no number, but 2"},
+        {"a,b\n1,2\n2,3\nx,4\n", "b", NULL, NULL, true, DPT_STATUS_DATA,
+         "line 4, column 1 (a): 'x' is no number, but 2"},
         {"a,b\n0x10,2\n2,3\n3,4\n", "b", NULL, NULL, true, DPT_STATUS_DATA, "'0x10' is no number"},
         {"a,b\n1e999,2\n2,3\n3,4\n", "b", NULL, NULL, true, DPT_STATUS_DATA, "'1e999' is no number"},
         {"a,b\nnan,2\n2,3\n3,4\n", "b", NULL, NULL, true, DPT_STATUS_DATA, "put it in [data] missing"},
@@ -438,8 +441,8 @@ static void too_many_categories(void **state)
 static void mutated_tables(void **state)
 {
     (void)state;
-    static const char good[] = "age,work,\"pay, net\",class\n39,State,7.5,yes\n50, ?,\"8.25\",no\n38,\"Pri\"\"vate\",,yes\n"
-                               "7,x,-1e3,no\n";
+    static const char good[] = "age,work,\"pay, net\",class\n39,State,7.5,yes\n50, ?,\"8.25\",no\n"
+                               "38,\"Pri\"\"vate\",,yes\n7,x,-1e3,no\n";
     static const char odd[] = "\",\n\r;\t .0?x\xff\xc3\xa4-e5\0";
     const enum dpt_status expected = DPT_STATUS_DATA;
     int accepted = 0, refused_count = 0;

@@ -293,7 +293,8 @@ static void labels_that_do_not_fit(void **state)
     job.data.test = path_of("t10k");
     struct dpt_data *train = opened(&job, DPT_SPLIT_TRAIN, NULL);
     write_gz("t10k-labels-idx1-ubyte.gz", file, make_idx(file, 8, 1, dim, "\0\1\2\3\4\0"));
-    refuses(&job, DPT_SPLIT_TEST, train, DPT_STATUS_DATA, "label 4 of sample 4 (byte 12) is out of range: expected is 0 to 3");
+    refuses(&job, DPT_SPLIT_TEST, train, DPT_STATUS_DATA,
+            "label 4 of sample 4 (byte 12) is out of range: expected is 0 to 3");
     const int64_t turned[] = {N, W, H};
     write_gz("t10k-images-idx3-ubyte.gz", file, make_idx(file, 8, 3, turned, pixels));
     refuses(&job, DPT_SPLIT_TEST, train, DPT_STATUS_DATA, "a sample is 3 x 4 x 1, but it was 4 x 3 x 1 in training");
@@ -382,7 +383,8 @@ static void predictions_need_no_labels(void **state)
     const int64_t turned[] = {N, W, H};
     write_bytes("turned", file, make_idx(file, 8, 3, turned, pixels));
     refused(dpt_data_open_file(&job, path_of("turned"), preparation, &data), DPT_STATUS_DATA, "a sample is 3 x 4 x 1");
-    refused(dpt_data_open_file(&job, path_of("lost"), preparation, &data), DPT_STATUS_DATA, "lost: there is no such file");
+    refused(dpt_data_open_file(&job, path_of("lost"), preparation, &data), DPT_STATUS_DATA,
+            "lost: there is no such file");
     job.data.format = DPT_DATA_FORMAT_CSV;
     refused(dpt_data_open_file(&job, path_of("turned"), preparation, &data), DPT_STATUS_DATA, "trained on idx data");
     job.data.format = DPT_DATA_FORMAT_SYNTHETIC;
@@ -436,7 +438,8 @@ static void mutated_files(void **state)
 static void fashion_mnist(void **state)
 {
     (void)state;
-    static char train_path[] = "/usr/share/datasets/fashion-mnist/train", test_path[] = "/usr/share/datasets/fashion-mnist";
+    static char train_path[] = "/usr/share/datasets/fashion-mnist/train";
+    static char test_path[] = "/usr/share/datasets/fashion-mnist";
     if (!dpt_file_exists(test_path)) {
         print_message("skipped: %s is not there (Debian: dataset-fashion-mnist)\n", test_path);
         skip();

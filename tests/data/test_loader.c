@@ -80,8 +80,8 @@ static void expect_batch(struct dpt_loader *loader, const struct dpt_loader_conf
     assert_int_equal((uintptr_t)batch->target % 64, 0);
     float x[GLOBAL * NUMEL];
     int32_t class[GLOBAL];
-    assert_int_equal(dpt_data_fetch(conf->data, conf->train ? place.epoch : -1, place.first + first_row, nrows, x, class),
-                     DPT_STATUS_OK);
+    const int64_t epoch = conf->train ? place.epoch : -1;
+    assert_int_equal(dpt_data_fetch(conf->data, epoch, place.first + first_row, nrows, x, class), DPT_STATUS_OK);
     if (nrows > 0) {
         assert_memory_equal(batch->x, x, (size_t)nrows * NUMEL * sizeof *x);
         assert_memory_equal(batch->target, class, (size_t)nrows * sizeof *class);
@@ -237,7 +237,8 @@ static void odd_loaders(void **state)
     struct dpt_data *data = numbered(false), *bare = NULL;
     unlink(path_of("labels-idx1"));
     struct dpt_job job = plain_job(DPT_DATA_FORMAT_IDX);
-    assert_int_equal(dpt_data_open_file(&job, path_of("images-idx3"), dpt_data_preparation(data), &bare), DPT_STATUS_OK);
+    const char *preparation = dpt_data_preparation(data);
+    assert_int_equal(dpt_data_open_file(&job, path_of("images-idx3"), preparation, &bare), DPT_STATUS_OK);
     const struct layout last = {20, 0, 1, 0};
     struct dpt_loader_conf conf = conf_of(bare, &last, false, 1);
     conf.max_rows = 0;

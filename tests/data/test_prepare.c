@@ -120,7 +120,8 @@ static void mutated_records(void **state)
 static void names_have_an_order(void **state)
 {
     (void)state;
-    static char a[] = "-3", b[] = "2", c[] = "2.0", d[] = "10", e[] = "", f[] = "10a", g[] = "Zoo", h[] = "inf", i[] = "zoo";
+    static char a[] = "-3", b[] = "2", c[] = "2.0", d[] = "10", e[] = "", f[] = "10a", g[] = "Zoo", h[] = "inf",
+                i[] = "zoo";
     char *const sorted[] = {a, b, c, d, e, f, g, h, i};
     for (int x = 0; x < 9; x++) {
         for (int y = 0; y < 9; y++) {
