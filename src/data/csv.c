@@ -111,6 +111,22 @@ static enum dpt_status check_distinct(const struct dpt_data__table *table, const
     return DPT_STATUS_OK;
 }
 
+/* A first line of data that was taken for a header would be lost without a word. */
+static void note_numbers_as_names(const struct dpt_data__table *table, const struct dpt_data__column *column,
+                                  struct dpt_text *notes)
+{
+    double number;
+    for (int64_t i = 0; table->name && i < table->ncols; i++) {
+        if (column[i].kind == DPT_DATA__KIND_NUMERIC && dpt_data__number(table->name[i], &number)) {
+            dpt_text_add(notes,
+                         "%s: column %lld is named '%.40s', a number; if the first line is data, set [data] header = "
+                         "no\n",
+                         table->path, (long long)(i + 1), table->name[i]);
+            return;
+        }
+    }
+}
+
 /* ------------------------------------------------------------------------------------------------- learning */
 
 struct content {
@@ -142,10 +158,12 @@ static enum dpt_status decide_kind(const struct dpt_job *job, const struct dpt_d
     char place[PLACE_BYTES];
     const struct content content = look_at(job, table, col);
     DPT_CHECK(content.texts == 0 || content.numbers <= content.texts, DPT_STATUS_DATA,
-              "%s: '%.40s' is no number, but %lld other values of this column are. Mend it; or put it in [data] "
-              "missing if it marks a missing value; or put the column in [data] categorical or ignore",
+              "%s: '%.40s' is no number, but %lld other values of this column are. %s; or put it in [data] missing if "
+              "it marks a missing value; or put the column in [data] categorical or ignore",
               dpt_data__table_place(place, sizeof place, table, content.first_text, col),
-              cell_text(table, content.first_text, col), (long long)content.numbers);
+              cell_text(table, content.first_text, col), (long long)content.numbers,
+              content.first_text == 0 && !table->name ? "If this line names the columns, set [data] header = yes"
+                                                      : "Mend it");
     *kind = content.texts > 0 ? DPT_DATA__KIND_CATEGORICAL : DPT_DATA__KIND_NUMERIC;
     return DPT_STATUS_OK;
 }
@@ -347,6 +365,7 @@ static enum dpt_status learn(const struct dpt_job *job, const struct dpt_data__r
         }
     }
     DPT_TRY(check_distinct(table, column));
+    note_numbers_as_names(table, column, &data->notes);
     DPT_CHECK(prep->dim[0] > 0, DPT_STATUS_USAGE, "%s: no column is left as an input beside target and ignore",
               table->path);
     prep->ndim = 1;

@@ -8,8 +8,7 @@
  * Images:  N x height x width             bytes or floats   one channel
  *          N x height x width x channels  bytes or floats
  *          N x features                   bytes or floats
- * Labels:  N                              bytes or 32-bit integers; in regression also floats
- *          N x targets                    regression only
+ * Labels:  N                              bytes or 32-bit integers: the class of each
  *
  * Bytes stay bytes in memory and become floats when they are fetched: (byte / 255 - mean) / std for each channel, with
  * the mean and std of the job. Floats are (value - mean) / std.
@@ -92,9 +91,10 @@ static const char *dims_text(char *out, size_t size, const int64_t *dim, int ndi
     return out;
 }
 
-/* Reads and checks all that stands in front of the values. `kind` is "images" or "labels", for messages. */
-static enum dpt_status read_header(gzFile file, const char *kind, int least_ndim, int most_ndim, struct idx *idx)
+/* Reads and checks all that stands in front of the values. */
+static enum dpt_status read_header(gzFile file, bool labels, struct idx *idx)
 {
+    const char *kind = labels ? "labels" : "images";
     unsigned char head[4 + 4 * 4];
     int64_t got;
     DPT_TRY(read_bytes(file, idx->path, 0, head, 4, &got));
@@ -109,9 +109,9 @@ static enum dpt_status read_header(gzFile file, const char *kind, int least_ndim
               "%s: bytes 0 to 3 are %02x %02x %02x %02x, which begin no IDX file of %s (expected is 00 00, then 08 for "
               "bytes, 0c for integers or 0d for floats, then the number of dimensions)",
               idx->path, head[0], head[1], head[2], head[3], kind);
-    DPT_CHECK(idx->ndim >= least_ndim && idx->ndim <= most_ndim, DPT_STATUS_DATA,
-              "%s: byte 3 says %d dimensions; %s have %d to %d. Are images and labels exchanged?", idx->path,
-              idx->ndim, kind, least_ndim, most_ndim);
+    DPT_CHECK((idx->ndim == 1) == labels, DPT_STATUS_DATA,
+              "%s: byte 3 says %d dimensions; %s have %s. Are images and labels exchanged?", idx->path, idx->ndim,
+              kind, labels ? "1" : "2 to 4");
     DPT_TRY(read_bytes(file, idx->path, 4, head + 4, 4 * idx->ndim, &got));
     DPT_CHECK(got == 4 * idx->ndim, DPT_STATUS_DATA, "%s: ends after byte %lld, inside its header of %d bytes",
               idx->path, (long long)(4 + got), 4 + 4 * idx->ndim);
@@ -182,11 +182,12 @@ static enum dpt_status read_values(gzFile file, struct idx *idx)
 }
 
 /* Reads a whole file. On failure idx->values may be set; the caller frees it in any case. */
-static enum dpt_status read_file(const char *path, const char *kind, int least_ndim, int most_ndim, struct idx *idx)
+static enum dpt_status read_file(const char *path, bool labels, struct idx *idx)
 {
     *idx = (struct idx){.path = path};
     struct stat info;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not hang */
+    /* O_NONBLOCK: opening a named pipe must not wait for a writer. */
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     DPT_CHECK(fd >= 0, DPT_STATUS_DATA, "%s: cannot be opened: %s", path, strerror(errno));
     const bool plain = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
     gzFile file = plain ? gzdopen(fd, "rb") : NULL;
@@ -196,7 +197,7 @@ static enum dpt_status read_file(const char *path, const char *kind, int least_n
     DPT_CHECK(plain, DPT_STATUS_DATA, "%s: is not a file that can be read", path);
     DPT_CHECK(file, DPT_STATUS_SPACE, "%s: no memory to read it", path);
     gzbuffer(file, 256 * 1024);
-    enum dpt_status status = read_header(file, kind, least_ndim, most_ndim, idx);
+    enum dpt_status status = read_header(file, labels, idx);
     if (status == DPT_STATUS_OK) {
         status = check_size(file, info.st_size, idx);
     }
@@ -242,7 +243,7 @@ static const char *find_images(struct dpt_arena *arena, const char *prefix)
     return NULL;
 }
 
-/* The labels beside images: "images" becomes "labels", and idx3 becomes idx1 (or idx2: several targets); or NULL. */
+/* The labels beside images: "images" in the name becomes "labels", and idx3 becomes idx1; or NULL. */
 static const char *find_labels(struct dpt_arena *arena, const char *images)
 {
     char *path = dpt_arena_strdup(arena, images);
@@ -256,16 +257,10 @@ static const char *find_labels(struct dpt_arena *arena, const char *images)
     }
     memcpy(word, "labels", 6);
     char *idx = strstr(word, "idx");
-    for (char digit = '1'; digit <= '2'; digit++) {
-        if (idx && idx[3]) {
-            idx[3] = digit;
-        }
-        const char *found = with_or_without_gz(arena, dpt_arena_strdup(arena, path));
-        if (found) {
-            return found;
-        }
+    if (idx && idx[3]) {
+        idx[3] = '1';
     }
-    return NULL;
+    return with_or_without_gz(arena, path);
 }
 
 /* Which files are meant; *labels is NULL where there are none and the request allows that. */
@@ -406,10 +401,16 @@ static enum dpt_status check_floats(const struct idx *idx)
     return DPT_STATUS_OK;
 }
 
-/* Turns labels into int32_t classes in data->target. Learns their number where prep->classes is 0. */
-static enum dpt_status take_classes(const struct idx *labels, struct dpt_data__prep *learning, struct dpt_data *data)
+/* Turns labels into int32_t classes in data->target. Learns how many there are where `learning` is not NULL. */
+static enum dpt_status take_labels(const struct idx *images, const struct idx *labels,
+                                   struct dpt_data__prep *learning, struct dpt_data *data)
 {
     void *block;
+    DPT_CHECK(labels->dim[0] == images->dim[0], DPT_STATUS_DATA,
+              "%s: has %lld labels (bytes 4 to 7), but %s has %lld samples", labels->path, (long long)labels->dim[0],
+              images->path, (long long)images->dim[0]);
+    DPT_CHECK(labels->type != IDX_FLOAT, DPT_STATUS_DATA,
+              "%s: byte 2 is 0d (floats); labels are bytes (08) or integers (0c)", labels->path);
     DPT_TRY(dpt_data__alloc(labels->path, labels->count, 4, &block));
     data->target = block;
     int32_t *class = block;
@@ -431,40 +432,6 @@ static enum dpt_status take_classes(const struct idx *labels, struct dpt_data__p
     return DPT_STATUS_OK;
 }
 
-/* Turns labels into float targets. */
-static enum dpt_status take_numbers(const struct idx *labels, struct dpt_data__prep *learning, struct dpt_data *data)
-{
-    const int64_t targets = labels->ndim == 1 ? 1 : labels->dim[1];
-    if (learning) {
-        learning->targets = targets;
-    }
-    DPT_CHECK(targets == data->prep->targets, DPT_STATUS_DATA,
-              "%s: has %lld targets a sample, but it was %lld in training", labels->path, (long long)targets,
-              (long long)data->prep->targets);
-    DPT_TRY(check_floats(labels));
-    DPT_TRY(dpt_data__alloc(labels->path, labels->count, 4, &data->target));
-    float *number = data->target;
-    for (int64_t i = 0; i < labels->count; i++) {
-        number[i] = labels->type == IDX_BYTE  ? (float)((const uint8_t *)labels->values)[i]
-                    : labels->type == IDX_INT ? (float)((const int32_t *)labels->values)[i]
-                                              : ((const float *)labels->values)[i];
-    }
-    return DPT_STATUS_OK;
-}
-
-static enum dpt_status take_labels(const struct idx *images, const struct idx *labels, bool regression,
-                                   struct dpt_data__prep *learning, struct dpt_data *data)
-{
-    DPT_CHECK(labels->dim[0] == images->dim[0], DPT_STATUS_DATA,
-              "%s: has %lld labels (bytes 4 to 7), but %s has %lld samples", labels->path, (long long)labels->dim[0],
-              images->path, (long long)images->dim[0]);
-    DPT_CHECK(regression || (labels->ndim == 1 && labels->type != IDX_FLOAT), DPT_STATUS_DATA,
-              "%s: bytes 2 and 3 say %s in %d dimensions; classes are bytes or integers in 1. For numbers to be "
-              "estimated set [data] task = regression",
-              labels->path, labels->type == IDX_FLOAT ? "floats" : "whole numbers", labels->ndim);
-    return regression ? take_numbers(labels, learning, data) : take_classes(labels, learning, data);
-}
-
 static enum dpt_status open_files(const struct dpt_job *job, const struct dpt_data__request *request,
                                   struct dpt_data *data)
 {
@@ -473,7 +440,7 @@ static enum dpt_status open_files(const struct dpt_job *job, const struct dpt_da
     data->info.source = images_path;
 
     struct idx images;
-    const enum dpt_status status = read_file(images_path, "images", 2, 4, &images);
+    const enum dpt_status status = read_file(images_path, false, &images);
     data->x = images.values;
     DPT_TRY(status);
     data->sample_nbytes = images.count / images.dim[0] * type_nbytes(images.type);
@@ -492,11 +459,10 @@ static enum dpt_status open_files(const struct dpt_job *job, const struct dpt_da
     make_tables(data, data->prep);
 
     if (labels_path) {
-        const bool regression = learning ? job->data.task == DPT_TASK_REGRESSION : data->prep->classes == 0;
         struct idx labels;
-        enum dpt_status labelled = read_file(labels_path, "labels", 1, 2, &labels);
+        enum dpt_status labelled = read_file(labels_path, true, &labels);
         if (labelled == DPT_STATUS_OK) {
-            labelled = take_labels(&images, &labels, regression, learning, data);
+            labelled = take_labels(&images, &labels, learning, data);
         }
         free(labels.values);
         DPT_TRY(labelled);

@@ -360,6 +360,17 @@ static void what_is_a_class(void **state)
     refuses(&job, DPT_SPLIT_TRAIN, NULL, DPT_STATUS_USAGE, "target names 2 columns");
 }
 
+static void data_as_a_header(void **state)
+{
+    (void)state;
+    write_text("h.csv", "1,x,0\n2,y,1\n3,x,1\n");
+    struct dpt_job job = csv_job("h.csv");
+    job.data.target = names("3", NULL);
+    struct dpt_data *data = opened(&job, DPT_SPLIT_TRAIN, NULL);
+    assert_non_null(strstr(dpt_data_notes(data), "column 1 is named '1', a number; if the first line is data"));
+    dpt_data_close(data);
+}
+
 static void refusals(void **state)
 {
     (void)state;
@@ -383,6 +394,8 @@ static void refusals(void **state)
         {"a,b\n1,\xe4\n", "b", NULL, NULL, true, DPT_STATUS_DATA, "line 2 is not text in UTF-8"},
         {"a,b\n1,2\n2,3\nx,4\n", "b", NULL, NULL, true, DPT_STATUS_DATA,
          "line 4, column 1 (a): 'x' is no number, but 2"},
+        {"a,b\n1,2\n3,4\n", "2", NULL, NULL, false, DPT_STATUS_DATA,
+         "If this line names the columns, set [data] header = yes"},
         {"a,b\n0x10,2\n2,3\n3,4\n", "b", NULL, NULL, true, DPT_STATUS_DATA, "'0x10' is no number"},
         {"a,b\n1e999,2\n2,3\n3,4\n", "b", NULL, NULL, true, DPT_STATUS_DATA, "'1e999' is no number"},
         {"a,b\nnan,2\n2,3\n3,4\n", "b", NULL, NULL, true, DPT_STATUS_DATA, "put it in [data] missing"},
@@ -496,6 +509,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(other_files, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(adult, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(what_is_a_class, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(data_as_a_header, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(refusals, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(too_many_categories, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(mutated_tables, make_folder, remove_folder),
