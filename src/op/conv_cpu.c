@@ -17,17 +17,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/simd.h"
 #include "op/onednn.h"
 
 /* What prepare makes for one op and one number of samples. */
 struct prep {
     struct dpt_onednn *library; /* not NULL */
     int64_t rows;
-    bool turned; /* conv_dx as a forward pass */
+    bool turned; /* conv_dx as a forward pass                       */
+    bool bias;   /* conv_dw: the library gives the bias gradient too */
 };
 
 enum { PATCH_NBYTES = 1 << 18 }; /* of one band of patches: a part of a core's second-level cache */
 enum { TURN_CHANNELS = 32 };     /* of dx, from which on the turned convolution is the faster one  */
+enum { BIAS_CHANNELS = 16 };     /* of x, below which the library is slow to sum dy                */
 
 /* Rows [begin, end) of y of sample n. */
 struct band {
@@ -143,8 +146,8 @@ static bool is_batch_reduced(const struct dpt_onednn *library)
     return strncmp(dpt_onednn_name(library), "brg", 3) == 0;
 }
 
-/* Makes *out of these; takes the library object in any case. */
-static enum dpt_status new_prep(struct dpt_onednn *library, int64_t rows, bool turned, void **out)
+/* Makes *out of `made` and the library object, which it takes in any case; leaves it NULL where there is none. */
+static enum dpt_status new_prep(struct dpt_onednn *library, struct prep made, void **out)
 {
     if (!library) {
         return DPT_STATUS_OK;
@@ -154,7 +157,8 @@ static enum dpt_status new_prep(struct dpt_onednn *library, int64_t rows, bool t
         dpt_onednn_free(library);
         return dpt_error_set(DPT_STATUS_SPACE, __FILE__, __LINE__, "no memory to prepare a convolution");
     }
-    *prep = (struct prep){library, rows, turned};
+    *prep = made;
+    prep->library = library;
     *out = prep;
     return DPT_STATUS_OK;
 }
@@ -193,7 +197,7 @@ enum dpt_status dpt_op__conv_prepare(const struct dpt_op_types *types, enum dpt_
     spec.relu = param->act == DPT_ACTIVATION_KIND_RELU;
     struct dpt_onednn *library;
     DPT_TRY(dpt_onednn_conv(&spec, &library));
-    return new_prep(library, conv.n, false, prep);
+    return new_prep(library, (struct prep){.rows = conv.n}, prep);
 }
 
 enum dpt_status dpt_op__conv_dx_prepare(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep)
@@ -208,7 +212,7 @@ enum dpt_status dpt_op__conv_dx_prepare(const struct dpt_op_types *types, enum d
     struct dpt_onednn *backward, *forward = NULL;
     DPT_TRY(dpt_onednn_conv(&spec, &backward));
     if (backward && is_batch_reduced(backward)) {
-        return new_prep(backward, conv.n, false, prep);
+        return new_prep(backward, (struct prep){.rows = conv.n}, prep);
     }
     if (turned_spec(&conv, &spec)) {
         const enum dpt_status status = dpt_onednn_conv(&spec, &forward);
@@ -219,7 +223,7 @@ enum dpt_status dpt_op__conv_dx_prepare(const struct dpt_op_types *types, enum d
     }
     const bool turned = forward && (!backward || is_batch_reduced(forward));
     dpt_onednn_free(turned ? backward : forward);
-    return new_prep(turned ? forward : backward, conv.n, turned, prep);
+    return new_prep(turned ? forward : backward, (struct prep){.rows = conv.n, .turned = turned}, prep);
 }
 
 enum dpt_status dpt_op__conv_dw_prepare(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep)
@@ -231,10 +235,10 @@ enum dpt_status dpt_op__conv_dw_prepare(const struct dpt_op_types *types, enum d
     }
     const struct dpt_op__conv conv = dw_sizes(types);
     struct dpt_onednn_conv spec = library_spec(&conv, DPT_ONEDNN_PASS_BACKWARD_WEIGHTS);
-    spec.bias = types->nout > 1;
+    spec.bias = types->nout > 1 && conv.c >= BIAS_CHANNELS;
     struct dpt_onednn *library;
     DPT_TRY(dpt_onednn_conv(&spec, &library));
-    return new_prep(library, conv.n, false, prep);
+    return new_prep(library, (struct prep){.rows = conv.n, .bias = spec.bias}, prep);
 }
 
 void dpt_op__conv_release(void *prep)
@@ -261,8 +265,7 @@ static size_t scratch_nbytes(const struct dpt_op__conv *conv, enum dpt_run run, 
         return 0;
     }
     const int64_t w = conv->groups * conv->o * patch_depth(conv);
-    int64_t patch = band_rows(conv, dpt_dtype_nbytes(dtype)) * conv->out[1] * patch_depth(conv);
-    patch = patch > conv->groups * conv->o ? patch : conv->groups * conv->o; /* a row of bias gradients */
+    const int64_t patch = band_rows(conv, dpt_dtype_nbytes(dtype)) * conv->out[1] * patch_depth(conv);
     const size_t products = (size_t)(w + patch) * dpt_dtype_nbytes(dtype);
     const struct prep *at = prep;
     const size_t library =
@@ -348,15 +351,23 @@ enum dpt_status dpt_op__conv_dw_cpu(const struct dpt_op_call *call)
     const struct dpt_tensor *x = &call->in[0], *dy = &call->in[1], *dw = &call->out[0];
     const struct dpt_op__conv conv = dpt_op__conv_sizes(call->types->param, &x->type, &dw->type, &dy->type);
     void *dbias = call->types->nout > 1 ? call->out[1].data : NULL;
+    const bool real64 = x->type.dtype == DPT_DTYPE_F64;
     const struct prep *prep = fitting(call);
+    if (dbias && !(prep && prep->bias)) {
+        if (real64) {
+            bias_gradient_f64(&conv, dy->data, call->scratch, dbias);
+        } else {
+            bias_gradient_f32(&conv, dy->data, call->scratch, dbias);
+        }
+    }
     if (prep) {
-        return dpt_onednn_run(prep->library, x->data, dy->data, dbias, dw->data, call->scratch);
+        return dpt_onednn_run(prep->library, x->data, dy->data, prep->bias ? dbias : NULL, dw->data, call->scratch);
     }
     DPT_TRY(check_blas(&conv));
-    if (x->type.dtype == DPT_DTYPE_F64) {
-        conv_dw_gemm_f64(&conv, x->data, dy->data, dw->data, dbias, call->scratch);
+    if (real64) {
+        conv_dw_gemm_f64(&conv, x->data, dy->data, dw->data, call->scratch);
     } else {
-        conv_dw_gemm_f32(&conv, x->data, dy->data, dw->data, dbias, call->scratch);
+        conv_dw_gemm_f32(&conv, x->data, dy->data, dw->data, call->scratch);
     }
     return DPT_STATUS_OK;
 }
