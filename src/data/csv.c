@@ -597,7 +597,6 @@ static enum dpt_status take_table(const struct dpt_job *job, const struct dpt_da
     int64_t *source = dpt_arena_array(data->arena, (size_t)prep->ncolumns, sizeof *source);
     DPT_TRY(table->name && !learning ? match_by_name(request, table, prep, source)
                                      : match_by_place(request, table, prep, source));
-    data->info.targets = prep->targets;
     data->info.labelled = has_targets(job, request, table, prep, source);
     make_tables(data);
     return encode(job, table, source, data);

@@ -52,7 +52,6 @@ void dpt_data__stored_target(const struct dpt_data *data, int64_t sample, void *
 enum dpt_status dpt_data__hold_back(struct dpt_data *data, const struct dpt_data__request *request, int64_t stored,
                                     bool contiguous)
 {
-    data->stored = stored;
     data->info.samples = stored;
     if (request->held_share <= 0.0) {
         return DPT_STATUS_OK;
@@ -103,7 +102,6 @@ static struct dpt_data *open_held_back(const struct dpt_job *job, const struct d
     data->info = train->info;
     data->info.source = dpt_arena_printf(data->arena, "%s (the part held back)", train->info.source);
     data->info.samples = train->nheld;
-    data->stored = train->stored;
     data->index = train->held;
     data->first = train->held_first;
     data->x = train->x;

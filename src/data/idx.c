@@ -466,7 +466,6 @@ static enum dpt_status open_files(const struct dpt_job *job, const struct dpt_da
         }
         free(labels.values);
         DPT_TRY(labelled);
-        data->info.targets = data->prep->targets;
         data->info.labelled = true;
     }
     return dpt_data__hold_back(data, request, images.dim[0], false);

@@ -42,12 +42,12 @@ struct dpt_data__prep {
     int64_t classes;
     int64_t targets;
     /* idx */
-    bool bytes;        /* pixels are bytes, else floats                          */
-    double *mean, *std; /* one a channel, of pixels / 255 or of the floats        */
+    bool bytes;         /* values are bytes, else floats                   */
+    double *mean, *std; /* one a channel, of bytes / 255 or of the floats  */
     /* csv */
-    int64_t ncolumns; /* of the training file */
+    int64_t ncolumns; /* of the training file                                            */
     struct dpt_data__column *column;
-    char **class_name; /* classes of them in dpt_data__compare_names order; NULL in regression */
+    char **class_name; /* [classes] in dpt_data__compare_names order; NULL in regression */
 };
 
 /* ------------------------------------------------------------------------------------------ an opened split */
@@ -66,23 +66,23 @@ struct dpt_data__request {
 struct dpt_data {
     struct dpt_data_info info;
     const struct dpt_data__reader *reader;
-    struct dpt_arena *arena;            /* names, texts, small tables                                 */
-    const struct dpt_data__prep *prep;  /* what was learned: own, or that of the train split          */
-    const struct dpt_data *lender;      /* the train split whose blocks a held-back part reads; or NULL */
+    struct dpt_arena *arena;           /* names, texts, small tables                                   */
+    const struct dpt_data__prep *prep; /* what was learned: own, or that of the train split            */
+    const struct dpt_data *lender;     /* the train split whose blocks a held-back part reads, or NULL */
 
     /* Which of the stored samples belong here: index[i], or first + i where index is NULL. */
-    int64_t stored;
     const int64_t *index;
     int64_t first;
-    const int64_t *held; /* train: the samples held back, nheld of them from held_first */
+    /* train: the samples held back, in the same way */
+    const int64_t *held;
     int64_t held_first;
     int64_t nheld;
 
     /* Blocks of the reader; freed by close unless lent. */
     void *x;
-    int64_t sample_nbytes; /* of a sample in x                                            */
-    void *target; /* stored x targets of 4 bytes each: int32_t classes or floats */
-    void *tables; /* in the arena: what the reader computes with                */
+    int64_t sample_nbytes; /* of a sample in x; 0 where there is no x                       */
+    void *target;          /* for each sample its targets of 4 bytes: int32_t class or floats */
+    void *tables;          /* in the arena: what the reader computes with                   */
 
     /* Order and augmentation: train only. */
     uint64_t seed;

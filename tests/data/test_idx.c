@@ -330,6 +330,10 @@ static void validation_share_is_held_back(void **state)
         assert_true(i <= 180 || class[i] > class[i - 1]);
     }
     assert_true(in_order < 120);
+    assert_int_equal(dpt_data_fetch(train, -1, 0, 180, x, class), DPT_STATUS_OK);
+    for (int i = 1; i < 180; i++) {
+        assert_true(class[i] > class[i - 1]);
+    }
     for (int i = 0; i < MANY; i++) {
         assert_int_equal(seen[i], 1);
     }

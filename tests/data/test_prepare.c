@@ -84,6 +84,28 @@ static void records_that_lie(void **state)
         refused(dpt_data__prep_read(cases[i].text, DPT_DATA_FORMAT_IDX, arena, &read), DPT_STATUS_DATA, cases[i].words);
         assert_null(read);
     }
+    /* Tables: what does not add up, or would not be found by halving. */
+    const struct {
+        const char *text, *words;
+    } tables[] = {
+        {"\"shape\":[2],\"classes\":0,\"targets\":1,\"columns\":[{\"name\":\"a\",\"kind\":\"numeric\",\"mean\":0,"
+         "\"std\":1,\"missing\":0},{\"name\":\"y\",\"kind\":\"target\"}]}", "at 'shape'"},
+        {"\"shape\":[1],\"classes\":0,\"targets\":2,\"columns\":[{\"name\":\"a\",\"kind\":\"numeric\",\"mean\":0,"
+         "\"std\":1,\"missing\":0},{\"name\":\"y\",\"kind\":\"target\"}]}", "at 'targets'"},
+        {"\"shape\":[1],\"classes\":2,\"targets\":1,\"class_names\":[\"a\"],\"columns\":[{\"name\":\"a\",\"kind\":"
+         "\"numeric\",\"mean\":0,\"std\":1,\"missing\":0},{\"name\":\"y\",\"kind\":\"target\"}]}", "at 'classes'"},
+        {"\"shape\":[1],\"classes\":0,\"targets\":1,\"columns\":[{\"name\":\"a\",\"kind\":\"numeric\",\"mean\":0,"
+         "\"std\":0,\"missing\":0},{\"name\":\"y\",\"kind\":\"target\"}]}", "at 'std'"},
+        {"\"shape\":[2],\"classes\":0,\"targets\":1,\"columns\":[{\"name\":\"a\",\"kind\":\"categorical\","
+         "\"categories\":[\"b\",\"a\"]},{\"name\":\"y\",\"kind\":\"target\"}]}", "at 'categories'"},
+        {"\"shape\":[2],\"classes\":0,\"targets\":1,\"columns\":[{\"name\":\"a\",\"kind\":\"odd\"}]}", "at 'kind'"},
+        {"\"shape\":[2,2,2],\"classes\":0,\"targets\":1,\"columns\":[]}", "at 'columns'"},
+    };
+    for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
+        char text[512];
+        snprintf(text, sizeof text, "{\"format\":\"csv\",%s", tables[i].text);
+        refused(dpt_data__prep_read(text, DPT_DATA_FORMAT_CSV, arena, &read), DPT_STATUS_DATA, tables[i].words);
+    }
     dpt_arena_free(arena);
 }
 
