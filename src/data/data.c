@@ -29,7 +29,7 @@ static const struct dpt_data__reader *find_reader(enum dpt_data_format format)
     dpt_fatal(DPT_STATUS_FAILED, "data format %d has no reader", (int)format);
 }
 
-/* ------------------------------------------------------------------------------------- helpers of readers */
+/* -------------------------------------------------------------------------------------- what readers share */
 
 enum dpt_status dpt_data__alloc(const char *what, int64_t count, int64_t size, void **block)
 {
