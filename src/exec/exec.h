@@ -17,7 +17,7 @@ struct dpt_state {
     struct dpt_dev *dev;
     void *param;
     void *gradient;
-    void *accumulator[8];
+    void *accumulator[DPT_PLAN_MAX_LEVELS];
     void *slot[DPT_PLAN_MAX_SLOTS];
     int64_t step;                /* steps done    */
     int64_t updates;             /* updates done  */
@@ -60,14 +60,14 @@ struct dpt_exec_conf {
 enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec **exec);
 void dpt_exec_free(struct dpt_exec *exec);
 
-enum { DPT_EXEC_FLAGS = 4 };
+enum { DPT_EXEC_FLAGS = 4, DPT_EXEC_METRICS = 8 };
 
 /* What goes into a step and what comes out; sums over ranks and micro-batches. */
 struct dpt_exec_step {
     double lr;
     double clip;                 /* largest global gradient norm; 0: none                       */
     double flag[DPT_EXEC_FLAGS]; /* in: this rank's; out: summed over the ranks (stop, ...)     */
-    double metric[8];            /* the METRIC value                                            */
+    double metric[DPT_EXEC_METRICS]; /* the METRIC value                                            */
     double grad_norm;            /* of the whole gradient, before clipping                      */
     bool finite;                 /* else the update was not done                                */
 };
@@ -80,8 +80,11 @@ enum dpt_status dpt_exec_train(struct dpt_exec *exec, struct dpt_loader *loader,
  * NULL, is called with the predictions of every micro-batch. Collective over the mesh.
  */
 typedef enum dpt_status dpt_exec_output_fn(void *user, const struct dpt_batch *batch, const struct dpt_tensor *output);
-enum dpt_status dpt_exec_evaluate(struct dpt_exec *exec, struct dpt_loader *loader, double metric[8],
+enum dpt_status dpt_exec_evaluate(struct dpt_exec *exec, struct dpt_loader *loader, double metric[DPT_EXEC_METRICS],
                                   dpt_exec_output_fn *output, void *user);
 
-/* Seconds in each section since the start or the last reset. Local. */
-const double *dpt_exec_seconds(const struct dpt_exec *exec);
+/*
+ * Seconds spent in each section so far, DPT_SECTION_COUNT of them, for reading; whoever does the work of the sections
+ * after UPDATE adds its own. Local.
+ */
+double *dpt_exec_seconds(struct dpt_exec *exec);

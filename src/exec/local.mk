@@ -1,3 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 libdpt_a_SOURCES += \
-	%D%/exec.h
+	%D%/exec.c \
+	%D%/exec.h \
+	%D%/internal.h \
+	%D%/state.c \
+	%D%/step.c \
+	%D%/sum.c

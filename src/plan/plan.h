@@ -16,7 +16,7 @@
 #include "comm/exchange.h"
 #include "graph/graph.h"
 
-enum { DPT_PLAN_MAX_SLOTS = 2 };
+enum { DPT_PLAN_MAX_SLOTS = 2, DPT_PLAN_MAX_LEVELS = 8 };
 
 /* What the layout is made for. */
 struct dpt_plan_conf {
@@ -79,12 +79,14 @@ struct dpt_plan_value {
 enum { DPT_PLAN_MAX_VARIANTS = 4 };
 
 struct dpt_plan_variant {
-    int64_t rows; /* local */
-    void **prep;  /* of each node */
+    int64_t rows;               /* local                                */
+    struct dpt_op_types *types; /* of each node, at these rows          */
+    void **prep;                /* of each node; NULL in an update node */
 };
 
+/* Bytes of this rank. `batches` are the samples that the loader holds for one micro-batch. */
 struct dpt_plan_memory {
-    int64_t params, gradients, accumulators, slots, activations, scratch, batches; /* bytes of this rank */
+    int64_t params, gradients, accumulators, slots, activations, scratch, batches;
 };
 
 struct dpt_plan {
@@ -99,6 +101,7 @@ struct dpt_plan {
 
     int nparams;
     struct dpt_plan_param *param; /* in flat order: that in which backward finishes, then buffers */
+    int64_t ntrained;             /* elements of the parameters, padding included: what has a norm */
     int64_t nflat;                /* elements of a flat buffer, padding included                  */
     int nslots;                   /* flat slot buffers                                            */
     int nlevels;                  /* accumulators beside the gradient buffer                      */
@@ -115,7 +118,7 @@ struct dpt_plan {
     struct dpt_plan_memory memory;
     struct dpt_op_cost cost;      /* of a step on this rank, all micro-batches */
     double flops_step;            /* of the whole global batch on all ranks    */
-    uint64_t hash;                /* of the global part                        */
+    uint64_t hash;                /* of the global part: equal on all ranks    */
 };
 
 /* Makes the plan of one rank. The graph must outlive it. DPT_STATUS_USAGE where the job does not fit the ranks. Local. */

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The walk over the actions of a step. It allocates nothing, opens no file and formats no text. */
+
+#include <math.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "exec/internal.h"
+
+static enum dpt_status load(struct dpt_exec *exec, struct dpt_loader *loader, int micro)
+{
+    const struct dpt_batch *batch;
+    dpt_comm_action("load", "a batch");
+    DPT_TRY(dpt_loader_next(loader, &batch));
+    DPT_ASSERT(batch && batch->micro == micro && batch->step == exec->state->step);
+    dpt_exec__load(exec, batch);
+    dpt_exec__time(exec, DPT_SECTION_DATA);
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status run(struct dpt_exec *exec, int n)
+{
+    const bool forward = exec->plan->graph->node[n].phase == DPT_PHASE_FORWARD;
+    DPT_TRY(dpt_exec__run(exec, n));
+    dpt_exec__time(exec, forward ? DPT_SECTION_FORWARD : DPT_SECTION_BACKWARD);
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status sum(struct dpt_exec *exec, int value)
+{
+    const struct dpt_type *type = &exec->plan->value[value].type;
+    dpt_comm_action("sum", exec->plan->graph->value[value].name);
+    DPT_TRY(dpt_exchange_sum(exec->exchange, exec->data[value], dpt_type_numel(type), type->dtype));
+    dpt_exec__time(exec, DPT_SECTION_EXCHANGE);
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status reduce(struct dpt_exec *exec, const struct dpt_action *action)
+{
+    dpt_comm_action("all-reduce", "of gradients");
+    DPT_TRY(action->kind == DPT_ACTION_REDUCE ? dpt_exchange_start(exec->exchange, action->arg)
+                                              : dpt_exchange_wait(exec->exchange, action->arg));
+    dpt_exec__time(exec, DPT_SECTION_EXCHANGE);
+    return DPT_STATUS_OK;
+}
+
+/*
+ * The one world-wide reduction of a step: norm, metrics, flags. All ranks get the same numbers and so decide alike whether
+ * to update and by how much to clip.
+ */
+static enum dpt_status control(struct dpt_exec *exec, struct dpt_exec_step *step)
+{
+    struct dpt_exec__control *message = &exec->control;
+    message->square = dpt_exec__square(exec);
+    memcpy(message->flag, step->flag, sizeof message->flag);
+    dpt_exec__time(exec, DPT_SECTION_UPDATE);
+    if (exec->exchange) {
+        dpt_comm_action("sum", "norm, loss and flags");
+        DPT_TRY(dpt_exchange_sum(exec->exchange, message, sizeof *message / sizeof(double), DPT_DTYPE_F64));
+    }
+    dpt_exec__time(exec, DPT_SECTION_EXCHANGE);
+    memcpy(step->flag, message->flag, sizeof step->flag);
+    memcpy(step->metric, message->metric, sizeof step->metric);
+    step->grad_norm = sqrt(message->square);
+    step->finite = isfinite(step->grad_norm) && isfinite(step->metric[0]);
+    exec->ctx.grad_scale = step->clip > 0.0 && step->grad_norm > step->clip ? step->clip / step->grad_norm : 1.0;
+    exec->ctx.lr = step->lr;
+    exec->ctx.update = exec->state->updates + 1;
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status update(struct dpt_exec *exec, int u)
+{
+    const struct dpt_plan *plan = exec->plan;
+    const struct dpt_op_call call = {
+        .types = &exec->update[u].types,
+        .in = exec->update[u].in,
+        .scratch = exec->scratch,
+        .ctx = &exec->ctx,
+    };
+    dpt_comm_action("update", plan->update[u].op->name);
+    DPT_TRY(dpt_op_call(plan->update[u].op, plan->conf.run, &call));
+    dpt_exec__time(exec, DPT_SECTION_UPDATE);
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status act(struct dpt_exec *exec, const struct dpt_action *action, struct dpt_loader *loader,
+                           struct dpt_exec_step *step)
+{
+    switch (action->kind) {
+    case DPT_ACTION_LOAD:
+        return load(exec, loader, action->micro);
+    case DPT_ACTION_RUN:
+        return run(exec, action->arg);
+    case DPT_ACTION_SUM:
+        return sum(exec, action->arg);
+    case DPT_ACTION_ACCUMULATE:
+        dpt_exec__accumulate(exec, action->micro, exec->plan->bucket[action->arg]);
+        dpt_exec__time(exec, DPT_SECTION_BACKWARD);
+        return DPT_STATUS_OK;
+    case DPT_ACTION_METRIC:
+        dpt_exec__add_metric(exec, action->micro);
+        return DPT_STATUS_OK;
+    case DPT_ACTION_REDUCE:
+    case DPT_ACTION_WAIT:
+        return reduce(exec, action);
+    case DPT_ACTION_CONTROL:
+        return control(exec, step);
+    case DPT_ACTION_UPDATE:
+        return step->finite ? update(exec, action->arg) : DPT_STATUS_OK;
+    }
+    return DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_exec_train(struct dpt_exec *exec, struct dpt_loader *loader, struct dpt_exec_step *step)
+{
+    const struct dpt_plan *plan = exec->plan;
+    exec->now = dpt_clock_s();
+    for (int i = 0; i < plan->nactions; i++) {
+        DPT_TRY(act(exec, &plan->action[i], loader, step));
+    }
+    exec->state->step++;
+    exec->state->updates += step->finite;
+    return DPT_STATUS_OK;
+}
+
+/* The actions of one batch of an evaluation: no gradients, no updates. */
+static enum dpt_status evaluate_batch(struct dpt_exec *exec, const struct dpt_batch *batch, struct dpt_loader *loader,
+                                      dpt_exec_output_fn *output, void *user)
+{
+    const struct dpt_plan *plan = exec->plan;
+    for (int i = 0; i < plan->nactions; i++) {
+        const struct dpt_action *action = &plan->action[i];
+        if (action->kind == DPT_ACTION_LOAD && action->micro > 0) {
+            DPT_TRY(dpt_loader_next(loader, &batch));
+            DPT_ASSERT(batch && batch->micro == action->micro);
+        }
+        switch (action->kind) {
+        case DPT_ACTION_LOAD:
+            dpt_exec__load(exec, batch);
+            break;
+        case DPT_ACTION_RUN:
+            DPT_TRY(dpt_exec__run(exec, action->arg));
+            break;
+        case DPT_ACTION_METRIC:
+            dpt_exec__add_metric(exec, action->micro);
+            break;
+        default:
+            DPT_ASSERT(action->kind == DPT_ACTION_CONTROL);
+            break;
+        }
+        const bool last = plan->action[i + 1 < plan->nactions ? i + 1 : i].micro != action->micro;
+        if (output && action->micro >= 0 && last) {
+            struct dpt_tensor y = {plan->value[plan->graph->output].type, exec->data[plan->graph->output]};
+            y.type.dim[0] = batch->rows;
+            DPT_TRY(output(user, batch, &y));
+        }
+    }
+    return DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_exec_evaluate(struct dpt_exec *exec, struct dpt_loader *loader, double metric[DPT_EXEC_METRICS],
+                                  dpt_exec_output_fn *output, void *user)
+{
+    const struct dpt_batch *batch;
+    for (int i = 0; i < DPT_EXEC_METRICS; i++) {
+        metric[i] = 0.0;
+    }
+    for (;;) {
+        dpt_comm_action("load", "a batch of an evaluation");
+        DPT_TRY(dpt_loader_next(loader, &batch));
+        if (!batch) {
+            return DPT_STATUS_OK;
+        }
+        memset(&exec->control, 0, sizeof exec->control);
+        DPT_TRY(evaluate_batch(exec, batch, loader, output, user));
+        if (exec->exchange) { /* batch by batch, so that the sum over batches has one order on any number of ranks */
+            dpt_comm_action("sum", "loss of an evaluation");
+            DPT_TRY(dpt_exchange_sum(exec->exchange, exec->control.metric, DPT_EXEC_METRICS, DPT_DTYPE_F64));
+        }
+        for (int i = 0; i < DPT_EXEC_METRICS; i++) {
+            metric[i] += exec->control.metric[i];
+        }
+    }
+}

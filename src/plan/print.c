@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* A plan as text: memory, placements, actions. */
+
+#include <inttypes.h>
+
+#include "plan/plan.h"
+
+static const char *const action_name[] = {
+    [DPT_ACTION_LOAD] = "load",     [DPT_ACTION_RUN] = "run",         [DPT_ACTION_SUM] = "sum",
+    [DPT_ACTION_ACCUMULATE] = "accumulate", [DPT_ACTION_METRIC] = "metric", [DPT_ACTION_REDUCE] = "reduce",
+    [DPT_ACTION_WAIT] = "wait",     [DPT_ACTION_CONTROL] = "control", [DPT_ACTION_UPDATE] = "update",
+};
+
+static void print_memory(const struct dpt_plan *plan, struct dpt_text *text)
+{
+    const struct {
+        const char *name;
+        int64_t nbytes;
+    } row[] = {
+        {"parameters", plan->memory.params},     {"gradients", plan->memory.gradients},
+        {"accumulators", plan->memory.accumulators}, {"optimizer", plan->memory.slots},
+        {"activations", plan->memory.activations}, {"scratch", plan->memory.scratch},
+        {"samples", plan->memory.batches},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        dpt_text_add(text, "memory %-12s %12" PRId64 " B\n", row[i].name, row[i].nbytes);
+    }
+}
+
+static void print_values(const struct dpt_plan *plan, struct dpt_text *text)
+{
+    for (int v = 0; v < plan->graph->nvalues; v++) {
+        const struct dpt_plan_value *value = &plan->value[v];
+        char type[96];
+        dpt_text_add(text, "value  %-40s %-28s", plan->graph->value[v].name,
+                     dpt_type_text(type, sizeof type, &value->type));
+        for (int axis = 0; axis < plan->conf.mesh->naxes; axis++) {
+            const struct dpt_place *place = &value->place[axis];
+            const char *name = plan->conf.mesh->axis[axis].name;
+            if (place->kind == DPT_PLACE_KIND_SPLIT) {
+                dpt_text_add(text, " %s:split(%d)", name, place->dim);
+            } else {
+                dpt_text_add(text, " %s:%s", name, place->kind == DPT_PLACE_KIND_COPIED ? "copied" : "partial");
+            }
+        }
+        if (value->offset >= 0) {
+            dpt_text_add(text, " at %" PRId64, value->offset);
+        } else if (value->alias >= 0) {
+            dpt_text_add(text, " in %s", plan->graph->value[value->alias].name);
+        }
+        dpt_text_add(text, "\n");
+    }
+}
+
+static void print_state(const struct dpt_plan *plan, struct dpt_text *text)
+{
+    for (int i = 0; i < plan->nparams; i++) {
+        dpt_text_add(text, "state  %-40s [%" PRId64 ", +%" PRId64 ")\n", plan->graph->value[plan->param[i].value].name,
+                     plan->param[i].offset, plan->param[i].numel);
+    }
+    for (int b = 0; b < plan->nbuckets; b++) {
+        dpt_text_add(text, "bucket %d [%" PRId64 ", %" PRId64 ")\n", b, plan->bucket[b].begin, plan->bucket[b].end);
+    }
+    for (int u = 0; u < plan->nupdates; u++) {
+        dpt_text_add(text, "update %d %s [%" PRId64 ", %" PRId64 ")\n", u, plan->update[u].op->name,
+                     plan->update[u].begin, plan->update[u].end);
+    }
+}
+
+static void print_action(const struct dpt_plan *plan, const struct dpt_action *action, struct dpt_text *text)
+{
+    const struct dpt_graph *graph = plan->graph;
+    dpt_text_add(text, "action %-10s", action_name[action->kind]);
+    if (action->micro >= 0) {
+        dpt_text_add(text, " micro %d", action->micro);
+    }
+    if (action->kind == DPT_ACTION_RUN) {
+        dpt_text_add(text, " %s %s", graph->node[action->arg].op->name, graph->node[action->arg].name);
+    } else if (action->kind == DPT_ACTION_SUM || action->kind == DPT_ACTION_METRIC) {
+        dpt_text_add(text, " %s", graph->value[action->arg].name);
+    } else if (action->arg >= 0) {
+        dpt_text_add(text, " %d", action->arg);
+    }
+    dpt_text_add(text, "\n");
+}
+
+void dpt_plan_print(const struct dpt_plan *plan, struct dpt_text *text)
+{
+    print_memory(plan, text);
+    print_values(plan, text);
+    print_state(plan, text);
+    for (int i = 0; i < plan->nactions; i++) {
+        print_action(plan, &plan->action[i], text);
+    }
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * How many rows a micro-batch may have on this rank. Batches are dealt out by floor(total * part / parts), so that a full
+ * batch gives at most two sizes and the short last one of an epoch two more. Kernels prepare for each; what was not
+ * prepared for (as when an evaluation ends with another count) they compute more slowly.
+ */
+
+#include "plan/internal.h"
+
+void dpt_plan_rows(const void *layout, int64_t count, int64_t micro, int64_t *first_row, int64_t *rows,
+                   int64_t *micro_rows)
+{
+    const struct dpt_plan *plan = layout;
+    const struct dpt_mesh_axis *axis = &plan->conf.mesh->axis[0];
+    if (plan->conf.shards) {
+        const int shard = (int)(axis->coord * plan->micros + micro), shards = (int)plan->conf.shards;
+        *first_row = dpt_split_begin(count, shards, shard);
+        *rows = dpt_split_begin(count, shards, shard + 1) - *first_row;
+        *micro_rows = *rows;
+        return;
+    }
+    const int64_t begin = dpt_split_begin(count, (int)plan->conf.micro_batches, (int)micro);
+    *micro_rows = dpt_split_begin(count, (int)plan->conf.micro_batches, (int)micro + 1) - begin;
+    *first_row = begin + dpt_split_begin(*micro_rows, axis->size, axis->coord);
+    *rows = begin + dpt_split_begin(*micro_rows, axis->size, axis->coord + 1) - *first_row;
+}
+
+void dpt_plan__types(const struct dpt_plan *plan, int node, int64_t rows, struct dpt_op_types *types)
+{
+    const struct dpt_graph *graph = plan->graph;
+    dpt_graph_types(graph, &graph->node[node], types);
+    for (int i = 0; i < types->nin; i++) {
+        if (graph->value[graph->node[node].in[i]].batch) {
+            types->in[i].dim[0] = rows;
+        }
+    }
+    for (int i = 0; i < types->nout; i++) {
+        if (graph->value[graph->node[node].out[i]].batch) {
+            types->out[i].dim[0] = rows;
+        }
+    }
+}
+
+static enum dpt_status prepare(struct dpt_plan *plan, struct dpt_plan_variant *variant)
+{
+    const struct dpt_graph *graph = plan->graph;
+    variant->types = dpt_arena_array(plan->arena, (size_t)graph->nnodes, sizeof *variant->types);
+    variant->prep = dpt_arena_array(plan->arena, (size_t)graph->nnodes, sizeof *variant->prep);
+    for (int n = 0; n < graph->nnodes; n++) {
+        const struct dpt_op *op = graph->node[n].op;
+        dpt_plan__types(plan, n, variant->rows, &variant->types[n]);
+        if (op->prepare) {
+            DPT_TRY(op->prepare(&variant->types[n], plan->conf.run, plan->conf.threads, &variant->prep[n]));
+        }
+    }
+    return DPT_STATUS_OK;
+}
+
+/* Adds the sizes that a batch of `count` samples gives. */
+static enum dpt_status add_sizes(struct dpt_plan *plan, int64_t count)
+{
+    for (int64_t micro = 0; micro < plan->micros; micro++) {
+        int64_t first, rows, all;
+        dpt_plan_rows(plan, count, micro, &first, &rows, &all);
+        plan->max_rows = rows > plan->max_rows ? rows : plan->max_rows;
+        bool known = rows == 0 || plan->nvariants == DPT_PLAN_MAX_VARIANTS;
+        for (int i = 0; i < plan->nvariants; i++) {
+            known = known || plan->variant[i].rows == rows;
+        }
+        if (!known) {
+            plan->variant[plan->nvariants].rows = rows;
+            DPT_TRY(prepare(plan, &plan->variant[plan->nvariants++]));
+        }
+    }
+    return DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_plan__variants(struct dpt_plan *plan)
+{
+    DPT_TRY(add_sizes(plan, plan->conf.batch_rows));
+    if (plan->conf.tail_rows > 0) {
+        DPT_TRY(add_sizes(plan, plan->conf.tail_rows));
+    }
+    if (plan->nvariants == 0) { /* more ranks than samples: this one has none, ever */
+        plan->max_rows = 1;
+        plan->variant[plan->nvariants].rows = 1;
+        DPT_TRY(prepare(plan, &plan->variant[plan->nvariants++]));
+    }
+    return DPT_STATUS_OK;
+}
