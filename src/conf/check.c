@@ -20,11 +20,6 @@ static const struct dpt_conf_origin *origin(const struct check *check, const cha
     return &check->job->origin->key[key - dpt_conf__keys];
 }
 
-static bool is_set(const struct check *check, const char *section, const char *name)
-{
-    return origin(check, section, name)->file != NULL;
-}
-
 /* A problem with one key; told at its place, or at the job where it was left at its default. */
 __attribute__((format(printf, 4, 5))) static void refuse(const struct check *check, const char *section,
                                                          const char *name, const char *format, ...)
@@ -144,15 +139,11 @@ static void check_data(const struct check *check)
     case DPT_DATA_FORMAT_IDX:
         check_file_data(check);
         if (job->data.task == DPT_TASK_REGRESSION) {
-            refuse(check, "data", "task", "= regression: idx files hold classes");
+            refuse(check, "data", "task", "= regression, but idx files hold classes: numbers come from format = csv");
         }
-        if ((job->data.mean.count == 0) != (job->data.std.count == 0) ||
-            (job->data.mean.count > 1 && job->data.std.count > 1 && job->data.mean.count != job->data.std.count)) {
-            refuse(check, "data", is_set(check, "data", "mean") ? "mean" : "std",
-                   "has %d numbers and %s has %d: expected as many of each",
-                   is_set(check, "data", "mean") ? job->data.mean.count : job->data.std.count,
-                   is_set(check, "data", "mean") ? "std" : "mean",
-                   is_set(check, "data", "mean") ? job->data.std.count : job->data.mean.count);
+        if (job->data.mean.count > 1 && job->data.std.count > 1 && job->data.mean.count != job->data.std.count) {
+            refuse(check, "data", "std", "has %d numbers, but mean has %d: expected one for each channel, or one",
+                   job->data.std.count, job->data.mean.count);
         }
         break;
     case DPT_DATA_FORMAT_CSV:
