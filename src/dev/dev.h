@@ -5,7 +5,8 @@
  * dev/: a device: memory, copies, queues and events behind one table of functions. cpu.c is this machine's memory and
  * cores; null.c has sizes but no memory, so that a plan for a thousand ranks can be made on a laptop; cuda.c or
  * cuda_stub.c will be the GPU. It promises 64-byte aligned memory (4096 for large blocks) and exact counting of what
- * is allocated. It knows no tensors and runs no kernels: those are in op/.
+ * is allocated. It knows no tensors and runs no kernels: those are in op/. It
+ * can say how fast its arithmetic is at best (peak.c), so that a step can be held against that.
  */
 
 #include <stddef.h>
@@ -45,3 +46,10 @@ void dpt_dev_close(struct dpt_dev *dev);
  */
 enum dpt_status dpt_dev_alloc(struct dpt_dev *dev, size_t nbytes, const char *what, void **block);
 void dpt_dev_release(struct dpt_dev *dev, void *block, size_t nbytes);
+
+/*
+ * Measures the best fp32 multiply-adds that the device's threads do together, in flops per second (two for each), taking
+ * about `seconds`; 0.03 is enough. More threads than cores are counted as if each had a core. 0 for a device that does
+ * not compute. DPT_STATUS_SPACE, or DPT_STATUS_FAILED when the system gives no threads. Local.
+ */
+enum dpt_status dpt_dev_peak(struct dpt_dev *dev, double seconds, double *flops_per_s);

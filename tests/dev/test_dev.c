@@ -8,6 +8,7 @@
 #include <cblas.h>
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "dev/dev.h"
 
 static void cpu_blocks_are_aligned_zeroed_and_counted(void **state)
@@ -103,6 +104,30 @@ static void null_counts_and_has_nothing(void **state)
     dpt_dev_close(dev);
 }
 
+/* Clocks wander and cores are shared, so only the order of magnitude is sure. */
+static void peak_is_plausible(void **state)
+{
+    (void)state;
+    struct dpt_dev *dev;
+    double first, second, two;
+    assert_int_equal(dpt_dev_cpu(1, &dev), DPT_STATUS_OK);
+    const double start = dpt_clock_s();
+    assert_int_equal(dpt_dev_peak(dev, 0.03, &first), DPT_STATUS_OK);
+    assert_true(dpt_clock_s() - start < 10);
+    assert_int_equal(dpt_dev_peak(dev, 0.03, &second), DPT_STATUS_OK);
+    dpt_dev_close(dev);
+    assert_true(first > 1e7 && first < 1e13);
+    assert_true(second > first / 3 && second < first * 3);
+    assert_int_equal(dpt_dev_cpu(2, &dev), DPT_STATUS_OK);
+    assert_int_equal(dpt_dev_peak(dev, 0.03, &two), DPT_STATUS_OK);
+    dpt_dev_close(dev);
+    assert_true(two > first / 3 && two < first * 6);
+    assert_int_equal(dpt_dev_null(&dev), DPT_STATUS_OK);
+    assert_int_equal(dpt_dev_peak(dev, 0.03, &two), DPT_STATUS_OK);
+    assert_true(two == 0);
+    dpt_dev_close(dev);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -110,6 +135,7 @@ int main(void)
         cmocka_unit_test(cpu_has_a_name_and_sets_the_threads),
         cmocka_unit_test(cpu_refuses_what_is_not_there),
         cmocka_unit_test(null_counts_and_has_nothing),
+        cmocka_unit_test(peak_is_plausible),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
