@@ -34,7 +34,10 @@ __attribute__((format(printf, 4, 5))) static void refuse(const struct check *che
                       "[%s] %s %s (dpt-train --explain=%s.%s)", section, name, sentence, section, name);
 }
 
-/* A key that is set although another key makes it count for nothing would be ignored in silence: refuse it. */
+/*
+ * A key that is set although another key makes it count for nothing would be ignored in silence: refuse it. What a
+ * later source overruled is gone by now.
+ */
 static void check_applies(const struct check *check)
 {
     for (int i = 0; i < dpt_conf__nkeys; i++) {
@@ -206,6 +209,10 @@ static void check_parallel(const struct check *check)
     }
     if (job->run.reproducible && (job->parallel.shards & (job->parallel.shards - 1)) != 0) {
         refuse(check, "parallel", "shards", "= %lld: expected a power of two", (long long)job->parallel.shards);
+    }
+    if (job->run.reproducible && job->batch.global < job->parallel.shards) {
+        refuse(check, "batch", "global", "= %lld is less than [parallel] shards = %lld: give every shard a sample",
+               (long long)job->batch.global, (long long)job->parallel.shards);
     }
     if (job->run.reproducible && job->batch.micro_batches > 1) {
         refuse(check, "batch", "micro_batches",

@@ -139,7 +139,7 @@ struct dpt_conf_problem {
 
 struct dpt_conf_problems {
     struct dpt_arena *arena;
-    const char **source; /* files in the order in which they are read, then the command line */
+    const char **source; /* files in the order in which they are read; any other name is of the command line */
     int nsources;
     struct dpt_conf_problem *item;
     size_t count, capacity;

@@ -58,7 +58,7 @@ static const struct dpt_conf_word formats[] = {
     {0},
 };
 static const struct dpt_conf_word tasks[] = {
-    {"auto", "what the data suggests: images and targets that are names mean classes, other targets numbers"},
+    {"auto", "what the loss asks for, else what the data suggests: labels and words mean classes, other targets numbers"},
     {"classification", "the target is one of several classes"},
     {"regression", "the targets are numbers"},
     {0},
@@ -266,7 +266,8 @@ const struct dpt_conf_key dpt_conf__keys[] = {
      .text = "Samples of a step, over all ranks: the same job gives the same curve on any number of ranks."},
     {KEY("batch", "micro_batches", INT, batch.micro_batches), .fallback = "1", .min = 1, .max = 1 << 20,
      .aka = "accumulation accumulate grad_accum gradient_accumulation micro",
-     .text = "Take the batch in so many pieces one after the other, and sum their gradients: less memory."},
+     .text = "Take the batch in so many pieces one after the other, and sum their gradients: less memory. "
+             "Batch normalisation sees the samples of a piece."},
 
     {KEY("loss", "type", ENUM, loss.type), .fallback = "auto", .words = losses, .fixed = true,
      .aka = "name criterion function",
@@ -328,8 +329,8 @@ const struct dpt_conf_key dpt_conf__keys[] = {
      .text = "How ranks are arranged: auto, or data:N for N ranks that share each batch."},
     {KEY("parallel", "shards", INT, parallel.shards), .fallback = "8", .min = 1, .max = 1 << 16,
      .when = &reproducible, .fixed = true, .aka = "virtual_shards",
-     .text = "Parts of a batch whose gradients are always summed in the same order; a power of two, at least "
-             "the number of ranks."},
+     .text = "Parts of a batch whose gradients are always summed in the same order; a power of two. 1, 2, 4 ... up to "
+             "that many ranks can share them. Batch normalisation sees the samples of a part."},
     {KEY("parallel", "bucket", BYTES, parallel.bucket_bytes), .fallback = "auto", .max = 0x1p40, .zero = "auto",
      .aka = "bucket_size bucket_bytes bucket_cap_mb",
      .text = "Gradients that travel together, while backward goes on."},

@@ -31,8 +31,6 @@ enum {
     MAX_KEPT = 1000, /* problems remembered                                   */
 };
 
-static const char command_line[] = "command line";
-
 /* What a file or the command line says of one key. */
 struct entry {
     const char *value; /* as written; NULL: nothing */
@@ -75,6 +73,16 @@ const char *dpt_conf__place(char out[DPT_CONF_PLACE], const char *file, int line
     return out;
 }
 
+/* The place of a file among the sources in the order in which they are read; what is no file comes last. */
+static int source_order(const struct dpt_conf_problems *problems, const char *file)
+{
+    int order = 0;
+    while (order < problems->nsources && strcmp(problems->source[order], file) != 0) {
+        order++;
+    }
+    return order;
+}
+
 void dpt_conf__problem(struct dpt_conf_problems *problems, const char *file, int line, const char *format, ...)
 {
     char sentence[800], place[DPT_CONF_PLACE];
@@ -86,10 +94,7 @@ void dpt_conf__problem(struct dpt_conf_problems *problems, const char *file, int
     va_start(args, format);
     vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
-    int order = 0;
-    while (order < problems->nsources && strcmp(problems->source[order], file) != 0) {
-        order++;
-    }
+    const int order = source_order(problems, file);
     problems->item =
         dpt_arena_grow(problems->arena, problems->item, problems->count, &problems->capacity, sizeof *problems->item);
     problems->item[problems->count] = (struct dpt_conf_problem){
@@ -574,11 +579,30 @@ static void read_file(struct reading *reading, int serial, const char *path)
     free(text);
 }
 
+/* What messages call an override: "-s section.key=value", fit to stand in a line, cut where it is long. */
+static const char *override_place(struct reading *reading, const char *text)
+{
+    enum { SHOWN = 100 };
+    size_t n = strlen(text);
+    const bool readable = dpt_text_is_utf8(text, n);
+    const bool cut = n > SHOWN;
+    for (n = cut ? SHOWN : n; cut && n && ((unsigned char)text[n] & 0xC0) == 0x80;) {
+        n--;
+    }
+    char *place = dpt_arena_printf(reading->arena, "-s %.*s%s", (int)n, text, cut ? "..." : "");
+    for (char *at = place; *at; at++) {
+        if ((unsigned char)*at < ' ' || (!readable && (unsigned char)*at >= 0x7F)) {
+            *at = '?';
+        }
+    }
+    return place;
+}
+
 /* "section.key=value" of the command line. */
 static void read_override(struct reading *reading, const char *text)
 {
     char folder[PATH_MAX];
-    const struct entry from = {.file = command_line,
+    const struct entry from = {.file = override_place(reading, text),
                                .folder = realpath(".", folder) ? dpt_arena_strdup(reading->arena, folder) : "",
                                .serial = INT_MAX};
     const char *equals = strchr(text, '=');
@@ -590,11 +614,10 @@ static void read_override(struct reading *reading, const char *text)
     char *dot = strrchr(name, '.');
     if (!equals || !dot || dot == name || dot[1] == '\0' || !name_is_fit(name, strlen(name))) {
         const struct dpt_conf_key *key = meant_key("", dot ? dot + 1 : name);
-        dpt_conf__problem(&reading->problems, from.file, 0, "'%.60s': expected section.key=value, such as %s.%s=%.60s",
-                          text, key ? key->section : "optimizer", key ? key->name : "lr",
-                          equals && equals[1] ? equals + 1
-                          : key               ? key->fallback
-                                              : "0.01");
+        const bool usable = key && equals && equals[1] && !unfit(equals + 1);
+        dpt_conf__problem(&reading->problems, from.file, 0, "expected section.key=value, such as %s.%s=%.60s",
+                          key ? key->section : "optimizer", key ? key->name : "lr",
+                          usable ? equals + 1 : key ? key->fallback : "0.01");
         return;
     }
     *dot = '\0';
@@ -729,6 +752,34 @@ static bool set(struct reading *reading, const struct dpt_conf_key *key, const c
     return fine;
 }
 
+/*
+ * The last word wins: where a later source says type = adamw, the momentum that an earlier one gave to sgd is gone with
+ * it. In one source the two contradict each other, which check.c refuses.
+ */
+static void drop_overruled(struct reading *reading, struct dpt_job *job, struct dpt_conf_origin *origin)
+{
+    for (int i = 0; i < dpt_conf__nkeys; i++) {
+        const struct dpt_conf_key *key = &dpt_conf__keys[i];
+        if (!origin[i].file || origin[i].bad || dpt_conf__applies(key, job)) {
+            continue;
+        }
+        const struct dpt_conf_key *on = dpt_conf__find(key->when->section, key->when->name);
+        const struct dpt_conf_origin *by = &origin[on - dpt_conf__keys];
+        if (by->file && source_order(&reading->problems, by->file) > source_order(&reading->problems, origin[i].file)) {
+            struct dpt_text why = {0};
+            origin[i] = (struct dpt_conf_origin){0};
+            DPT_ASSERT(set(reading, key, key->fallback, job, &why));
+        }
+    }
+    const struct dpt_conf_origin *type = &origin[dpt_conf__find("model", "type") - dpt_conf__keys];
+    if (job->nlayers && job->model.type != DPT_MODEL_TYPE_LAYERS && type->file && !type->bad) {
+        const char *last = job->layer[job->nlayers - 1].file;
+        if (source_order(&reading->problems, type->file) > source_order(&reading->problems, last)) {
+            job->nlayers = 0;
+        }
+    }
+}
+
 static void set_all(struct reading *reading, struct dpt_job *job, struct dpt_conf_origin *origin)
 {
     for (int i = 0; i < dpt_conf__nkeys; i++) {
@@ -808,12 +859,11 @@ static struct reading begin(int nfiles, const char *const *file)
     struct dpt_arena *arena = dpt_arena_new();
     struct reading reading = {.arena = arena, .problems = {.arena = arena}, .file = "job", .name = "job"};
     reading.entry = dpt_arena_array(arena, (size_t)dpt_conf__nkeys, sizeof *reading.entry);
-    reading.problems.source = dpt_arena_array(arena, (size_t)nfiles + 1, sizeof *reading.problems.source);
-    reading.problems.nsources = nfiles + 1;
+    reading.problems.source = dpt_arena_array(arena, (size_t)nfiles, sizeof *reading.problems.source);
+    reading.problems.nsources = nfiles;
     for (int i = 0; i < nfiles; i++) {
         reading.problems.source[i] = dpt_arena_strdup(arena, file[i]);
     }
-    reading.problems.source[nfiles] = command_line;
     if (nfiles) {
         reading.file = reading.problems.source[0];
         reading.name = stem(arena, reading.file);
@@ -833,6 +883,7 @@ static enum dpt_status finish(struct reading *reading, struct dpt_job **result, 
     job->origin = origin;
     set_all(reading, job, origin->key);
     set_layers(reading, job);
+    drop_overruled(reading, job, origin->key);
     if (!reading->incomplete) {
         dpt_conf__check_layers(job, &reading->problems);
         dpt_conf__check(job, &reading->problems);

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 TESTS += %D%/rooms.sh %D%/source-jobs.sh %D%/source-style.sh
 EXTRA_DIST += %D%/rooms.sh %D%/source-jobs.sh %D%/source-style.sh
+TESTS += %D%/man-job.sh %D%/man-lint.sh %D%/man-train.sh
+EXTRA_DIST += %D%/man-job.sh %D%/man-lint.sh %D%/man-train.sh
 TESTS += %D%/info-summary.sh %D%/info-usage.sh %D%/info-verify.sh
 EXTRA_DIST += %D%/info-summary.sh %D%/info-usage.sh %D%/info-verify.sh

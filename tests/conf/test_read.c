@@ -276,6 +276,8 @@ static void relations(void **state)
          "t.ini:4: [parallel] layout = data:0: expected auto, or data:N with a number of ranks"},
         {SYNTHETIC "[run]\nreproducible = yes\n[parallel]\nshards = 6\n",
          "t.ini:6: [parallel] shards = 6: expected a power of two"},
+        {SYNTHETIC "[run]\nreproducible = yes\n[batch]\nglobal = 7\n",
+         "t.ini:6: [batch] global = 7 is less than [parallel] shards = 8: give every shard a sample"},
         {SYNTHETIC "[run]\nreproducible = yes\n[batch]\nmicro_batches = 2\n",
          "t.ini:6: [batch] micro_batches has no meaning in a reproducible run: [parallel] shards are its pieces"},
         {SYNTHETIC "[parallel]\nshards = 8\n", "t.ini:4: [parallel] shards counts only with [run] reproducible = yes, "
@@ -433,6 +435,36 @@ static void later_files_and_overrides_win(void **state)
     dpt_job_free(job);
 }
 
+static void a_later_type_takes_its_keys_along(void **state)
+{
+    (void)state;
+    static const char a[] = "[data]\ntrain = /t\nmean = 0.5\n[model]\ntype = layers\n[layer.a]\nop = relu\n"
+                            "[optimizer]\nmomentum = 0.5\n[run]\nreproducible = yes\n[parallel]\nshards = 4\n";
+    put("a.ini", a, sizeof a - 1);
+    const char *const file = in_folder("a.ini");
+    const char *const later[] = {"data.format=synthetic", "model.type=cnn", "model.hidden=9", "optimizer.type=adam",
+                                 "run.reproducible=no"};
+    struct dpt_job *job;
+    struct dpt_text text = {0};
+    assert_int_equal(dpt_job_read(1, &file, 5, later, &job, NULL), DPT_STATUS_OK);
+    /* All that went with the types before is as if it had never been said. */
+    assert_string_equal(job->data.train, "");
+    assert_true(job->data.mean.count == 0 && job->optimizer.momentum == 0.9 && job->parallel.shards == 8);
+    assert_true(job->model.hidden == 9 && job->nlayers == 0);
+    dpt_job_print(job, DPT_JOB_PRINT_MINIMAL, &text);
+    assert_null(strstr(text.data, "momentum"));
+    assert_null(strstr(text.data, "layer"));
+    dpt_text_free(&text);
+    dpt_job_free(job);
+    /* One source that contradicts itself is refused, and so is a key for a type that was there before. */
+    const char *const both[] = {"optimizer.type=adam", "optimizer.momentum=0.5"};
+    assert_int_equal(dpt_job_read(1, &file, 2, both, &job, NULL), DPT_STATUS_USAGE);
+    assert_non_null(strstr(dpt_error_text(), "momentum counts only with [optimizer] type = sgd, but it is adam"));
+    const char *const useless = "model.widths=3";
+    assert_int_equal(dpt_job_read(1, &file, 1, &useless, &job, NULL), DPT_STATUS_USAGE);
+    assert_non_null(strstr(dpt_error_text(), "widths counts only with [model] type = mlp, but it is layers"));
+}
+
 static void problems_of_files_and_overrides(void **state)
 {
     (void)state;
@@ -448,12 +480,12 @@ static void problems_of_files_and_overrides(void **state)
     snprintf(expected, sizeof expected,
              "%s:2: [run] has no key 'sed'. Did you mean 'seed'? (dpt-train --explain=run.seed)\n"
              "%s:4: there is a NUL byte in the line: is this a text file?\n"
-             "command line: 'lr=3': expected section.key=value, such as optimizer.lr=3\n"
-             "command line: 'optimizer.lr': expected section.key=value, such as optimizer.lr=auto\n"
-             "command line: [optimizer] has no key 'lrr'. Did you mean 'lr'? (dpt-train --explain=optimizer.lr)\n"
-             "command line: there is no section [optimiser]. Did you mean [optimizer]? (dpt-train --list=sections)\n"
-             "command line: there is no section [layer.z] in the job file (dpt-train --explain=model.type)\n"
-             "command line: [run] seed = x: expected a whole number from 0 to 9007199254740992 (dpt-train "
+             "-s lr=3: expected section.key=value, such as optimizer.lr=3\n"
+             "-s optimizer.lr: expected section.key=value, such as optimizer.lr=auto\n"
+             "-s optimizer.lrr=3: [optimizer] has no key 'lrr'. Did you mean 'lr'? (dpt-train --explain=optimizer.lr)\n"
+             "-s optimiser.lr=3: there is no section [optimiser]. Did you mean [optimizer]? (dpt-train --list=sections)\n"
+             "-s layer.z.op=relu: there is no section [layer.z] in the job file (dpt-train --explain=model.type)\n"
+             "-s run.seed=x: [run] seed = x: expected a whole number from 0 to 9007199254740992 (dpt-train "
              "--explain=run.seed)\n",
              files[0], files[1]);
     assert_int_equal(dpt_job_read(2, files, 6, overrides, &job, &problems), DPT_STATUS_USAGE);
@@ -499,6 +531,7 @@ int main(void)
         cmocka_unit_test(a_net_of_layers),
         cmocka_unit_test(layers_that_are_wrong),
         cmocka_unit_test(later_files_and_overrides_win),
+        cmocka_unit_test(a_later_type_takes_its_keys_along),
         cmocka_unit_test(problems_of_files_and_overrides),
         cmocka_unit_test(files_that_cannot_be_read),
     };

@@ -1,0 +1,44 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# dpt-train(1) names the options that --help does, with the same letters and arguments; all pages know the exit
+# statuses that base/status.h has; dpt(7) names the variables that dpt reads.
+set -eu
+top=${abs_srcdir:-$(cd "$(dirname "$0")/../.." && pwd)}
+train=${abs_builddir:-$PWD}/dpt-train
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+# ".It Fl c , Fl Fl config Ns = Ns Ar FILE" is "-c, --config=FILE".
+options() {
+    sed -n -e '/^\.It Fl/!d' -e 's/^\.It //' -e 's/ Ns Op = Ns Ar \(.*\)/[=\1]/' -e 's/ Ns = Ns [AC][rm] /=/' \
+        -e 's/Fl Fl /--/' -e 's/Fl /-/' -e 's/ , /, /' -e p "$1" | sort
+}
+"$train" --help | sed -n 's/^ *\(\(-[a-zA-Z], \)*--[^ ]*\) .*/\1/p' | sort >"$scratch/help"
+[ "$(wc -l <"$scratch/help")" -ge 10 ] || { echo "--help was not understood"; exit 1; }
+sed '/^\.It Fl t ,/d' "$top/man/dpt-train.1" >"$scratch/wrong.1"
+options "$scratch/wrong.1" | diff "$scratch/help" - >/dev/null && { echo "a page without --max-time passes"; exit 1; }
+options "$top/man/dpt-train.1" >"$scratch/page"
+echo "--- dpt-train --help, +++ dpt-train(1)"
+diff -u "$scratch/help" "$scratch/page"
+
+# The numbers of enum dpt_status; a page may leave out those that its program has no use for, but dpt(7) has all.
+sed -n 's/^ *DPT_STATUS_[A-Z]* = \([0-9]*\),.*/\1/p' "$top/src/base/status.h" >"$scratch/status"
+[ "$(wc -l <"$scratch/status")" -ge 5 ]
+statuses() { sed -n '/^\.Sh EXIT STATUS/,/^\.El/s/^\.It \([0-9]*\)$/\1/p' "$1"; }
+for page in dpt.7 dpt-train.1; do
+    echo "--- base/status.h, +++ $page"
+    statuses "$top/man/$page" | diff -u "$scratch/status" -
+done
+for page in "$top"/man/*.1; do
+    for status in $(statuses "$page"); do
+        grep -qx "$status" "$scratch/status" || { echo "$page: there is no exit status $status"; exit 1; }
+    done
+done
+
+# What dpt promises to read, it reads.
+grep -rhoE 'getenv\("[A-Z_]+"' "$top/src" | sed 's/.*"\([A-Z_]*\)"/\1/' | sort -u >"$scratch/read"
+sed -n '/^\.Sh ENVIRONMENT/,/^\.Sh/s/^\.It Ev //p' "$top/man/dpt.7" >"$scratch/said"
+[ -s "$scratch/said" ]
+while read -r name; do
+    grep -qx "$name" "$scratch/read" || { echo "dpt.7: nothing reads $name"; exit 1; }
+done <"$scratch/said"
