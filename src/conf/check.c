@@ -10,6 +10,7 @@
 
 struct check {
     const struct dpt_job *job;
+    bool whole; /* no line was lost, so that a key which was not given is not there */
     struct dpt_conf_problems *problems;
 };
 
@@ -48,7 +49,7 @@ static void check_applies(const struct check *check)
         }
         const struct dpt_conf_key *on = dpt_conf__find(key->when->section, key->when->name);
         const struct dpt_conf_origin *there = origin(check, on->section, on->name);
-        if (there->bad) {
+        if (there->bad || (!there->file && !check->whole)) {
             continue;
         }
         char place[DPT_CONF_PLACE];
@@ -62,8 +63,9 @@ static void check_applies(const struct check *check)
         refuse(check, key->section, key->name, "%s", text.data);
         dpt_text_free(&text);
     }
-    if (check->job->nlayers && check->job->model.type != DPT_MODEL_TYPE_LAYERS &&
-        !origin(check, "model", "type")->bad) {
+    const struct dpt_conf_origin *type = origin(check, "model", "type");
+    if (check->job->nlayers && check->job->model.type != DPT_MODEL_TYPE_LAYERS && !type->bad &&
+        (type->file || check->whole)) {
         const struct dpt_layer_section *layer = &check->job->layer[0];
         dpt_conf__problem(check->problems, layer->file, layer->line,
                           "[layer.%s] counts only with [model] type = layers (dpt-train --explain=model.type)",
@@ -221,10 +223,13 @@ static void check_parallel(const struct check *check)
     }
 }
 
-void dpt_conf__check(const struct dpt_job *job, struct dpt_conf_problems *problems)
+void dpt_conf__check(const struct dpt_job *job, bool whole, struct dpt_conf_problems *problems)
 {
-    const struct check check = {job, problems};
+    const struct check check = {job, whole, problems};
     check_applies(&check);
+    if (!whole) {
+        return;
+    }
     for (int i = 0; i < dpt_conf__nkeys; i++) {
         if (job->origin->key[i].bad) {
             return; /* what follows from a value that could not be read would only confuse */

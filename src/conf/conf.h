@@ -162,5 +162,5 @@ void dpt_conf__check_layers(const struct dpt_job *job, struct dpt_conf_problems 
 void dpt_conf__list_layers(struct dpt_text *text);
 bool dpt_conf__explain_layer(const char *name, struct dpt_text *text);
 
-/* Checks what values demand of each other. check.c. Local. */
-void dpt_conf__check(const struct dpt_job *job, struct dpt_conf_problems *problems);
+/* Checks what values demand of each other; unless `whole`, only those that were given. check.c. Local. */
+void dpt_conf__check(const struct dpt_job *job, bool whole, struct dpt_conf_problems *problems);

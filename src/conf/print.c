@@ -268,7 +268,14 @@ enum dpt_status dpt_job_explain(const char *name, struct dpt_text *text)
     if (text->length > before) {
         return DPT_STATUS_OK;
     }
+    const char *sections[64] = {0};
+    DPT_ASSERT(dpt_conf__nsections <= 64);
+    for (int i = 0; i < dpt_conf__nsections; i++) {
+        sections[i] = dpt_conf__sections[i].name;
+    }
+    const char *section = dpt_text_nearest(name, sections, (size_t)dpt_conf__nsections);
     const struct dpt_conf_key *nearest = nearest_key(name);
+    DPT_CHECK(nearest || !section, DPT_STATUS_USAGE, "there is no section '%.60s'. Did you mean '%s'?", name, section);
     DPT_CHECK(!nearest, DPT_STATUS_USAGE, "there is no key '%.60s'. Did you mean '%s.%s'?", name, nearest->section,
               nearest->name);
     return dpt_error_set(DPT_STATUS_USAGE, __FILE__, __LINE__, "there is no key '%.60s' (dpt-train --list=keys)", name);

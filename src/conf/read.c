@@ -55,7 +55,6 @@ struct reading {
     struct dpt_conf_problems problems;
     const char *file;    /* the first                            */
     const char *name;    /* of the job, for ${JOB}               */
-    bool incomplete;     /* a file could not be read             */
     struct entry *entry; /* of each key of the table             */
     struct layer *layer;
     size_t nlayers, layer_capacity;
@@ -151,7 +150,34 @@ static void unknown_section(struct reading *reading, const char *file, int line,
                       name, nearest ? " Did you mean [" : "", nearest ? nearest : "", nearest ? "]?" : "");
 }
 
-/* The key that was meant: by another name it has elsewhere, by its place in another section, by its spelling. */
+/* The key of the section one of whose names elsewhere is like `name`, or NULL. */
+static const struct dpt_conf_key *near_other_name(const char *section, const char *name)
+{
+    for (int i = 0; i < dpt_conf__nkeys; i++) {
+        const struct dpt_conf_key *key = &dpt_conf__keys[i];
+        if (strcmp(key->section, section) != 0 || !key->aka) {
+            continue;
+        }
+        char words[256];
+        const char *names[32];
+        size_t count = 0;
+        DPT_ASSERT(strlen(key->aka) < sizeof words);
+        strcpy(words, key->aka);
+        for (char *rest, *word = strtok_r(words, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
+            DPT_ASSERT(count < 32);
+            names[count++] = word;
+        }
+        if (dpt_text_nearest(name, names, count)) {
+            return key;
+        }
+    }
+    return NULL;
+}
+
+/*
+ * The key that was meant: by another name it has elsewhere, by its spelling, by its place in another section, by the
+ * spelling of another name.
+ */
 static const struct dpt_conf_key *meant_key(const char *section, const char *name)
 {
     const char *names[64] = {0};
@@ -180,7 +206,7 @@ static const struct dpt_conf_key *meant_key(const char *section, const char *nam
             return &dpt_conf__keys[i];
         }
     }
-    return NULL;
+    return near_other_name(section, name);
 }
 
 static void unknown_key(struct reading *reading, const char *file, int line, const char *section, const char *name)
@@ -223,6 +249,9 @@ static const char *unfit(const char *value)
         if (start && value[i] == ';') {
             return "holds a ;, which begins a comment";
         }
+    }
+    if (n > 1 && (*value == '"' || *value == '\'') && value[n - 1] == *value) {
+        return "is in quotes: write it without them";
     }
     return n && value[n - 1] == '\\' ? "ends in a backslash" : NULL;
 }
@@ -425,7 +454,12 @@ static bool begin_section(struct source *source, const char *line)
 static bool line_is_fit(struct source *source, const char *line, size_t length)
 {
     if (memchr(line, '\0', length)) {
-        problem(source, "there is a NUL byte in the line: is this a text file?");
+        problem(source, "there is a NUL byte in the line: is this a text file, in UTF-8?");
+        source->at = source->length; /* every other line would say the same */
+        return false;
+    }
+    if (memchr(line, '\r', length)) {
+        problem(source, "there is a carriage return inside the line: lines end in a newline, or in both");
         return false;
     }
     if (!dpt_text_is_utf8(line, length)) {
@@ -566,7 +600,6 @@ static void read_file(struct reading *reading, int serial, const char *path)
         /* The sentence begins with the path. */
         const char *sentence = dpt_error_text();
         const size_t n = strlen(path);
-        reading->incomplete = true;
         dpt_conf__problem(&reading->problems, path, 0, "%s",
                           strncmp(sentence, path, n) == 0 && sentence[n] == ':' ? sentence + n + 2 : sentence);
         return;
@@ -881,13 +914,15 @@ static enum dpt_status finish(struct reading *reading, struct dpt_job **result, 
     origin->key = dpt_arena_array(arena, (size_t)dpt_conf__nkeys, sizeof *origin->key);
     job->arena = arena;
     job->origin = origin;
+    /* Where a line was lost or a name is wrong, what seems to be missing or contradictory may be there. */
+    const bool whole = reading->problems.count == 0;
     set_all(reading, job, origin->key);
     set_layers(reading, job);
     drop_overruled(reading, job, origin->key);
-    if (!reading->incomplete) {
+    if (whole) {
         dpt_conf__check_layers(job, &reading->problems);
-        dpt_conf__check(job, &reading->problems);
     }
+    dpt_conf__check(job, whole, &reading->problems);
     const enum dpt_status status = tell(&reading->problems, problems);
     if (status != DPT_STATUS_OK) {
         dpt_arena_free(arena);

@@ -105,7 +105,7 @@ static enum dpt_status preset_path(struct dpt_arena *arena, const char *name, co
     const char *nearest = dpt_text_nearest(name, names, (size_t)count);
     const char *hint = nearest ? dpt_arena_printf(arena, " Did you mean '@%s'?", nearest) : "";
     const enum dpt_status status =
-        dpt_error_set(DPT_STATUS_USAGE, __FILE__, __LINE__, "there is no job file '@%.60s' in %.300s.%s", name,
+        dpt_error_set(DPT_STATUS_USAGE, __FILE__, __LINE__, "there is no job file '@%.60s' in %.300s.%s (dpt-train --list=presets)", name,
                       tried.data ? tried.data : "the folders of presets", hint);
     dpt_text_free(&tried);
     return status;
@@ -118,11 +118,29 @@ static void add_override(struct dpt_options *options, const char *override)
     options->override[options->noverrides++] = override;
 }
 
+/* What was meant by a word that is no file: refused where there is a good guess; else reading the job tells of it. */
+static enum dpt_status guess(struct dpt_arena *arena, const char *word)
+{
+    const char *names[MAX_PRESETS];
+    const size_t n = strlen(word);
+    DPT_CHECK(!strchr(word, '=') || strchr(word, '/'), DPT_STATUS_USAGE,
+              "there is no file '%.200s'; a key of the job is set with -s %.200s", word, word);
+    for (int i = 0, count = find_presets(arena, names); i < count; i++) {
+        const bool same = strncmp(word, names[i], strlen(names[i])) == 0 &&
+                          (n == strlen(names[i]) || strcmp(word + strlen(names[i]), ".ini") == 0);
+        DPT_CHECK(!same, DPT_STATUS_USAGE, "there is no file '%s' here. Did you mean '@%s', which came with dpt?", word,
+                  names[i]);
+    }
+    return DPT_STATUS_OK;
+}
+
 static enum dpt_status add_file(struct dpt_options *options, const char *name)
 {
     const char *path = name;
     if (*name == '@') {
         DPT_TRY(preset_path(options->arena, name + 1, &path));
+    } else if (!dpt_file_exists(name)) {
+        DPT_TRY(guess(options->arena, name));
     }
     options->file[options->nfiles++] = path;
     return DPT_STATUS_OK;
@@ -179,6 +197,7 @@ static enum dpt_status print_config(const char *text, struct dpt_options *option
 /* An option that getopt does not take: `argument` is the word of argv in which it stands. */
 static enum dpt_status unknown(const char *argument, int letter)
 {
+    DPT_CHECK(letter != '=', DPT_STATUS_USAGE, "%.2s takes no value", argument);
     if (strncmp(argument, "--", 2) != 0) {
         return dpt_error_set(DPT_STATUS_USAGE, __FILE__, __LINE__, "there is no option -%c", letter);
     }
@@ -278,7 +297,8 @@ static enum dpt_status parse(int argc, char *const *argv, struct dpt_options *op
         DPT_TRY(add_file(options, argv[optind++]));
     }
     const bool job = options->ask == DPT_ASK_TRAIN || options->ask == DPT_ASK_PRINT_CONFIG;
-    DPT_CHECK(!job || options->nfiles + options->noverrides > 0, DPT_STATUS_USAGE, "a job file is needed");
+    DPT_CHECK(!job || options->nfiles + options->noverrides > 0, DPT_STATUS_USAGE,
+              "a job file is needed: dpt-train FILE, or @NAME for one that came with dpt (dpt-train --list=presets)");
     return DPT_STATUS_OK;
 }
 

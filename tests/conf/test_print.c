@@ -167,6 +167,8 @@ static void explanations_and_lists(void **state)
     assert_int_equal(dpt_job_explain("layer.strode", &text), DPT_STATUS_USAGE);
     assert_int_equal(dpt_job_explain("learning_rate", &text), DPT_STATUS_USAGE);
     assert_string_equal(dpt_error_text(), "there is no key 'learning_rate'. Did you mean 'optimizer.lr'?");
+    assert_int_equal(dpt_job_explain("optimizr", &text), DPT_STATUS_USAGE);
+    assert_string_equal(dpt_error_text(), "there is no section 'optimizr'. Did you mean 'optimizer'?");
     assert_int_equal(dpt_job_explain("", &text), DPT_STATUS_USAGE);
     text.length = 0;
     dpt_job_complete(&text);

@@ -95,6 +95,13 @@ static void what_stands_for_something(void **state)
 static void lines_that_are_wrong(void **state)
 {
     (void)state;
+    /* A lost line is told alone, not that what stood in it is missing. */
+    refused("[data]\ntrain /t\n", "t.ini:2: 'train /t' is neither [section] nor key = value\n");
+    refused("[data]\ntrian = /t\n[optimizer]\nbeta1 = 0\n",
+            "t.ini:2: [data] has no key 'trian'. Did you mean 'train'? (dpt-train --explain=data.train)\n");
+    refused("[data]\rformat = idx\r",
+            "t.ini:1: there is a carriage return inside the line: lines end in a newline, or in both\n");
+    refused(SYNTHETIC "[run]\nname = 'x'\n", "t.ini:4: [run] name: the value is in quotes: write it without them\n");
     refused(SYNTHETIC "lr\n", "t.ini:3: 'lr' is neither [section] nor key = value\n");
     refused(SYNTHETIC "  a b = 3\n", "t.ini:3: 'a b = 3' is neither [section] nor key = value\n");
     refused(SYNTHETIC "= 3\n", "t.ini:3: '= 3' is neither [section] nor key = value\n");
@@ -131,6 +138,8 @@ static void lines_that_are_wrong(void **state)
 static void names_that_are_wrong(void **state)
 {
     (void)state;
+    refused(SYNTHETIC "[optimizer]\nlaerning_rate = 3\n",
+            "t.ini:4: [optimizer] has no key 'laerning_rate'. Did you mean 'lr'? (dpt-train --explain=optimizer.lr)\n");
     refused(SYNTHETIC "[optimizr]\nlr = 3\nx = y\n",
             "t.ini:3: there is no section [optimizr]. Did you mean [optimizer]? (dpt-train --list=sections)\n");
     refused(SYNTHETIC "[layers.x]\nop = relu\n",
@@ -479,7 +488,7 @@ static void problems_of_files_and_overrides(void **state)
     char expected[2048];
     snprintf(expected, sizeof expected,
              "%s:2: [run] has no key 'sed'. Did you mean 'seed'? (dpt-train --explain=run.seed)\n"
-             "%s:4: there is a NUL byte in the line: is this a text file?\n"
+             "%s:4: there is a NUL byte in the line: is this a text file, in UTF-8?\n"
              "-s lr=3: expected section.key=value, such as optimizer.lr=3\n"
              "-s optimizer.lr: expected section.key=value, such as optimizer.lr=auto\n"
              "-s optimizer.lrr=3: [optimizer] has no key 'lrr'. Did you mean 'lr'? (dpt-train --explain=optimizer.lr)\n"

@@ -64,8 +64,10 @@ static void wrong_options(void **state)
     const struct {
         const char *line, *sentence;
     } bad[] = {
-        {"dpt-train", "a job file is needed"},
-        {"dpt-train -q", "a job file is needed"},
+        {"dpt-train -q",
+         "a job file is needed: dpt-train FILE, or @NAME for one that came with dpt (dpt-train --list=presets)"},
+        {"dpt-train run.seed=3 x", "there is no file 'run.seed=3'; a key of the job is set with -s run.seed=3"},
+        {"dpt-train -n=3 x", "-n takes no value"},
         {"dpt-train --frobnicate x",
          "there is no option --frobnicate; keys of the job are set with -s section.key=value"},
         {"dpt-train --explian=lr", "there is no option --explian. Did you mean --explain?"},
@@ -175,6 +177,9 @@ static void presets(void **state)
     dpt_options_free(&o);
     assert_int_equal(parse("dpt-train @fashion-mnits", words, &o), DPT_STATUS_USAGE);
     assert_non_null(strstr(dpt_error_text(), "Did you mean '@fashion-mnist'?"));
+    dpt_options_free(&o);
+    assert_int_equal(parse("dpt-train fashion-mnist.ini", words, &o), DPT_STATUS_USAGE);
+    assert_non_null(strstr(dpt_error_text(), "Did you mean '@fashion-mnist', which came with dpt?"));
     dpt_options_free(&o);
     assert_int_equal(parse("dpt-train @../secret", words, &o), DPT_STATUS_USAGE);
     dpt_options_free(&o);
