@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Every job file that is shipped, and the one in README.md, is one that dpt-train reads; the lines "; key = value" of an
-# fashion-mnist.ini show defaults, as it says; and a job that dpt-train prints is the same job again.
+# Every job file that is shipped, and the one in README.md, is one that dpt-train reads; the lines "; key = value" of
+# fashion-mnist.ini show defaults, as it says; the commands in their comments are right; and a job that dpt-train prints
+# is the same job again.
 set -eu
 top=${abs_srcdir:-$(cd "$(dirname "$0")/../.." && pwd)}
 train=${abs_builddir:-$PWD}/dpt-train
@@ -36,6 +37,15 @@ while read -r line; do
     full "$scratch/fashion-mnist.ini" | diff "$scratch/full.ini" - ||
         { echo "configs/fashion-mnist.ini:$line: that is not the default"; exit 1; }
 done <"$scratch/lines"
+
+# The commands that the comments of the jobs show, with their files in the folder where they stand.
+sed -n 's/^; *\(mpirun -n [0-9]* \)\{0,1\}dpt-train  *\(.*\)$/\2/p' "$top"/configs/*.ini | sed 's/   .*//' >"$scratch/commands"
+[ "$(wc -l <"$scratch/commands")" -ge 10 ] || { echo "no commands were found in configs/"; exit 1; }
+cd "$top/configs"
+while read -r command; do
+    eval "\"$train\" --print-config=minimal $command" >/dev/null || { echo "configs/: dpt-train $command"; exit 1; }
+done <"$scratch/commands"
+cd "$top"
 
 sed -n '/^## A job/,/^A key/s/^    //p' "$top/README.md" >"$scratch/readme.ini"
 grep -q '^\[data\]' "$scratch/readme.ini"
