@@ -7,6 +7,7 @@
 #include <string.h>
 
 static bool speaks;
+static bool in_bar; /* the cursor stands behind a bar */
 static FILE *copy;
 
 void dpt_log_speak(bool speak)
@@ -29,6 +30,10 @@ void dpt_log(const char *format, ...)
         return;
     }
     va_list args;
+    if (in_bar) {
+        putchar('\n');
+        in_bar = false;
+    }
     va_start(args, format);
     vprintf(format, args);
     va_end(args);
@@ -38,6 +43,20 @@ void dpt_log(const char *format, ...)
         vfprintf(copy, format, args);
         va_end(args);
         fflush(copy);
+    }
+}
+
+void dpt_log_bar(const char *format, ...)
+{
+    if (speaks) {
+        va_list args;
+        printf("\r");
+        va_start(args, format);
+        vprintf(format, args);
+        va_end(args);
+        printf("\033[K"); /* what is left of a longer one before it */
+        fflush(stdout);
+        in_bar = true;
     }
 }
 

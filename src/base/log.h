@@ -18,5 +18,11 @@ bool dpt_log_open(const char *path);
 /* Prints formatted text; add the newline yourself. Local. */
 void dpt_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/*
+ * Shows a line in place of the one that was shown so before, on stdout only: for a progress bar. What dpt_log prints next
+ * begins on a line of its own. Local.
+ */
+void dpt_log_bar(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* True when DPT_DEBUG names this room ("plan,comm" or "all"). Local. */
 bool dpt_log_debug(const char *room);

@@ -191,8 +191,10 @@ void dpt_exec_free(struct dpt_exec *exec)
     if (!exec) {
         return;
     }
-    if (!exec->share) {
+    if (!exec->share && exec->block) {
         dpt_dev_release(exec->dev, exec->block, block_nbytes(exec));
+    }
+    if (!exec->share && exec->scratch) {
         dpt_dev_release(exec->dev, exec->scratch, scratch_nbytes(exec));
     }
     free(exec->data);

@@ -114,19 +114,25 @@ enum dpt_status dpt_state_new(const struct dpt_plan *plan, struct dpt_dev *dev, 
     return DPT_STATUS_OK;
 }
 
+static void release(struct dpt_state *state, void *block)
+{
+    if (block) {
+        dpt_dev_release(state->dev, block, flat_nbytes(state->plan));
+    }
+}
+
 void dpt_state_free(struct dpt_state *state)
 {
     if (!state) {
         return;
     }
-    const size_t nbytes = flat_nbytes(state->plan);
-    dpt_dev_release(state->dev, state->param, nbytes);
-    dpt_dev_release(state->dev, state->gradient, nbytes);
+    release(state, state->param);
+    release(state, state->gradient);
     for (int i = 0; i < DPT_PLAN_MAX_LEVELS; i++) {
-        dpt_dev_release(state->dev, state->accumulator[i], nbytes);
+        release(state, state->accumulator[i]);
     }
     for (int i = 0; i < DPT_PLAN_MAX_SLOTS; i++) {
-        dpt_dev_release(state->dev, state->slot[i], nbytes);
+        release(state, state->slot[i]);
     }
     free(state);
 }

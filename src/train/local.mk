@@ -1,6 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 libdpt_a_SOURCES += \
+	%D%/end.c \
+	%D%/internal.h \
+	%D%/loop.c \
+	%D%/metrics.c \
 	%D%/options.c \
 	%D%/options.h \
+	%D%/report.c \
+	%D%/run.c \
+	%D%/score.c \
+	%D%/setup.c \
+	%D%/stop.c \
 	%D%/tensorboard.c \
-	%D%/tensorboard.h
+	%D%/tensorboard.h \
+	%D%/train.h

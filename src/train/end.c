@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The last page: what came out, where the time went on all ranks, and which key to change. */
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "train/internal.h"
+
+static const char *const section_name[DPT_SECTION_COUNT] = {
+    [DPT_SECTION_DATA] = "data wait",   [DPT_SECTION_FORWARD] = "forward",       [DPT_SECTION_BACKWARD] = "backward",
+    [DPT_SECTION_EXCHANGE] = "sum wait", [DPT_SECTION_UPDATE] = "update",         [DPT_SECTION_EVAL] = "evaluation",
+    [DPT_SECTION_CHECKPOINT] = "checkpoint", [DPT_SECTION_LOG] = "log",
+};
+
+/* What each rank tells rank 0. */
+struct tale {
+    double seconds[DPT_SECTION_COUNT];
+    double peak_flops; /* a second, of its threads */
+    double peak_bytes; /* most memory that the process had */
+    char host[64];
+};
+
+/* A section over the ranks. */
+struct spread {
+    double avg, min, max;
+    int slowest; /* rank of max */
+};
+
+static struct spread spread_of(const struct tale *tale, int ranks, int section)
+{
+    struct spread spread = {.min = tale[0].seconds[section], .max = tale[0].seconds[section]};
+    for (int r = 0; r < ranks; r++) {
+        const double s = tale[r].seconds[section];
+        spread.avg += s / ranks;
+        spread.min = s < spread.min ? s : spread.min;
+        if (s > spread.max) {
+            spread.max = s;
+            spread.slowest = r;
+        }
+    }
+    return spread;
+}
+
+static void print_row(const char *name, const struct spread *spread, double wall)
+{
+    const double imbalance = spread->avg > 0.0 ? 100.0 * (spread->max - spread->min) / spread->avg : 0.0;
+    dpt_log("%-12s %9.2f %9.2f %9.2f %7.0f%% %6.1f%%\n", name, spread->avg, spread->min, spread->max,
+            spread->max >= 0.005 ? imbalance : 0.0, 100.0 * spread->avg / wall);
+}
+
+static void print_table(const struct tale *tale, int ranks, double wall)
+{
+    double rest = wall;
+    dpt_log("\n%-12s %9s %9s %9s %8s %7s   (%d rank%s)\n", "phase", "avg s", "min", "max", "imbal", "share", ranks,
+            ranks == 1 ? "" : "s");
+    for (int i = 0; i < DPT_SECTION_COUNT; i++) {
+        const struct spread spread = spread_of(tale, ranks, i);
+        print_row(section_name[i], &spread, wall);
+        rest -= spread.avg;
+    }
+    dpt_log("%-12s %9.2f %29s %6.1f%%\n", "other", rest, "", 100.0 * rest / wall);
+}
+
+/* ---------------------------------------------------------------------------------------------------------- notes */
+
+/* Shares of the wall time that are worth a word. */
+static const double much = 0.10;
+
+static void note_data(const struct dpt_train *train, double share)
+{
+    if (share > much) {
+        dpt_log("NOTE    %.0f %% of the time the step waits for samples: %s\n", 100.0 * share,
+                train->job->data.prefetch == 0 || train->cores.usable > 1
+                    ? "raise data.prefetch, or give each rank one core more than run.threads"
+                    : "give each rank a core more than run.threads, for the thread that reads ahead");
+    }
+}
+
+static void note_sums(const struct dpt_train *train, const struct tale *tale, int ranks, double wall)
+{
+    const struct spread wait = spread_of(tale, ranks, DPT_SECTION_EXCHANGE);
+    const struct spread work = spread_of(tale, ranks, DPT_SECTION_BACKWARD);
+    if (ranks == 1 || wait.avg < much * wall) {
+        return;
+    }
+    if (work.max - work.min > 0.5 * wait.avg) {
+        dpt_log("NOTE    rank %d (%s) takes %.0f %% longer in backward than the fastest, and the others wait for it: look "
+                "what else runs there, and whether each rank has a core of its own\n",
+                work.slowest, tale[work.slowest].host, 100.0 * (work.max - work.min) / work.min);
+    } else {
+        dpt_log("NOTE    %.0f %% of the time goes into sums over the ranks: fewer ranks, or a greater batch.global, have "
+                "less of it%s\n",
+                100.0 * wait.avg / wall,
+                train->job->parallel.comm_thread == DPT_AUTO_OFF
+                    ? "; parallel.comm_thread = auto hides it behind backward where a core is free"
+                    : "; a free core a rank lets a thread hide it behind backward (parallel.comm_thread)");
+    }
+}
+
+static void note_between(const struct tale *tale, int ranks, double wall)
+{
+    const struct spread eval = spread_of(tale, ranks, DPT_SECTION_EVAL);
+    const struct spread save = spread_of(tale, ranks, DPT_SECTION_CHECKPOINT);
+    if (eval.avg > 2.0 * much * wall) {
+        dpt_log("NOTE    %.0f %% of the time goes into evaluation: a longer eval.every has less of it\n",
+                100.0 * eval.avg / wall);
+    }
+    if (save.avg > much * wall) {
+        dpt_log("NOTE    %.0f %% of the time goes into checkpoints: a longer checkpoint.every has less of it\n",
+                100.0 * save.avg / wall);
+    }
+}
+
+static void print_notes(const struct dpt_train *train, const struct tale *tale, int ranks, double wall)
+{
+    const int64_t steps = train->state->step - train->first_step;
+    note_data(train, spread_of(tale, ranks, DPT_SECTION_DATA).avg / wall);
+    note_sums(train, tale, ranks, wall);
+    note_between(tale, ranks, wall);
+    if (train->clipped * 2 > steps) {
+        dpt_log("NOTE    the gradient of %.0f %% of the steps was clipped: optimizer.clip = %g works like a smaller "
+                "optimizer.lr\n",
+                100.0 * (double)train->clipped / (double)steps, train->job->optimizer.clip);
+    }
+    if (!train->valid.data) {
+        dpt_log("NOTE    nothing was held back to watch the training with: data.valid_share = 0.05 does that\n");
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------- the page */
+
+static void print_result(const struct dpt_train *train, double wall)
+{
+    char time[24];
+    dpt_log("\n");
+    if (train->stopped) {
+        dpt_log("paused %s at step %" PRId64 " of %" PRId64 " after %s; the same command goes on from there\n",
+                train->stopped, train->state->step, train->steps, dpt_text_time(time, sizeof time, wall));
+    } else {
+        dpt_log("finished %" PRId64 " steps in %s\n", train->state->step,
+                dpt_text_time(time, sizeof time, train->elapsed_before_s + wall));
+    }
+    dpt_log("checkpoint  %s/checkpoints/step-%08" PRId64 "\n", train->job->run.output, train->saved_step);
+    dpt_log("log         %s/dpt.log, metrics.jsonl\n", train->job->run.output);
+}
+
+/* Work done by all ranks together, and what their cores could have done. */
+struct speed {
+    double samples_per_s, step_ms, flops_per_s, peak_flops, peak_bytes, steps_s;
+};
+
+static struct speed measure(const struct dpt_train *train, const struct tale *tale, int ranks, double wall)
+{
+    const double steps = (double)(train->state->step - train->first_step);
+    struct speed speed = {.steps_s = wall};
+    for (int r = 0; r < ranks; r++) {
+        speed.peak_flops += tale[r].peak_flops;
+        speed.peak_bytes = tale[r].peak_bytes > speed.peak_bytes ? tale[r].peak_bytes : speed.peak_bytes;
+    }
+    for (int i = DPT_SECTION_EVAL; i < DPT_SECTION_COUNT; i++) {
+        speed.steps_s -= tale[0].seconds[i];
+    }
+    const double samples = steps * (double)dpt_data_info(train->data)->samples / (double)train->steps_per_epoch;
+    speed.samples_per_s = samples / speed.steps_s;
+    speed.step_ms = 1e3 * speed.steps_s / steps;
+    speed.flops_per_s = train->plan->flops_step / (double)train->plan->conf.batch_rows * speed.samples_per_s;
+    return speed;
+}
+
+static void print_speed(const struct dpt_train *train, const struct speed *speed)
+{
+    char samples[24], flops[24], peak[24];
+    dpt_log("speed   %s samples/s | %.2f ms a step | %sflop/s", dpt_text_count(samples, sizeof samples, speed->samples_per_s),
+            speed->step_ms, dpt_text_count(flops, sizeof flops, speed->flops_per_s));
+    if (speed->peak_flops > 0.0) {
+        dpt_log(", %.1f %% of the cores' peak", 100.0 * speed->flops_per_s / speed->peak_flops);
+    }
+    dpt_log(" | first step after %.2f s | at most %s a rank\n", train->start_s,
+            dpt_text_bytes(peak, sizeof peak, (uint64_t)speed->peak_bytes));
+}
+
+static void write_end(const struct dpt_train *train, const struct tale *tale, int ranks, double wall,
+                      const struct speed *speed)
+{
+    struct dpt_text record = {0};
+    dpt_train__record(train, "end", &record);
+    dpt_train__field_text(&record, "state", train->stopped ? "paused" : "finished");
+    dpt_train__field_real(&record, "wall_s", wall);
+    dpt_train__field_real(&record, "start_s", train->start_s);
+    dpt_train__field_real(&record, "step_ms", speed->step_ms);
+    dpt_train__field_real(&record, "samples_per_s", speed->samples_per_s);
+    dpt_train__field_real(&record, "peak_bytes", speed->peak_bytes);
+    dpt_train__field_real(&record, "flops_per_s", speed->flops_per_s);
+    dpt_train__field_real(&record, "flops_peak", speed->peak_flops);
+    dpt_text_add(&record, ", \"share\": {");
+    for (int i = 0; i < DPT_SECTION_COUNT; i++) {
+        dpt_text_add(&record, "%s\"%s\": %.6g", i ? ", " : "", section_name[i],
+                     spread_of(tale, ranks, i).avg / wall);
+    }
+    dpt_text_add(&record, "}");
+    dpt_train__write(train, &record);
+}
+
+static double peak_bytes(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return 1024.0 * (double)usage.ru_maxrss;
+}
+
+enum dpt_status dpt_train__end(struct dpt_train *train)
+{
+    const int ranks = dpt_comm_size(train->world);
+    const double wall = dpt_clock_s() - train->begin_s;
+    struct tale mine = {.peak_bytes = peak_bytes()};
+    struct tale *tale = calloc((size_t)ranks, sizeof *tale);
+    if (!tale) {
+        dpt_fatal(DPT_STATUS_SPACE, "out of memory for the last page");
+    }
+    DPT_TRY(dpt_comm_barrier(train->world)); /* all measure their peak at the same time, as they computed */
+    DPT_TRY(dpt_dev_peak(train->dev, 0.03, &mine.peak_flops));
+    memcpy(mine.seconds, dpt_exec_seconds(train->exec), sizeof mine.seconds);
+    snprintf(mine.host, sizeof mine.host, "%s", dpt_comm_host());
+    DPT_TRY(dpt_comm_gather(train->world, &mine, sizeof mine, tale, 0));
+    if (train->speaks) {
+        const struct speed speed = measure(train, tale, ranks, wall);
+        print_result(train, wall);
+        print_table(tale, ranks, wall);
+        print_speed(train, &speed);
+        print_notes(train, tale, ranks, wall);
+        write_end(train, tale, ranks, wall, &speed);
+    }
+    free(tale);
+    return DPT_STATUS_OK;
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What the files of train/ share: the training of one rank and its parts. */
+
+#include <signal.h>
+#include <stdio.h>
+
+#include "ckpt/ckpt.h"
+#include "comm/exchange.h"
+#include "data/data.h"
+#include "exec/exec.h"
+#include "model/model.h"
+#include "optim/optim.h"
+#include "train/tensorboard.h"
+#include "train/train.h"
+
+/* A data set that is evaluated, with the plan for it; data is NULL where the job has none. */
+struct dpt_train__eval {
+    const char *name; /* "valid", "test" */
+    struct dpt_data *data;
+    struct dpt_plan *plan;
+    struct dpt_exec *exec;
+};
+
+/* What an evaluation, or the steps since the last line, came to. */
+struct dpt_train__score {
+    double samples, loss;
+    double accuracy, top5; /* classification; shares */
+    double rmse, r2;       /* regression             */
+};
+
+/* Sums over the steps since the last line. */
+struct dpt_train__meter {
+    double metric[DPT_EXEC_METRICS];
+    int64_t steps;
+    double begin_s;
+    double data_s, exchange_s; /* sections at the begin */
+};
+
+struct dpt_train {
+    const struct dpt_job *job;
+    const struct dpt_options *options;
+    struct dpt_comm *world;
+    bool speaks; /* rank 0 */
+    struct dpt_mesh mesh;
+    struct dpt_cores cores;
+    int threads;
+    struct dpt_dev *dev;
+
+    struct dpt_data *data;
+    struct dpt_train__eval valid, test;
+    struct dpt_model_io io;
+    struct dpt_graph *graph, *eval_graph;
+    struct dpt_plan *plan;
+    struct dpt_exchange *exchange;
+    struct dpt_state *state;
+    struct dpt_exec *exec;
+    struct dpt_loader *loader;
+    int64_t steps, steps_per_epoch; /* of the whole run */
+
+    /* the run on disk, rank 0's business */
+    struct dpt_arena *arena;
+    int lock;                 /* file descriptor that holds the run directory, or -1 */
+    FILE *metrics;            /* metrics.jsonl                                       */
+    struct dpt_tensorboard *tensorboard;
+
+    /* how far it got */
+    int64_t first_step;       /* where this start began           */
+    double elapsed_before_s;  /* training time of earlier starts  */
+    double begin_s;           /* clock when the loop began        */
+    double start_s;           /* from the program's start to the end of the first step of this start */
+    int64_t best_step;        /* -1: none */
+    double best_value;
+    int64_t saved_step;       /* of the last checkpoint, -1: none */
+    double saved_s;           /* clock at the last save or evaluation by time */
+    double evaluated_s;
+    double save_s;            /* seconds that the last save took  */
+    double slowest_s;         /* step since the last line         */
+    int64_t clipped;          /* steps whose gradient was clipped */
+    struct dpt_train__meter meter;
+    int64_t lines;
+    double logged_s;
+    struct dpt_train__score test_score, valid_score; /* the last ones; samples 0: none */
+    double limit_s;           /* on the clock of the process: when the time is over */
+    const char *stop_path;    /* the file STOP, when it was last looked for, whether it is there */
+    double looked_s;
+    bool stop_file;
+    const char *stopped;      /* why the ranks agreed to stop, or NULL */
+};
+
+/* ---------------------------------------------------------------------------------------------------- setup.c */
+
+/* Opens the data, makes graphs and plans for a rank of train->mesh. Local. */
+enum dpt_status dpt_train__plan(struct dpt_train *train);
+
+/* Takes memory, binds plans to it, makes the exchange. Collective over the world. */
+enum dpt_status dpt_train__bind(struct dpt_train *train);
+
+/* Gives back all of both. Collective over the world when there was a bind. */
+void dpt_train__free(struct dpt_train *train);
+
+/* ---------------------------------------------------------------------------------------------------- run.c */
+
+/*
+ * Takes the run directory (rank 0), loads the checkpoint to go on from where there is one, and gives every rank the state.
+ * *finished: there is nothing left to do. Collective over the world.
+ */
+enum dpt_status dpt_train__resume(struct dpt_train *train, bool *finished);
+
+/* Saves a checkpoint. Collective over the world. */
+enum dpt_status dpt_train__save(struct dpt_train *train, bool is_best);
+
+/* The path of a file of the run directory, from train->arena. Local. */
+const char *dpt_train__path(const struct dpt_train *train, const char *file);
+
+/* Lets go of the run directory. Local. */
+void dpt_train__leave(struct dpt_train *train);
+
+/* ---------------------------------------------------------------------------------------------------- stop.c */
+
+enum { DPT_TRAIN__FLAG_SIGNAL, DPT_TRAIN__FLAG_RANK0, DPT_TRAIN__FLAG_SAVE, DPT_TRAIN__FLAGS };
+
+/* What rank 0 alone knows, as bits of DPT_TRAIN__FLAG_RANK0. */
+enum {
+    DPT_TRAIN__BIT_FILE = 1, /* STOP is there          */
+    DPT_TRAIN__BIT_TIME = 2, /* the time is nearly over */
+    DPT_TRAIN__BIT_EVAL = 4, /* intervals in seconds    */
+    DPT_TRAIN__BIT_SAVE = 8,
+};
+
+/* When the time of the job or of the batch system is over, on the clock of the process; INFINITY: never. Local. */
+double dpt_train__limit(const struct dpt_job *job);
+
+/* Catches signals from now on: the first one asks for a stop, the second has its usual effect. Local. */
+void dpt_train__catch_signals(void);
+
+/* Sets this rank's flags for a step. Local. */
+void dpt_train__ask(struct dpt_train *train, double flag[DPT_EXEC_FLAGS]);
+
+/* Why the ranks agreed to stop, or NULL. Local. */
+const char *dpt_train__agreed(const double flag[DPT_EXEC_FLAGS]);
+
+/* ---------------------------------------------------------------------------------------------------- score.c */
+
+/* Samples seen by the run so far. Local. */
+int64_t dpt_train__samples(const struct dpt_train *train);
+
+/* The figures behind the sums of a METRIC value. Local. */
+struct dpt_train__score dpt_train__score(const struct dpt_train *train, const double metric[DPT_EXEC_METRICS]);
+
+/* Evaluates one split and tells the user. True: better than all before, by accuracy or loss. Collective. */
+bool dpt_train__evaluate(struct dpt_train *train, struct dpt_train__eval *eval);
+
+/*
+ * Ends the job unless the status is OK: for what fails inside a step or an evaluation on this rank alone, while the others
+ * wait for it. Local.
+ */
+void dpt_train__must(enum dpt_status status);
+
+/* ---------------------------------------------------------------------------------------------------- report.c */
+
+/* What stands before the first line: ranks, model, data, length, memory, notes. Local; rank 0 prints. */
+void dpt_train__banner(const struct dpt_train *train, bool resumed);
+
+/* Prints a line about the steps since the last one when it is time for it, or in any case. Local. */
+void dpt_train__line(struct dpt_train *train, const struct dpt_exec_step *step, bool now);
+
+/* Adds a step to the meter. Local. */
+void dpt_train__meter_add(struct dpt_train *train, const struct dpt_exec_step *step, double seconds);
+
+/* Tells of an evaluation, of a checkpoint. Local. */
+void dpt_train__tell_score(struct dpt_train *train, const struct dpt_train__eval *eval,
+                           const struct dpt_train__score *score, bool best);
+void dpt_train__tell_saved(struct dpt_train *train, uint64_t nbytes);
+
+/* ---------------------------------------------------------------------------------------------------- end.c */
+
+/* The page after the last step: results, where the time went, what to change. Collective over the world. */
+enum dpt_status dpt_train__end(struct dpt_train *train);
+
+/* ---------------------------------------------------------------------------------------------------- metrics.c */
+
+/* Opens metrics.jsonl (and the TensorBoard file); records after train->state->step are cut off. Local, rank 0. */
+enum dpt_status dpt_train__metrics_open(struct dpt_train *train);
+void dpt_train__metrics_close(struct dpt_train *train);
+
+/* Begins a record of this kind at the present step; add fields with dpt_train__field_..., then write it. Local. */
+void dpt_train__record(const struct dpt_train *train, const char *kind, struct dpt_text *record);
+void dpt_train__field_real(struct dpt_text *record, const char *name, double value);
+void dpt_train__field_text(struct dpt_text *record, const char *name, const char *value);
+void dpt_train__write(const struct dpt_train *train, struct dpt_text *record);
+
+/* Adds a value to the curve "tag" of the TensorBoard file where there is one. Local. */
+void dpt_train__curve(const struct dpt_train *train, const char *tag, double value);

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The training of a job, from the first word to the last: this is the program's table of contents. */
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "train/internal.h"
+
+/* True after the steps at which something that is done every so often falls due. */
+static bool is_due(const struct dpt_train *train, struct dpt_span every, int bit, const struct dpt_exec_step *step)
+{
+    const int64_t steps = dpt_span_steps(every, train->steps_per_epoch);
+    return (steps > 0 && train->state->step % steps == 0) || ((int)step->flag[DPT_TRAIN__FLAG_RANK0] & bit);
+}
+
+static enum dpt_status diverged(const struct dpt_train *train, const struct dpt_exec_step *step)
+{
+    char saved[64] = "there is no checkpoint";
+    if (train->saved_step >= 0) {
+        snprintf(saved, sizeof saved, "the last checkpoint is that of step %" PRId64, train->saved_step);
+    }
+    return dpt_error_set(DPT_STATUS_DIVERGED, __FILE__, __LINE__,
+                         "step %" PRId64 ": the loss is %g and the norm of the gradient %g: the training has diverged; %s. "
+                         "Try a smaller optimizer.lr (now %g), a longer schedule.warmup, or optimizer.clip = 1",
+                         train->state->step, step->metric[0] / (double)train->plan->conf.batch_rows, step->grad_norm, saved,
+                         train->job->optimizer.lr);
+}
+
+/* A periodic checkpoint that fails does not end the training: the next one may succeed. */
+static enum dpt_status save_on_the_way(struct dpt_train *train, bool is_best)
+{
+    const enum dpt_status status = dpt_train__save(train, is_best);
+    if (status == DPT_STATUS_SPACE) {
+        dpt_log("WARNING this checkpoint was not saved: %s. The training goes on; make room before the next one\n",
+                dpt_error_text());
+        return DPT_STATUS_OK;
+    }
+    return status;
+}
+
+/* What is done between steps: evaluate, save. */
+static enum dpt_status between_steps(struct dpt_train *train, const struct dpt_exec_step *step)
+{
+    const struct dpt_job *job = train->job;
+    const bool last = train->state->step >= train->steps;
+    bool best = false;
+    if (train->valid.data && (last || is_due(train, job->eval.every, DPT_TRAIN__BIT_EVAL, step))) {
+        dpt_train__line(train, step, true);
+        best = dpt_train__evaluate(train, &train->valid);
+    }
+    const bool keep_best = best && job->checkpoint.best && job->checkpoint.every.unit != DPT_SPAN_UNIT_NONE;
+    const bool asked = step->flag[DPT_TRAIN__FLAG_SAVE] > 0.0;
+    if (last || train->stopped) {
+        dpt_train__line(train, step, true);
+        DPT_TRY(dpt_train__save(train, best && job->checkpoint.best));
+    } else if (keep_best || asked || is_due(train, job->checkpoint.every, DPT_TRAIN__BIT_SAVE, step)) {
+        dpt_train__line(train, step, true);
+        DPT_TRY(save_on_the_way(train, best && job->checkpoint.best));
+    }
+    train->meter.begin_s = train->meter.steps == 0 ? dpt_clock_s() : train->meter.begin_s;
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status one_step(struct dpt_train *train, struct dpt_exec_step *step)
+{
+    const double begin_s = dpt_clock_s();
+    *step = (struct dpt_exec_step){
+        .lr = dpt_schedule_lr(train->job, train->state->step, train->steps, train->steps_per_epoch),
+        .clip = train->job->optimizer.clip,
+    };
+    dpt_train__ask(train, step->flag);
+    dpt_train__must(dpt_exec_train(train->exec, train->loader, step));
+    if (!step->finite) {
+        return diverged(train, step);
+    }
+    if (train->state->step == train->first_step + 1) {
+        train->start_s = dpt_clock_process_s();
+    }
+    dpt_train__meter_add(train, step, dpt_clock_s() - begin_s);
+    dpt_train__line(train, step, false);
+    train->stopped = train->state->step < train->steps ? dpt_train__agreed(step->flag) : NULL;
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status new_loader(struct dpt_train *train)
+{
+    const bool spare = train->cores.share > train->threads;
+    const struct dpt_loader_conf conf = {
+        .data = train->data,
+        .global = train->job->batch.global,
+        .micros = train->plan->micros,
+        .max_rows = train->plan->max_rows,
+        .train = true,
+        .ahead = spare || train->cores.usable > 1 ? train->job->data.prefetch : 0,
+        .rows = dpt_plan_rows,
+        .layout = train->plan,
+    };
+    return dpt_loader_new(&conf, train->state->step, &train->loader);
+}
+
+static void write_start(struct dpt_train *train)
+{
+    struct dpt_text record = {0};
+    char name[96];
+    dpt_train__record(train, "start", &record);
+    dpt_train__field_text(&record, "version", PACKAGE_VERSION);
+    dpt_train__field_text(&record, "job", train->job->run.name);
+    dpt_train__field_text(&record, "model", dpt_model_name(train->job, &train->io, name, sizeof name));
+    dpt_train__field_text(&record, "mpi", dpt_comm_library());
+    dpt_train__field_text(&record, "device", train->dev->name);
+    dpt_train__field_real(&record, "ranks", train->mesh.axis[0].size);
+    dpt_train__field_real(&record, "threads", train->threads);
+    dpt_train__field_real(&record, "steps", (double)train->steps);
+    dpt_train__write(train, &record);
+}
+
+/* The steps, from where the run stands to its end or a stop. */
+static enum dpt_status run_steps(struct dpt_train *train)
+{
+    struct dpt_exec_step step;
+    DPT_TRY(dpt_agree(new_loader(train), train->world));
+    train->begin_s = train->meter.begin_s = train->logged_s = train->saved_s = train->evaluated_s = dpt_clock_s();
+    while (train->state->step < train->steps && !train->stopped) {
+        DPT_TRY(one_step(train, &step));
+        DPT_TRY(between_steps(train, &step));
+    }
+    if (train->test.data && !train->stopped) {
+        dpt_train__evaluate(train, &train->test);
+    }
+    if (train->stopped && train->stop_file && train->speaks) {
+        remove(train->stop_path);
+    }
+    return dpt_train__end(train);
+}
+
+static enum dpt_status begin_run(struct dpt_train *train, bool *finished)
+{
+    DPT_TRY(dpt_train__resume(train, finished));
+    if (*finished) {
+        dpt_log("%s: the run is finished: step %" PRId64 " of %" PRId64
+                ". A greater run.length goes on from here; -o DIR begins another run\n",
+                train->job->run.output, train->state->step, train->steps);
+        return DPT_STATUS_OK;
+    }
+    DPT_TRY(dpt_agree(train->speaks ? dpt_train__metrics_open(train) : DPT_STATUS_OK, train->world));
+    dpt_train__banner(train, train->first_step > 0);
+    write_start(train);
+    if (dpt_log_debug("plan") && train->speaks) {
+        struct dpt_text text = {0};
+        dpt_plan_print(train->plan, &text);
+        fputs(text.data, stderr);
+        dpt_text_free(&text);
+    }
+    return DPT_STATUS_OK;
+}
+
+/* Threads of a rank: as asked for, or the cores that are its own. One where every bit counts. */
+static int choose_threads(const struct dpt_train *train)
+{
+    const int share = train->cores.share > 0 ? train->cores.share : 1;
+    return train->job->run.reproducible ? 1 : train->job->run.threads ? (int)train->job->run.threads : share;
+}
+
+static enum dpt_status train_all(struct dpt_train *train, bool *paused)
+{
+    bool finished;
+    DPT_TRY(dpt_mesh_data(train->world, &train->mesh));
+    DPT_TRY(dpt_comm_cores(train->world, &train->cores));
+    train->threads = choose_threads(train);
+    DPT_TRY(dpt_agree(dpt_train__plan(train), train->world));
+    DPT_TRY(dpt_train__bind(train));
+    DPT_TRY(begin_run(train, &finished));
+    if (finished) {
+        return DPT_STATUS_OK;
+    }
+    DPT_TRY(dpt_comm_deadline(train->world, train->job->run.deadline_s));
+    const enum dpt_status status = run_steps(train);
+    *paused = status == DPT_STATUS_OK && train->stopped;
+    DPT_TRY(dpt_comm_deadline(train->world, 0.0));
+    return status;
+}
+
+enum dpt_status dpt_train(const struct dpt_job *job, const struct dpt_options *options, struct dpt_comm *world,
+                          bool *paused)
+{
+    struct dpt_train train = {
+        .job = job,
+        .options = options,
+        .world = world,
+        .speaks = dpt_comm_rank(world) == 0,
+        .arena = dpt_arena_new(),
+        .lock = -1,
+        .best_step = -1,
+        .limit_s = dpt_train__limit(job),
+    };
+    *paused = false;
+    train.stop_path = dpt_train__path(&train, "STOP");
+    dpt_log_speak(train.speaks && !options->quiet);
+    dpt_train__catch_signals();
+    const enum dpt_status status = train_all(&train, paused);
+    dpt_train__metrics_close(&train);
+    dpt_train__leave(&train);
+    dpt_log_open(NULL);
+    if (status == DPT_STATUS_OK) { /* after a failure the job only ends: others may be stuck in the middle of something */
+        dpt_train__free(&train);
+    }
+    return status;
+}
+
+enum dpt_status dpt_train_dry_run(const struct dpt_job *job, int ranks)
+{
+    struct dpt_train train = {
+        .job = job,
+        .speaks = true,
+        .arena = dpt_arena_new(),
+        .lock = -1,
+        .threads = job->run.threads ? (int)job->run.threads : 1,
+        .limit_s = INFINITY,
+        .mesh = {.naxes = 1, .axis = {{.name = "data", .size = ranks}}},
+    };
+    dpt_log_speak(true);
+    const enum dpt_status status = dpt_train__plan(&train);
+    if (status == DPT_STATUS_OK) {
+        struct dpt_text text = {0};
+        dpt_train__banner(&train, false);
+        if (dpt_log_debug("plan")) {
+            dpt_plan_print(train.plan, &text);
+            dpt_log("%s", text.data);
+        }
+        dpt_text_free(&text);
+        dpt_log("the job can run; nothing was started\n");
+    }
+    dpt_train__free(&train);
+    return status;
+}

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What the user reads while the run goes on: banner, lines, evaluations, checkpoints. And the same for programs. */
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "op/onednn.h"
+#include "train/internal.h"
+
+/* -------------------------------------------------------------------------------------------------------- banner */
+
+static void tell_ranks(const struct dpt_train *train)
+{
+    const int ranks = train->mesh.axis[0].size;
+    if (!train->exchange) { /* a dry run */
+        dpt_log("ranks   %d (as planned, nothing is started)\n", ranks);
+        return;
+    }
+    const int hosts = dpt_comm_nodes(train->world);
+    dpt_log("ranks   %d on %d host%s | %d thread%s each, %d core%s on this host | %s", ranks, hosts, hosts == 1 ? "" : "s",
+            train->threads, train->threads == 1 ? "" : "s", train->cores.node, train->cores.node == 1 ? "" : "s",
+            dpt_comm_library());
+    dpt_log("%s%s\n", ranks > 1 ? " | " : "", ranks > 1 ? dpt_exchange_name(train->exchange) : "");
+    dpt_log("device  %s\n", train->dev->name);
+}
+
+static void tell_model(const struct dpt_train *train)
+{
+    char name[96], params[24], flops[24];
+    int64_t count = 0;
+    for (int i = 0; i < train->plan->nparams; i++) {
+        const bool trained = train->graph->value[train->plan->param[i].value].kind == DPT_VALUE_KIND_PARAM;
+        count += trained ? train->plan->param[i].numel : 0;
+    }
+    dpt_log("model   %s | %s parameters | %sflop a sample | %s\n",
+            dpt_model_name(train->job, &train->io, name, sizeof name),
+            dpt_text_count(params, sizeof params, (double)count),
+            dpt_text_count(flops, sizeof flops, train->plan->flops_step / (double)train->plan->conf.batch_rows),
+            train->graph->real == DPT_DTYPE_F32 ? "fp32" : "fp64");
+}
+
+static void tell_data(const struct dpt_train *train)
+{
+    const struct dpt_data_info *info = dpt_data_info(train->data);
+    dpt_log("data    %s | %" PRId64 " samples of %" PRId64, info->source, info->samples, info->dim[0]);
+    for (int i = 1; i < info->ndim; i++) {
+        dpt_log(" x %" PRId64, info->dim[i]);
+    }
+    if (info->classes) {
+        dpt_log(", %" PRId64 " classes", info->classes);
+    }
+    const struct dpt_train__eval *eval[2] = {&train->valid, &train->test};
+    for (int i = 0; i < 2; i++) {
+        if (eval[i]->data) {
+            dpt_log(" | %s %" PRId64, eval[i]->name, dpt_data_info(eval[i]->data)->samples);
+        }
+    }
+    dpt_log("\n");
+}
+
+/* "64", or "42-43" where the ranks' parts differ. */
+static const char *share_text(const struct dpt_plan *plan, char *out, size_t size)
+{
+    const int64_t parts = (plan->conf.shards ? plan->conf.shards : plan->conf.micro_batches * plan->conf.mesh->axis[0].size);
+    const int64_t least = plan->conf.batch_rows / parts, rest = plan->conf.batch_rows % parts;
+    if (rest) {
+        snprintf(out, size, "%" PRId64 "-%" PRId64, least, least + 1);
+    } else {
+        snprintf(out, size, "%" PRId64, least);
+    }
+    return out;
+}
+
+static void tell_batch(const struct dpt_train *train)
+{
+    char share[48];
+    const struct dpt_plan *plan = train->plan;
+    const int ranks = plan->conf.mesh->axis[0].size;
+    dpt_log("batch   %" PRId64 " samples = %d rank%s x ", plan->conf.batch_rows, ranks, ranks == 1 ? "" : "s");
+    if (plan->micros > 1) {
+        dpt_log("%" PRId64 " %s x ", plan->micros, plan->conf.shards ? "shards" : "micro-batches");
+    }
+    dpt_log("%s | %s%s\n", share_text(plan, share, sizeof share),
+            plan->conf.shards ? "reproducible: the same bits on 1, 2, 4 ... " : "same curve on any number of ranks",
+            plan->conf.shards ? "ranks" : "");
+    dpt_log("length  %" PRId64 " steps, %.4g epochs of %" PRId64 "\n", train->steps,
+            (double)train->steps / (double)train->steps_per_epoch, train->steps_per_epoch);
+}
+
+static void tell_memory(const struct dpt_train *train)
+{
+    const struct dpt_plan_memory *memory = &train->plan->memory;
+    const struct {
+        const char *name;
+        int64_t nbytes;
+    } part[] = {
+        {"parameters", memory->params},       {"gradients", memory->gradients}, {"sums", memory->accumulators},
+        {"optimizer", memory->slots},         {"activations", memory->activations},
+        {"scratch", memory->scratch},         {"samples", memory->batches * (train->job->data.prefetch + 1)},
+    };
+    char text[24];
+    int64_t all = 0;
+    for (size_t i = 0; i < sizeof part / sizeof part[0]; i++) {
+        all += part[i].nbytes;
+    }
+    dpt_log("memory  %s a rank:", dpt_text_bytes(text, sizeof text, (uint64_t)all));
+    const char *comma = "";
+    for (size_t i = 0; i < sizeof part / sizeof part[0]; i++) {
+        if (part[i].nbytes) {
+            dpt_log("%s %s %s", comma, part[i].name, dpt_text_bytes(text, sizeof text, (uint64_t)part[i].nbytes));
+            comma = ",";
+        }
+    }
+    dpt_log("\n");
+}
+
+static bool has_op(const struct dpt_graph *graph, const struct dpt_op *op)
+{
+    for (int n = 0; n < graph->nnodes; n++) {
+        if (graph->node[n].op == op) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void tell_notes(const struct dpt_train *train)
+{
+    const struct dpt_data *data[3] = {train->data, train->valid.data, train->test.data};
+    for (int i = 0; i < 3; i++) {
+        for (const char *at = data[i] ? dpt_data_notes(data[i]) : ""; *at; at += strcspn(at, "\n") + 1) {
+            dpt_log("NOTE    %.*s\n", (int)strcspn(at, "\n"), at);
+            if (!strchr(at, '\n')) {
+                break;
+            }
+        }
+    }
+    if (has_op(train->graph, &dpt_op_batch_stat) && train->plan->conf.shards) {
+        dpt_log("NOTE    a reproducible run takes batch norm statistics over each of the %" PRId64
+                " shards, not over the whole batch\n",
+                train->plan->conf.shards);
+    }
+    if (train->exchange && train->cores.shared) {
+        dpt_log("NOTE    ranks of this host take turns on %d core%s: start at most %d a host, or let the launcher bind "
+                "each rank to its own\n",
+                train->cores.usable, train->cores.usable == 1 ? "" : "s", train->cores.node);
+    } else if (train->exchange && train->threads > train->cores.usable) {
+        dpt_log("NOTE    a rank has %d threads and may use %d core%s: set run.threads = auto, or give it more (mpirun "
+                "--bind-to none, --map-by slot:PE=%d)\n",
+                train->threads, train->cores.usable, train->cores.usable == 1 ? "" : "s", train->threads);
+    } else if (train->exchange && train->cores.bound && train->job->run.threads == 0 &&
+               train->cores.share * dpt_comm_node_size(train->world) < train->cores.node) {
+        dpt_log("NOTE    ranks are bound to %d core%s each, %d of this host's %d cores are not used: mpirun --map-by "
+                "slot:PE=%d gives them to the ranks\n",
+                train->cores.usable, train->cores.usable == 1 ? "" : "s",
+                train->cores.node - train->cores.share * dpt_comm_node_size(train->world), train->cores.node,
+                train->cores.node / dpt_comm_node_size(train->world));
+    }
+}
+
+void dpt_train__banner(const struct dpt_train *train, bool resumed)
+{
+    char utc[24], left[24];
+    dpt_clock_utc(utc, sizeof utc);
+    dpt_log("dpt-train %s | %s | job %s | run %s (%s)\n", PACKAGE_VERSION, utc, train->job->run.name,
+            train->job->run.output, !train->exchange ? "dry run" : resumed ? "goes on" : "new");
+    tell_ranks(train);
+    tell_model(train);
+    tell_data(train);
+    tell_batch(train);
+    tell_memory(train);
+    if (isfinite(train->limit_s)) {
+        dpt_log("stop    in %s at the latest, with a checkpoint\n",
+                dpt_text_time(left, sizeof left, train->limit_s - dpt_clock_process_s()));
+    }
+    tell_notes(train);
+    if (resumed && train->exchange) {
+        dpt_log("goes on from step %" PRId64 " of %" PRId64 "\n", train->first_step, train->steps);
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------------- lines */
+
+enum { HEADER_EVERY = 20 };
+
+void dpt_train__meter_add(struct dpt_train *train, const struct dpt_exec_step *step, double seconds)
+{
+    struct dpt_train__meter *meter = &train->meter;
+    for (int i = 0; i < DPT_EXEC_METRICS; i++) {
+        meter->metric[i] += step->metric[i];
+    }
+    meter->steps++;
+    train->slowest_s = seconds > train->slowest_s ? seconds : train->slowest_s;
+    train->clipped += step->clip > 0.0 && step->grad_norm > step->clip;
+}
+
+static void print_header(struct dpt_train *train)
+{
+    if (train->lines++ % HEADER_EVERY == 0) {
+        dpt_log("%8s %8s %10s %9s %9s %9s %9s %10s %6s %6s %10s\n", "step", "epoch", "loss",
+                train->io.classes ? "accuracy" : "rmse", "gradnorm", "lr", "ms/step", "samples/s", "data%", "sum%",
+                "left");
+    }
+}
+
+/* What a line says. */
+struct line {
+    struct dpt_train__score score;
+    double step_ms, samples_per_s, data, exchange, left_s;
+};
+
+static struct line measure(const struct dpt_train *train, double now)
+{
+    const struct dpt_train__meter *meter = &train->meter;
+    const double *seconds = dpt_exec_seconds(train->exec), wall = now - meter->begin_s;
+    const double step_s = wall / (double)meter->steps;
+    struct line line = {
+        .score = dpt_train__score(train, meter->metric),
+        .step_ms = 1e3 * step_s,
+        .data = (seconds[DPT_SECTION_DATA] - meter->data_s) / wall,
+        .exchange = (seconds[DPT_SECTION_EXCHANGE] - meter->exchange_s) / wall,
+        .left_s = step_s * (double)(train->steps - train->state->step),
+    };
+    line.samples_per_s = line.score.samples / wall;
+    return line;
+}
+
+static void start_meter(struct dpt_train *train, double now)
+{
+    const double *seconds = dpt_exec_seconds(train->exec);
+    train->meter = (struct dpt_train__meter){
+        .begin_s = now,
+        .data_s = seconds[DPT_SECTION_DATA],
+        .exchange_s = seconds[DPT_SECTION_EXCHANGE],
+    };
+    train->slowest_s = 0.0;
+}
+
+static void print_line(struct dpt_train *train, const struct dpt_exec_step *step, const struct line *line)
+{
+    char left[24], rate[24], third[16];
+    const double epoch = (double)train->state->step / (double)train->steps_per_epoch;
+    if (train->io.classes) {
+        snprintf(third, sizeof third, "%.2f%%", 100.0 * line->score.accuracy);
+    } else {
+        snprintf(third, sizeof third, "%.4g", line->score.rmse);
+    }
+    if (train->job->log.progress == DPT_PROGRESS_BAR) {
+        enum { WIDTH = 30 };
+        const int done = (int)(WIDTH * train->state->step / train->steps);
+        dpt_log_bar("[%.*s%*s] %3.0f%%  step %" PRId64 "  loss %.4f  %s  %s left", done, "##############################",
+                    WIDTH - done, "", 100.0 * (double)train->state->step / (double)train->steps, train->state->step,
+                    line->score.loss, third, dpt_text_time(left, sizeof left, line->left_s));
+        return;
+    }
+    print_header(train);
+    dpt_log("%8" PRId64 " %8.3f %10.5f %9s %9.3g %9.3g %9.2f %10s %6.1f %6.1f %10s\n", train->state->step, epoch,
+            line->score.loss, third, step->grad_norm, step->lr, line->step_ms,
+            dpt_text_count(rate, sizeof rate, line->samples_per_s), 100.0 * line->data, 100.0 * line->exchange,
+            dpt_text_time(left, sizeof left, line->left_s));
+}
+
+static void add_score(const struct dpt_train *train, struct dpt_text *record, const struct dpt_train__score *score)
+{
+    dpt_train__field_real(record, "loss", score->loss);
+    if (train->io.classes) {
+        dpt_train__field_real(record, "accuracy", score->accuracy);
+        if (train->io.classes > 5) {
+            dpt_train__field_real(record, "top5", score->top5);
+        }
+    } else {
+        dpt_train__field_real(record, "rmse", score->rmse);
+        dpt_train__field_real(record, "r2", score->r2);
+    }
+}
+
+static void write_line(const struct dpt_train *train, const struct dpt_exec_step *step, const struct line *line)
+{
+    struct dpt_text record = {0};
+    dpt_train__record(train, "train", &record);
+    add_score(train, &record, &line->score);
+    dpt_train__field_real(&record, "lr", step->lr);
+    dpt_train__field_real(&record, "grad_norm", step->grad_norm);
+    dpt_train__field_real(&record, "step_ms", line->step_ms);
+    dpt_train__field_real(&record, "samples_per_s", line->samples_per_s);
+    dpt_train__write(train, &record);
+    dpt_train__curve(train, "train/loss", line->score.loss);
+    dpt_train__curve(train, train->io.classes ? "train/accuracy" : "train/rmse",
+                     train->io.classes ? line->score.accuracy : line->score.rmse);
+    dpt_train__curve(train, "train/lr", step->lr);
+    dpt_train__curve(train, "train/grad_norm", step->grad_norm);
+}
+
+static bool is_due(const struct dpt_train *train, double now)
+{
+    const struct dpt_span every = train->job->log.every;
+    const int64_t steps = dpt_span_steps(every, train->steps_per_epoch);
+    return (steps > 0 && train->state->step % steps == 0) ||
+           (every.unit == DPT_SPAN_UNIT_SECONDS && now - train->logged_s >= every.value) ||
+           (every.unit != DPT_SPAN_UNIT_NONE && train->state->step == train->first_step + 1);
+}
+
+void dpt_train__line(struct dpt_train *train, const struct dpt_exec_step *step, bool now)
+{
+    const double clock = dpt_clock_s();
+    if (!train->speaks) {
+        return;
+    }
+    if (train->meter.steps > 0 && (now || is_due(train, clock))) {
+        const struct line line = measure(train, clock);
+        write_line(train, step, &line);
+        if (train->job->log.progress != DPT_PROGRESS_NONE) {
+            print_line(train, step, &line);
+        }
+        train->logged_s = dpt_clock_s();
+        dpt_exec_seconds(train->exec)[DPT_SECTION_LOG] += train->logged_s - clock;
+        start_meter(train, train->logged_s);
+    }
+}
+
+/* -------------------------------------------------------------------------------------------------------- events */
+
+void dpt_train__tell_score(struct dpt_train *train, const struct dpt_train__eval *eval,
+                           const struct dpt_train__score *score, bool best)
+{
+    struct dpt_text record = {0};
+    char tag[48];
+    if (!train->speaks) {
+        return;
+    }
+    dpt_log("%8" PRId64 " %s: loss %.5f", train->state->step, eval->name, score->loss);
+    if (train->io.classes) {
+        dpt_log(", accuracy %.2f%%", 100.0 * score->accuracy);
+        if (train->io.classes > 5) {
+            dpt_log(", top-5 %.2f%%", 100.0 * score->top5);
+        }
+    } else {
+        dpt_log(", rmse %.5g, R2 %.4f", score->rmse, score->r2);
+    }
+    dpt_log("%s\n", best && train->job->checkpoint.best ? " (best)" : "");
+    dpt_train__record(train, "eval", &record);
+    dpt_train__field_text(&record, "split", eval->name);
+    add_score(train, &record, score);
+    dpt_train__write(train, &record);
+    snprintf(tag, sizeof tag, "%s/loss", eval->name);
+    dpt_train__curve(train, tag, score->loss);
+    snprintf(tag, sizeof tag, "%s/%s", eval->name, train->io.classes ? "accuracy" : "rmse");
+    dpt_train__curve(train, tag, train->io.classes ? score->accuracy : score->rmse);
+}
+
+void dpt_train__tell_saved(struct dpt_train *train, uint64_t nbytes)
+{
+    struct dpt_text record = {0};
+    char size[24];
+    if (!train->speaks) {
+        return;
+    }
+    dpt_log("%8" PRId64 " checkpoint: %s in %.2f s\n", train->state->step, dpt_text_bytes(size, sizeof size, nbytes),
+            train->save_s);
+    dpt_train__record(train, "checkpoint", &record);
+    dpt_train__field_real(&record, "nbytes", (double)nbytes);
+    dpt_train__field_real(&record, "seconds", train->save_s);
+    dpt_train__write(train, &record);
+}

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The run directory: who may use it, what to go on from, what is saved. Rank 0 alone reads and writes; the others get
+ * the state from it over MPI, so that a disk that only one host sees is enough.
+ */
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "train/internal.h"
+
+const char *dpt_train__path(const struct dpt_train *train, const char *file)
+{
+    return dpt_arena_printf(train->arena, "%s/%s", train->job->run.output, file);
+}
+
+/* ------------------------------------------------------------------------------------------------- the directory */
+
+/* A folder with files, none of which is ours, is not a run directory: nothing is written there. */
+static enum dpt_status check_directory(const struct dpt_train *train)
+{
+    int entries = 0;
+    DIR *dir = opendir(train->job->run.output);
+    for (const struct dirent *entry; dir && (entry = readdir(dir));) {
+        entries += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+    }
+    if (dir) {
+        closedir(dir);
+    }
+    DPT_CHECK(entries == 0 || dpt_file_exists(dpt_train__path(train, "config.ini")) ||
+                  dpt_file_exists(dpt_train__path(train, "checkpoints")) ||
+                  dpt_file_exists(dpt_train__path(train, "lock")),
+              DPT_STATUS_USAGE,
+              "%s: has files, but is not a run directory; choose another with -o DIR or run.output",
+              train->job->run.output);
+    return DPT_STATUS_OK;
+}
+
+/* Holds the run directory against a second job, until this process ends, however it ends. */
+static enum dpt_status lock_directory(struct dpt_train *train)
+{
+    const char *path = dpt_train__path(train, "lock");
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    train->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    DPT_CHECK(train->lock >= 0, dpt_file_write_status(errno), "%s: cannot be made: %s", path, strerror(errno));
+    if (fcntl(train->lock, F_SETLK, &lock) != 0 && (errno == EACCES || errno == EAGAIN)) {
+        char who[128] = "";
+        const ssize_t got = pread(train->lock, who, sizeof who - 1, 0);
+        who[got > 0 ? (size_t)got : 0] = '\0';
+        who[strcspn(who, "\n")] = '\0';
+        return dpt_error_set(DPT_STATUS_USAGE, __FILE__, __LINE__,
+                             "%s: another job is at work in this run directory (%s): wait for it, or choose another "
+                             "directory with -o DIR",
+                             train->job->run.output, who[0] ? who : "unknown");
+    }
+    char text[128]; /* file systems without locks let everybody in: then this line is all there is */
+    const int n = snprintf(text, sizeof text, "host %.80s, process %ld\n", dpt_comm_host(), (long)getpid());
+    if (ftruncate(train->lock, 0) != 0 || pwrite(train->lock, text, (size_t)n, 0) != n) {
+        return dpt_error_set(dpt_file_write_status(errno), __FILE__, __LINE__, "%s: cannot be written: %s", path,
+                             strerror(errno));
+    }
+    return DPT_STATUS_OK;
+}
+
+void dpt_train__leave(struct dpt_train *train)
+{
+    if (train->lock >= 0) {
+        close(train->lock);
+        train->lock = -1;
+    }
+}
+
+static enum dpt_status enter_directory(struct dpt_train *train)
+{
+    DPT_TRY(check_directory(train));
+    DPT_TRY(dpt_file_mkdir(train->job->run.output));
+    DPT_TRY(lock_directory(train));
+    const char *log = dpt_train__path(train, "dpt.log");
+    DPT_CHECK(dpt_log_open(log), dpt_file_write_status(errno), "%s: cannot be opened: %s", log, strerror(errno));
+    if (dpt_file_exists(train->stop_path)) {
+        unlink(train->stop_path);
+        dpt_log("NOTE    a file STOP that was there before this start is removed\n");
+    }
+    return DPT_STATUS_OK;
+}
+
+/* --------------------------------------------------------------------------------------------------- the tensors */
+
+/* All tensors of the state as checkpoint items; returns how many. */
+static int list_items(const struct dpt_train *train, struct dpt_ckpt_item **items)
+{
+    const struct dpt_plan *plan = train->plan;
+    const size_t most = (size_t)plan->nparams * (1 + DPT_PLAN_MAX_SLOTS);
+    struct dpt_ckpt_item *item = calloc(most + 1, sizeof *item);
+    if (!item) {
+        dpt_fatal(DPT_STATUS_SPACE, "out of memory for the list of tensors of a checkpoint");
+    }
+    int count = 0;
+    for (int i = 0; i < plan->nparams; i++) {
+        for (int k = -1; k < plan->param[i].nslots; k++) {
+            const int value = k < 0 ? plan->param[i].value : plan->param[i].slot[k];
+            const struct dpt_tensor tensor = dpt_state_tensor(train->state, value);
+            item[count] = (struct dpt_ckpt_item){
+                .name = plan->graph->value[value].name,
+                .file = k < 0 ? DPT_CKPT_FILE_MODEL : DPT_CKPT_FILE_OPTIMIZER,
+                .type = tensor.type,
+                .data = tensor.data,
+                .writer = train->speaks,
+            };
+            memcpy(item[count].extent, tensor.type.dim, sizeof tensor.type.dim);
+            count++;
+        }
+    }
+    *items = item;
+    return count;
+}
+
+/* -------------------------------------------------------------------------------------------------------- resume */
+
+/* What rank 0 tells the others about the checkpoint. */
+struct news {
+    int64_t step, updates, best_step;
+    double best_value, elapsed_s;
+    bool found, finished;
+};
+
+/* Lines as one, "a; b", from the arena. */
+static const char *one_line(struct dpt_arena *arena, const char *lines)
+{
+    const char *line = "";
+    for (const char *at = lines; *at; at += strcspn(at, "\n") + 1) {
+        line = dpt_arena_printf(arena, "%s%s%.*s", line, *line ? "; " : "", (int)strcspn(at, "\n"), at);
+    }
+    return line;
+}
+
+/* The job that wrote the checkpoint must be this one in all that is fixed for a run. */
+static enum dpt_status compare_jobs(const struct dpt_train *train, const struct dpt_ckpt *ckpt)
+{
+    struct dpt_job *before;
+    struct dpt_text changed = {0};
+    const char *name = dpt_arena_printf(train->arena, "%s/config.ini", dpt_ckpt_path(ckpt));
+    DPT_TRY(dpt_job_read_text(name, dpt_ckpt_meta(ckpt)->config, &before, NULL));
+    const bool same = dpt_job_same(before, train->job, &changed);
+    const char *list = same ? "" : one_line(train->arena, changed.data);
+    dpt_job_free(before);
+    dpt_text_free(&changed);
+    DPT_CHECK(same, DPT_STATUS_USAGE,
+              "%s: this job differs from the one that wrote it: %s. Choose another run directory with -o DIR, or change "
+              "it back",
+              dpt_ckpt_path(ckpt), list);
+    return DPT_STATUS_OK;
+}
+
+/* Opens what --resume asks for; *ckpt is NULL when the run begins. */
+static enum dpt_status open_checkpoint(struct dpt_train *train, struct dpt_ckpt **ckpt)
+{
+    const enum dpt_resume how = train->options->resume;
+    const char *path = how == DPT_RESUME_PATH ? train->options->resume_path : train->job->run.output;
+    struct dpt_text notes = {0};
+    *ckpt = NULL;
+    if (how == DPT_RESUME_NEVER) {
+        char **folder;
+        DPT_CHECK(dpt_ckpt_list(path, train->arena, &folder) == 0, DPT_STATUS_USAGE,
+                  "%s: has checkpoints, and --resume=never was asked for: choose another run directory with -o DIR", path);
+        return DPT_STATUS_OK;
+    }
+    const enum dpt_status status = dpt_ckpt_open(path, false, ckpt, &notes);
+    for (const char *at = notes.data ? notes.data : ""; *at; at += strcspn(at, "\n") + 1) {
+        dpt_log("WARNING %.*s\n", (int)strcspn(at, "\n"), at);
+    }
+    dpt_text_free(&notes);
+    DPT_TRY(status);
+    DPT_CHECK(*ckpt || how == DPT_RESUME_AUTO, DPT_STATUS_USAGE, "%s: has no checkpoint to go on from", path);
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status load(struct dpt_train *train, struct dpt_ckpt *ckpt, struct news *news)
+{
+    const struct dpt_ckpt_meta *meta = dpt_ckpt_meta(ckpt);
+    struct dpt_ckpt_item *item;
+    DPT_TRY(compare_jobs(train, ckpt));
+    const int count = list_items(train, &item);
+    const enum dpt_status status = dpt_ckpt_load(ckpt, count, item, false);
+    free(item);
+    *news = (struct news){
+        .step = meta->step,
+        .updates = meta->updates,
+        .best_step = meta->best_step,
+        .best_value = meta->best_value,
+        .elapsed_s = meta->elapsed_s,
+        .found = true,
+        .finished = meta->step >= train->steps,
+    };
+    return status;
+}
+
+/* Rank 0's part: directory, checkpoint, config.ini. */
+static enum dpt_status begin(struct dpt_train *train, struct news *news)
+{
+    struct dpt_ckpt *ckpt;
+    struct dpt_text config = {0};
+    DPT_TRY(enter_directory(train));
+    DPT_TRY(open_checkpoint(train, &ckpt));
+    enum dpt_status status = ckpt ? load(train, ckpt, news) : DPT_STATUS_OK;
+    if (status == DPT_STATUS_OK && ckpt) {
+        train->saved_step = train->options->resume == DPT_RESUME_PATH ? -1 : news->step;
+    }
+    dpt_ckpt_close(ckpt);
+    DPT_TRY(status);
+    dpt_job_print(train->job, DPT_JOB_PRINT_FULL, &config);
+    status = dpt_file_replace(dpt_train__path(train, "config.ini"), config.data, config.length);
+    dpt_text_free(&config);
+    return status;
+}
+
+static enum dpt_status share_state(struct dpt_train *train)
+{
+    const size_t nbytes = (size_t)train->plan->nflat * dpt_dtype_nbytes(train->graph->real);
+    DPT_TRY(dpt_comm_bcast(train->world, train->state->param, nbytes, 0));
+    for (int k = 0; k < train->plan->nslots; k++) {
+        DPT_TRY(dpt_comm_bcast(train->world, train->state->slot[k], nbytes, 0));
+    }
+    return DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_train__resume(struct dpt_train *train, bool *finished)
+{
+    struct news news = {.best_step = -1};
+    train->saved_step = -1;
+    dpt_comm_deadline_pause(); /* verifying a large checkpoint takes its time */
+    const enum dpt_status status = dpt_agree(train->speaks ? begin(train, &news) : DPT_STATUS_OK, train->world);
+    dpt_comm_deadline_resume();
+    DPT_TRY(status);
+    DPT_TRY(dpt_comm_bcast(train->world, &news, sizeof news, 0));
+    if (news.found) {
+        DPT_TRY(share_state(train));
+    }
+    train->state->step = train->first_step = news.step;
+    train->state->updates = news.updates;
+    train->best_step = news.best_step;
+    train->best_value = news.best_value;
+    train->elapsed_before_s = news.elapsed_s;
+    *finished = news.found && news.finished;
+    return DPT_STATUS_OK;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- save */
+
+enum dpt_status dpt_train__save(struct dpt_train *train, bool is_best)
+{
+    const int64_t step = train->state->step;
+    const double begin_s = dpt_clock_s();
+    struct dpt_text config = {0};
+    char layout[32];
+    dpt_job_print(train->job, DPT_JOB_PRINT_FULL, &config);
+    snprintf(layout, sizeof layout, "data:%d", train->mesh.axis[0].size);
+    const struct dpt_ckpt_meta meta = {
+        .step = step,
+        .samples_seen = dpt_train__samples(train),
+        .epoch = step / train->steps_per_epoch,
+        .updates = train->state->updates,
+        .elapsed_s = train->elapsed_before_s + (begin_s - train->begin_s),
+        .finished = step >= train->steps,
+        .best_step = train->best_step,
+        .best_value = train->best_value,
+        .best_metric = train->best_step >= 0 ? (train->io.classes ? "valid accuracy" : "valid loss") : NULL,
+        .config = config.data,
+        .preparation = dpt_data_preparation(train->data),
+        .layout = layout,
+        .version = PACKAGE_VERSION,
+        .graph_hash = dpt_graph_hash(train->graph),
+    };
+    struct dpt_ckpt_item *item;
+    uint64_t nbytes = 0;
+    const int count = list_items(train, &item);
+    const enum dpt_status status = dpt_ckpt_save(train->job->run.output, train->world, count, item, &meta,
+                                                 (int)train->job->checkpoint.keep, is_best, &nbytes);
+    free(item);
+    dpt_text_free(&config);
+    train->saved_s = dpt_clock_s();
+    train->save_s = train->saved_s - begin_s;
+    dpt_exec_seconds(train->exec)[DPT_SECTION_CHECKPOINT] += train->save_s;
+    if (status == DPT_STATUS_OK) {
+        train->saved_step = step;
+        dpt_train__tell_saved(train, nbytes);
+    }
+    return status;
+}
