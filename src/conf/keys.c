@@ -58,7 +58,7 @@ static const struct dpt_conf_word formats[] = {
     {0},
 };
 static const struct dpt_conf_word tasks[] = {
-    {"auto", "what the loss asks for, else what the data suggests: labels and words mean classes, other targets numbers"},
+    {"auto", "what the loss asks for, else the data: labels and words mean classes, other targets numbers"},
     {"classification", "the target is one of several classes"},
     {"regression", "the targets are numbers"},
     {0},

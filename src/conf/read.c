@@ -771,6 +771,10 @@ static bool set(struct reading *reading, const struct dpt_conf_key *key, const c
     if (!text) {
         return false;
     }
+    if (text[0] == '~' && text[1] == '/' && (key->type == DPT_CONF_TYPE_PATH || strcmp(key->name, "output") == 0)) {
+        dpt_text_add(why, "~ stands for nothing here: write ${HOME}%s", text + 1);
+        return false;
+    }
     if (key->type == DPT_CONF_TYPE_PATH) {
         text = resolve(reading, &reading->entry[key - dpt_conf__keys], text);
     }

@@ -245,7 +245,11 @@ static bool parse_span(const struct dpt_conf_key *key, const char *text, struct 
     at = at ? scan_word(skip_space(at), word, sizeof word) : NULL;
     const enum dpt_span_unit unit = at && *at == '\0' ? span_unit(word) : DPT_SPAN_UNIT_NONE;
     if (unit != DPT_SPAN_UNIT_NONE) {
-        if (!unit_allowed(key, unit) || number <= 0 || number > integer_limit ||
+        if (number <= 0) {
+            dpt_text_add(why, "it must be above 0");
+            return false;
+        }
+        if (!unit_allowed(key, unit) || number > integer_limit ||
             (unit == DPT_SPAN_UNIT_STEPS && number != floor(number))) {
             return false;
         }
@@ -759,11 +763,11 @@ void dpt_conf__expect(const struct dpt_conf_key *key, struct dpt_text *text)
         dpt_text_add(text, "a path");
         break;
     case DPT_CONF_TYPE_INTS:
-        dpt_text_add(text, "whole numbers, each");
+        dpt_text_add(text, "whole numbers with blanks between them, each");
         add_range(key, text);
         break;
     case DPT_CONF_TYPE_REALS:
-        dpt_text_add(text, "numbers, each");
+        dpt_text_add(text, "numbers with blanks between them, each");
         add_range(key, text);
         break;
     case DPT_CONF_TYPE_NAMES:

@@ -105,7 +105,8 @@ static enum dpt_status preset_path(struct dpt_arena *arena, const char *name, co
     const char *nearest = dpt_text_nearest(name, names, (size_t)count);
     const char *hint = nearest ? dpt_arena_printf(arena, " Did you mean '@%s'?", nearest) : "";
     const enum dpt_status status =
-        dpt_error_set(DPT_STATUS_USAGE, __FILE__, __LINE__, "there is no job file '@%.60s' in %.300s.%s (dpt-train --list=presets)", name,
+        dpt_error_set(DPT_STATUS_USAGE, __FILE__, __LINE__,
+                      "there is no job file '@%.60s' in %.300s.%s (dpt-train --list=presets)", name,
                       tried.data ? tried.data : "the folders of presets", hint);
     dpt_text_free(&tried);
     return status;

@@ -187,11 +187,11 @@ static void values_that_are_wrong(void **state)
          "[optimizer] momentum = 1: expected a number of at least 0 and below 1 (dpt-train "
          "--explain=optimizer.momentum)"},
         {"model", "widths = 256 0",
-         "[model] widths = 256 0: expected whole numbers, each from 1 to 16777216; '0' is not right (dpt-train "
-         "--explain=model.widths)"},
+         "[model] widths = 256 0: expected whole numbers with blanks between them, each from 1 to 16777216; "
+         "'0' is not right (dpt-train --explain=model.widths)"},
         {"model", "widths = 256,,3",
-         "[model] widths = 256,,3: expected whole numbers, each from 1 to 16777216; an item is empty (dpt-train "
-         "--explain=model.widths)"},
+         "[model] widths = 256,,3: expected whole numbers with blanks between them, each from 1 to 16777216; "
+         "an item is empty (dpt-train --explain=model.widths)"},
         {"batch", "global =",
          "[batch] global is empty: expected a whole number from 1 to 1073741824 (dpt-train --explain=batch.global)"},
         {"parallel", "bucket = 4",
@@ -247,6 +247,10 @@ static void relations(void **state)
          "t.ini:4: [data] valid_share holds back training data, but valid is set too: keep one of them"},
         {"[data]\ntrain = /t\nvalid_labels = /v\n", "t.ini:3: [data] valid_labels is set without valid"},
         {"[data]\ntrain = /t\ntest_labels = /v\n", "t.ini:3: [data] test_labels is set without test"},
+        {"[data]\ntrain = ~/t\n", "t.ini:2: [data] train = ~/t: ~ stands for nothing here: write ${HOME}/t"},
+        {SYNTHETIC "[run]\noutput = ~/t\n", "t.ini:4: [run] output = ~/t: ~ stands for nothing here: write ${HOME}/t"},
+        {SYNTHETIC "[run]\nlength = 0 epochs\n",
+         "t.ini:4: [run] length = 0 epochs: expected a length such as 10 epochs or 500 steps; it must be above 0"},
         {"[data]\ntrain = /t\ntask = regression\n",
          "t.ini:3: [data] task = regression, but idx files hold classes: numbers come from format = csv"},
         {"[data]\ntrain = /t\nmean = 0.5 0.4 0.3\nstd = 0.2 0.2\n",
@@ -492,7 +496,8 @@ static void problems_of_files_and_overrides(void **state)
              "-s lr=3: expected section.key=value, such as optimizer.lr=3\n"
              "-s optimizer.lr: expected section.key=value, such as optimizer.lr=auto\n"
              "-s optimizer.lrr=3: [optimizer] has no key 'lrr'. Did you mean 'lr'? (dpt-train --explain=optimizer.lr)\n"
-             "-s optimiser.lr=3: there is no section [optimiser]. Did you mean [optimizer]? (dpt-train --list=sections)\n"
+             "-s optimiser.lr=3: there is no section [optimiser]. Did you mean [optimizer]? "
+             "(dpt-train --list=sections)\n"
              "-s layer.z.op=relu: there is no section [layer.z] in the job file (dpt-train --explain=model.type)\n"
              "-s run.seed=x: [run] seed = x: expected a whole number from 0 to 9007199254740992 (dpt-train "
              "--explain=run.seed)\n",
