@@ -252,6 +252,17 @@ const char *dpt_data_class(const struct dpt_data *data, int64_t index)
     return prep->class_name && index >= 0 && index < prep->classes ? prep->class_name[index] : NULL;
 }
 
+const char *dpt_data_target(const struct dpt_data *data, int64_t index)
+{
+    const struct dpt_data__prep *prep = data->prep;
+    for (int64_t i = 0; i < prep->ncolumns; i++) {
+        if (prep->column[i].kind == DPT_DATA__KIND_TARGET && index-- == 0) {
+            return prep->column[i].name;
+        }
+    }
+    return NULL;
+}
+
 /* ----------------------------------------------------------------------------------------------- fetching */
 
 /* The stored sample at a place of an epoch's order. */

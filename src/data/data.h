@@ -65,6 +65,9 @@ const char *dpt_data_preparation(const struct dpt_data *data);
 /* Name of a class, or NULL where classes have numbers only. Local. */
 const char *dpt_data_class(const struct dpt_data *data, int64_t index);
 
+/* Name of a number to predict (the column, "column 3" without a header), or NULL where there are none. Local. */
+const char *dpt_data_target(const struct dpt_data *data, int64_t index);
+
 /*
  * Fills x (count * numel floats, NHWC) and the target (count I32 classes, or count * targets floats; NULL to leave it)
  * for consecutive places [first, first + count) of an epoch's order. `epoch` < 0: the stored order, unaugmented; so are
