@@ -3,5 +3,8 @@
 bin_PROGRAMS += dpt-info
 dpt_info_SOURCES = %D%/dpt-info.c
 
+bin_PROGRAMS += dpt-predict
+dpt_predict_SOURCES = %D%/dpt-predict.c
+
 bin_PROGRAMS += dpt-train
 dpt_train_SOURCES = %D%/dpt-train.c

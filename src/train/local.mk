@@ -6,6 +6,10 @@ libdpt_a_SOURCES += \
 	%D%/metrics.c \
 	%D%/options.c \
 	%D%/options.h \
+	%D%/predict.c \
+	%D%/predict.h \
+	%D%/predict_rows.c \
+	%D%/predict_rows.h \
 	%D%/report.c \
 	%D%/run.c \
 	%D%/score.c \
