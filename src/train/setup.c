@@ -97,6 +97,7 @@ enum dpt_status dpt_train__plan(struct dpt_train *train)
     train->valid.name = "valid";
     train->test.name = "test";
     DPT_TRY(check_layout(train));
+    DPT_TRY(dpt_dev_cpu(train->threads, &train->dev)); /* before plans: kernels prepare for its number of threads */
     DPT_TRY(open_data(train));
     const int64_t samples = dpt_data_info(train->data)->samples;
     struct dpt_plan_conf conf = plan_conf(train, job->batch.global, samples);
@@ -123,12 +124,6 @@ static enum dpt_status bind_eval(struct dpt_train *train, struct dpt_train__eval
         .seed = (uint64_t)train->job->run.seed,
     };
     return dpt_exec_new(&conf, &eval->exec);
-}
-
-static enum dpt_status take_memory(struct dpt_train *train)
-{
-    DPT_TRY(dpt_dev_cpu(train->threads, &train->dev));
-    return dpt_state_new(train->plan, train->dev, (uint64_t)train->job->run.seed, &train->state);
 }
 
 static enum dpt_status bind_all(struct dpt_train *train)
@@ -170,7 +165,7 @@ enum dpt_status dpt_train__bind(struct dpt_train *train)
         .tree = train->job->run.reproducible,
     };
     DPT_TRY(compare_plans(train));
-    DPT_TRY(dpt_agree(take_memory(train), train->world));
+    DPT_TRY(dpt_agree(dpt_state_new(train->plan, train->dev, (uint64_t)train->job->run.seed, &train->state), train->world));
     DPT_TRY(dpt_exchange_new(&exchange, &train->exchange));
     return dpt_agree(bind_all(train), train->world);
 }
