@@ -216,6 +216,10 @@ static void check_parallel(const struct check *check)
         refuse(check, "batch", "global", "= %lld is less than [parallel] shards = %lld: give every shard a sample",
                (long long)job->batch.global, (long long)job->parallel.shards);
     }
+    if (job->run.reproducible && job->run.threads > 1) {
+        refuse(check, "run", "threads", "= %lld: a reproducible run computes with one thread a rank; start more ranks",
+               (long long)job->run.threads);
+    }
     if (job->run.reproducible && job->batch.micro_batches > 1) {
         refuse(check, "batch", "micro_batches",
                "has no meaning in a reproducible run:"

@@ -146,7 +146,7 @@ const struct dpt_conf_key dpt_conf__keys[] = {
      .text = "Number format of weights, activations and gradients."},
     {KEY("run", "threads", INT, run.threads), .fallback = "auto", .max = 4096, .zero = "auto",
      .aka = "num_threads omp_num_threads workers",
-     .text = "Compute threads of a rank. auto: the cores that it may use."},
+     .text = "Compute threads of a rank. auto: the cores that it may use. One in a reproducible run."},
     {KEY("run", "max_time", TIME, run.max_time_s), .fallback = "none", .zero = "none",
      .aka = "walltime wall_time time_limit time maxh",
      .text = "Stop with a checkpoint before this much time is over, counted from the start of the program. "
@@ -345,7 +345,7 @@ const struct dpt_conf_key dpt_conf__keys[] = {
      .aka = "keep_last max_to_keep num save_total_limit",
      .text = "How many of the newest stay, beside the best."},
     {KEY("checkpoint", "best", BOOL, checkpoint.best), .fallback = "yes", .aka = "keep_best save_best",
-     .text = "Keep the one that did best on the validation data too."},
+     .text = "Keep the one that did best on the validation data too, unless every = never."},
 
     {KEY("eval", "every", SPAN, eval.every), .fallback = "1 epoch", .units = STEPS | EPOCHS | TIME, .zero = "never",
      .aka = "interval eval_every frequency eval_steps",

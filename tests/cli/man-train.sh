@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# dpt-train(1) names the options that --help does, with the same letters and arguments; all pages know the exit
-# statuses that base/status.h has; dpt(7) names the variables that dpt reads.
+# dpt-train(1) names the options that --help does, with the same letters and arguments, and the files and measurements
+# that a run leaves behind; all pages know the exit statuses that base/status.h has; dpt(7) names the variables that dpt
+# reads.
 set -eu
 top=${abs_srcdir:-$(cd "$(dirname "$0")/../.." && pwd)}
 train=${abs_builddir:-$PWD}/dpt-train
@@ -42,3 +43,23 @@ sed -n '/^\.Sh ENVIRONMENT/,/^\.Sh/s/^\.It Ev //p' "$top/man/dpt.7" >"$scratch/s
 while read -r name; do
     grep -qx "$name" "$scratch/read" || { echo "dpt.7: nothing reads $name"; exit 1; }
 done <"$scratch/said"
+
+# Two small runs, of classes and of numbers: each file that they leave and each member of their records is in the page.
+small="-q -s data.format=synthetic -s data.samples=64 -s data.shape=4 -s data.valid_share=0.5 -s log.tensorboard=yes"
+cd "$scratch"
+for classes in 10 none; do
+    # shellcheck disable=SC2086 # words
+    "$train" $small -s data.classes=$classes -s run.length='1 epoch' -o run-$classes
+    for file in run-$classes/*; do
+        file=${file#*/}
+        case $file in events.out.tfevents.*) file=events.out.tfevents ;; esac
+        sed -n '/^\.Sh FILES/,/^\.Sh EXIT/p' "$top/man/dpt-train.1" | grep -q "^\.It Pa $file" ||
+            { echo "dpt-train.1: FILES does not name $file"; exit 1; }
+    done
+done
+cat run-*/metrics.jsonl | sed 's/"share": .*/"share":/' | grep -o '"[a-z_0-9]*":' | tr -d '":' | sort -u >members
+[ "$(wc -l <members)" -ge 20 ] || { echo "metrics.jsonl was not understood"; exit 1; }
+sed -n '/^\.It Pa metrics\.jsonl/,/^\.It Pa checkpoints/s/^\.Va//p' "$top/man/dpt-train.1" | tr -d ',;:' | tr ' ' '\n' |
+    sort -u | grep . >named
+echo "--- metrics.jsonl, +++ dpt-train(1)"
+diff -u members named

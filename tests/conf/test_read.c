@@ -291,6 +291,8 @@ static void relations(void **state)
          "t.ini:6: [parallel] shards = 6: expected a power of two"},
         {SYNTHETIC "[run]\nreproducible = yes\n[batch]\nglobal = 7\n",
          "t.ini:6: [batch] global = 7 is less than [parallel] shards = 8: give every shard a sample"},
+        {SYNTHETIC "[run]\nreproducible = yes\nthreads = 2\n",
+         "t.ini:5: [run] threads = 2: a reproducible run computes with one thread a rank; start more ranks"},
         {SYNTHETIC "[run]\nreproducible = yes\n[batch]\nmicro_batches = 2\n",
          "t.ini:6: [batch] micro_batches has no meaning in a reproducible run: [parallel] shards are its pieces"},
         {SYNTHETIC "[parallel]\nshards = 8\n", "t.ini:4: [parallel] shards counts only with [run] reproducible = yes, "
