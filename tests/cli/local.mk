@@ -5,3 +5,5 @@ TESTS += %D%/man-job.sh %D%/man-lint.sh %D%/man-train.sh
 EXTRA_DIST += %D%/man-job.sh %D%/man-lint.sh %D%/man-train.sh
 TESTS += %D%/info-summary.sh %D%/info-usage.sh %D%/info-verify.sh
 EXTRA_DIST += %D%/info-summary.sh %D%/info-usage.sh %D%/info-verify.sh
+TESTS += %D%/predict-run.sh %D%/predict-usage.sh
+EXTRA_DIST += %D%/predict-run.sh %D%/predict-usage.sh
