@@ -76,13 +76,13 @@ static void metrics(void **state)
                                 .in = {OPTEST_F32(13, 4), OPTEST_F32(13, 4), OPTEST_F32(13)}});
 }
 
-/* Ranks by hand: first, fifth, sixth, a tie with a lower class (beaten), with a higher one (not), nan (wrong). */
+/* Ranks by hand: first, fifth, sixth, sixth by ties with lower classes, first in a tie with a higher one, nan (wrong). */
 static void places(void **state)
 {
     (void)state;
     float x[6][7] = {{9, 1, 2, 3, 4, 5, 6}, {2, 9, 8, 7, 6, 1, 0}, {1, 9, 8, 7, 6, 5, 0},
-                     {5, 5, 0, 0, 0, 0, 0}, {5, 5, 0, 0, 0, 0, 0}, {NAN, 1, 1, 1, 1, 1, 1}};
-    int32_t target[6] = {0, 0, 0, 1, 0, 0};
+                     {5, 5, 5, 5, 5, 5, 0}, {5, 5, 0, 0, 0, 0, 0}, {NAN, 1, 1, 1, 1, 1, 1}};
+    int32_t target[6] = {0, 0, 0, 5, 0, 0};
     float loss[6] = {1, 2, 3, 4, 5, 6};
     double sum[4];
     const struct dpt_op_ctx ctx = {.rows = 6};
@@ -90,7 +90,7 @@ static void places(void **state)
                                     {{DPT_DTYPE_F32, 1, {6}}, loss}};
     const struct dpt_tensor out = {{DPT_DTYPE_F64, 1, {4}}, sum};
     optest_call("class_metrics", DPT_RUN_CPU, NULL, 3, in, 1, &out, &ctx);
-    assert_true(sum[0] == 21.0 && sum[1] == 2.0 && sum[2] == 4.0 && sum[3] == 6.0);
+    assert_true(sum[0] == 21.0 && sum[1] == 2.0 && sum[2] == 3.0 && sum[3] == 6.0);
 }
 
 static void refusals(void **state)

@@ -25,7 +25,13 @@ static void entries_are_complete(void **state)
         for (const char *letter = op->whole ? op->whole : ""; *letter; letter++) {
             assert_non_null(strchr(op->signature, *letter));
         }
-        assert_non_null(strstr(op->signature, "->"));
+        const char *const arrow = strstr(op->signature, "->");
+        assert_non_null(arrow);
+        int inputs = 1;
+        for (const char *at = op->signature; at < arrow; at++) {
+            inputs += *at == ',';
+        }
+        assert_true(op->alias >> inputs == 0 && op->writes >> inputs == 0);
         assert_int_equal(strspn(op->signature, "abcdefghijklmnopqrstuvwxyz.,?*->"), strlen(op->signature));
     }
     assert_true(count > 0);
