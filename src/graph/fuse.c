@@ -56,7 +56,8 @@ static bool is(const struct dpt_node *node, const char *op)
 
 static bool is_relu(const struct dpt_node *node)
 {
-    return is(node, "activation") && ((const struct dpt_activation_param *)node->param)->kind == DPT_ACTIVATION_KIND_RELU;
+    return is(node, "activation") &&
+           ((const struct dpt_activation_param *)node->param)->kind == DPT_ACTIVATION_KIND_RELU;
 }
 
 /* The node that computes `value` for this one user, or NULL. */
@@ -79,7 +80,7 @@ static void remove_node(struct dpt_node *node)
     *node = (struct dpt_node){.op = NULL};
 }
 
-/* Puts `fused` in the place of `relu`, whose output it computes, with the operand `residual` behind the others or -1. */
+/* Puts `fused` in the place of `relu`, whose output it computes; a `residual` that is not -1 is its last operand. */
 static void put(struct fuser *fuser, struct dpt_node *fused, struct dpt_node *relu, const void *param, int residual)
 {
     const int out = relu->out[0];

@@ -4,8 +4,8 @@
  * Reverse-mode differentiation of the graph by the ops' own rules (op->grad).
  *
  * Nodes are visited newest first, so when a node's turn comes every user of its outputs has been visited and the
- * gradient of the outputs is complete. Contributions to one value are summed in the order of the visits, by `add` nodes,
- * each as soon as there are two: the result does not depend on anything but the graph.
+ * gradient of the outputs is complete. Contributions to one value are summed in the order of the visits, by `add`
+ * nodes, each as soon as there are two: the result does not depend on anything but the graph.
  *
  * Of the nodes that one rule adds, those that lead to the gradient of an activation are of the INPUT_GRADIENT phase,
  * the others lead to gradients of parameters only. The latter, with what they need, are moved before the rest, so that

@@ -161,8 +161,8 @@ static const char *output_name(struct dpt_graph *graph, const char *op, int outp
 }
 
 /*
- * Whether an output has the sample index: the signature gives it the letter b, and an input that has the letter too is a
- * batch value (a sum of two weight gradients is an `add` without one).
+ * Whether an output has the sample index: the signature gives it the letter b, and an input that has the letter too is
+ * a batch value (a sum of two weight gradients is an `add` without one).
  */
 static bool is_batch_output(const struct dpt_graph *graph, const struct dpt_node *node,
                             const struct dpt_op_types *types, int output)

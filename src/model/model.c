@@ -12,6 +12,7 @@ static dpt_model__family *const family[] = {
     [DPT_MODEL_TYPE_MLP] = dpt_model__mlp,
     [DPT_MODEL_TYPE_CNN] = dpt_model__cnn,
     [DPT_MODEL_TYPE_RESNET] = dpt_model__resnet,
+    [DPT_MODEL_TYPE_LAYERS] = dpt_model__layers,
 };
 
 int64_t dpt_model__outputs(const struct dpt_model_io *io)
@@ -76,7 +77,8 @@ enum dpt_status dpt_model_build(const struct dpt_job *job, const struct dpt_mode
 {
     DPT_CHECK(io->ndim == 1 || io->ndim == 3, DPT_STATUS_USAGE,
               "[data]: a sample has %d dimensions; 1 (features) or 3 (height, width, channels) are possible", io->ndim);
-    DPT_CHECK(dpt_model__outputs(io) > 0, DPT_STATUS_USAGE, "[data]: there is nothing to predict: 0 classes, 0 targets");
+    DPT_CHECK(dpt_model__outputs(io) > 0, DPT_STATUS_USAGE,
+              "[data]: there is nothing to predict: no classes, no targets");
     graph->input = dpt_graph_input(graph, "input", graph->real, io->ndim, io->dim);
     if (graph->input < 0) {
         return DPT_STATUS_USAGE;

@@ -5,9 +5,9 @@
  *
  * 18, 34, 50, 101, 152: for large images, layer by layer and name by name torchvision's (the stride of a bottleneck is
  * in its 3 x 3 convolution). 20, 32, 44, 56: section 4.2 of the paper, for images of about 32 x 32: a 3 x 3 convolution
- * of 16 filters and three stages of 16, 32 and 64, with the same names. Where the shape changes, the shortcut is a 1 x 1
- * convolution in both (option B of the paper; its own small nets used option A, which has 0.3 to 1 % fewer parameters but
- * needs an operation that nothing else needs). Batch norm: eps 1e-5, momentum 0.1.
+ * of 16 filters and three stages of 16, 32 and 64, with the same names. Where the shape changes, the shortcut is a
+ * 1 x 1 convolution in both (option B of the paper; its own small nets used option A, which has 0.3 to 1 % fewer
+ * parameters but needs an operation that nothing else needs). Batch norm: eps 1e-5, momentum 0.1.
  */
 
 #include "model/internal.h"

@@ -2,8 +2,8 @@
 
 /*
  * Learning rate schedules: pure functions of the step, so that a resumed run needs nothing stored. The warm-up of W
- * steps climbs in a straight line to the first rate of the schedule proper, which then runs over the rest, from t = 0 at
- * step W to t = 1 at the last step.
+ * steps climbs in a straight line to the first rate of the schedule proper, which then runs over the rest, from t = 0
+ * at step W to t = 1 at the last step.
  */
 
 #include <math.h>
