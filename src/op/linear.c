@@ -147,6 +147,9 @@ const struct dpt_op dpt_op_linear = {
     .shape = shape,
     .cost = cost,
     .grad = grad,
+    .prepare = dpt_op__linear_prepare,
+    .release = dpt_op__linear_release,
+    .scratch = dpt_op__linear_scratch,
     .run = {[DPT_RUN_REF] = ref_linear, [DPT_RUN_CPU] = dpt_op__linear_cpu},
 };
 
@@ -156,6 +159,9 @@ const struct dpt_op dpt_op_linear_dx = {
     .signature = "b.k,kh->b.h",
     .shape = shape_dx,
     .cost = cost_dx,
+    .prepare = dpt_op__linear_dx_prepare,
+    .release = dpt_op__linear_release,
+    .scratch = dpt_op__linear_scratch,
     .run = {[DPT_RUN_REF] = ref_linear_dx, [DPT_RUN_CPU] = dpt_op__linear_dx_cpu},
 };
 
@@ -165,6 +171,9 @@ const struct dpt_op dpt_op_linear_dw = {
     .signature = "b.h,b.k->kh",
     .shape = shape_dw,
     .cost = cost_dw,
+    .prepare = dpt_op__linear_dw_prepare,
+    .release = dpt_op__linear_release,
+    .scratch = dpt_op__linear_scratch,
     .run = {[DPT_RUN_REF] = ref_linear_dw, [DPT_RUN_CPU] = dpt_op__linear_dw_cpu},
 };
 

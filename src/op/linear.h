@@ -12,13 +12,18 @@
 
 #include "base/status.h"
 #include "op/activation.h"
+#include "op/op.h"
 
 struct dpt_linear_param {
     enum dpt_activation_kind act; /* NONE or RELU, fused by graph/fuse.c */
 };
 
 /* Fast kernels, linear_cpu.c. */
-struct dpt_op_call;
+enum dpt_status dpt_op__linear_prepare(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep);
+enum dpt_status dpt_op__linear_dx_prepare(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep);
+enum dpt_status dpt_op__linear_dw_prepare(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep);
+void dpt_op__linear_release(void *prep);
+size_t dpt_op__linear_scratch(const struct dpt_op_types *types, enum dpt_run run, int threads, const void *prep);
 enum dpt_status dpt_op__linear_cpu(const struct dpt_op_call *call);
 enum dpt_status dpt_op__linear_dx_cpu(const struct dpt_op_call *call);
 enum dpt_status dpt_op__linear_dw_cpu(const struct dpt_op_call *call);

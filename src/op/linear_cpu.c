@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Fast kernels of op/linear.c: BLAS, with bias and activation in one pass over the result. */
+/*
+ * Fast kernels of op/linear.c. F32 runs in oneDNN where that has a fast kernel for the sizes: a tenth to a third faster
+ * than OpenBLAS where it was measured, and bias and activation cost nothing. All else, and calls with another number of
+ * rows than was prepared for, in BLAS, with bias and activation in one pass over the result.
+ */
 
 #include "op/linear.h"
 
 #include <cblas.h>
 #include <limits.h>
+#include <stdlib.h>
 
-#include "op/op.h"
+#include "op/onednn.h"
 
 /* c[m,n] = a b, all packed and row-major; a is [m,k], or [k,m] with `ta`; b is [k,n], or [n,k] with `tb`. */
 static enum dpt_status product(enum dpt_dtype dtype, bool ta, bool tb, int64_t m, int64_t n, int64_t k, const void *a,
@@ -50,13 +55,91 @@ static void epilogue_f64(double *restrict y, const double *restrict bias, int64_
     }
 }
 
+/* What prepare makes for one op and one number of rows. */
+struct prep {
+    struct dpt_onednn *library; /* not NULL */
+    int64_t rows;
+};
+
+/* *prep stays NULL where the library has nothing for this product. */
+static enum dpt_status prepare(const struct dpt_op_types *types, enum dpt_run run, int64_t rows,
+                               const struct dpt_onednn_matmul *matmul, void **out)
+{
+    *out = NULL;
+    if (run != DPT_RUN_CPU || types->in[0].dtype != DPT_DTYPE_F32 || rows == 0) {
+        return DPT_STATUS_OK;
+    }
+    struct dpt_onednn *library;
+    DPT_TRY(dpt_onednn_matmul(matmul, &library));
+    if (!library) {
+        return DPT_STATUS_OK;
+    }
+    struct prep *prep = malloc(sizeof *prep);
+    if (!prep) {
+        dpt_onednn_free(library);
+        return dpt_error_set(DPT_STATUS_SPACE, __FILE__, __LINE__, "no memory to prepare a matrix product");
+    }
+    *prep = (struct prep){library, rows};
+    *out = prep;
+    return DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_op__linear_prepare(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep)
+{
+    (void)threads; /* the device has set the library's number */
+    const struct dpt_linear_param *param = types->param;
+    const int64_t k = types->in[1].dim[0], h = types->in[1].dim[1], n = dpt_type_numel(&types->out[0]) / k;
+    const struct dpt_onednn_matmul matmul = {
+        .tb = true, .bias = types->nin > 2, .relu = param->act == DPT_ACTIVATION_KIND_RELU, .m = n, .n = k, .k = h};
+    return prepare(types, run, n, &matmul, prep);
+}
+
+enum dpt_status dpt_op__linear_dx_prepare(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep)
+{
+    (void)threads;
+    const int64_t k = types->in[1].dim[0], h = types->in[1].dim[1], n = dpt_type_numel(&types->in[0]) / k;
+    return prepare(types, run, n, &(struct dpt_onednn_matmul){.m = n, .n = h, .k = k}, prep);
+}
+
+enum dpt_status dpt_op__linear_dw_prepare(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep)
+{
+    (void)threads;
+    const int64_t k = types->out[0].dim[0], h = types->out[0].dim[1], n = dpt_type_numel(&types->in[1]) / k;
+    return prepare(types, run, n, &(struct dpt_onednn_matmul){.ta = true, .m = k, .n = h, .k = n}, prep);
+}
+
+void dpt_op__linear_release(void *prep)
+{
+    if (prep) {
+        dpt_onednn_free(((struct prep *)prep)->library);
+        free(prep);
+    }
+}
+
+size_t dpt_op__linear_scratch(const struct dpt_op_types *types, enum dpt_run run, int threads, const void *prep)
+{
+    (void)types, (void)run, (void)threads;
+    return prep ? dpt_onednn_scratch(((const struct prep *)prep)->library) : 0;
+}
+
+/* The prepared product when it is for this number of rows, else NULL. */
+static struct dpt_onednn *fitting(const struct dpt_op_call *call, int64_t rows)
+{
+    const struct prep *prep = call->prep;
+    return prep && prep->rows == rows ? prep->library : NULL;
+}
+
 enum dpt_status dpt_op__linear_cpu(const struct dpt_op_call *call)
 {
     const struct dpt_linear_param *param = call->types->param;
     const struct dpt_tensor *x = &call->in[0], *w = &call->in[1], *y = &call->out[0];
-    const void *bias = call->types->nin > 2 ? call->in[2].data : NULL;
+    void *bias = call->types->nin > 2 ? call->in[2].data : NULL;
     const bool relu = param->act == DPT_ACTIVATION_KIND_RELU;
     const int64_t k = w->type.dim[0], h = w->type.dim[1], n = dpt_type_numel(&y->type) / k;
+    struct dpt_onednn *library = fitting(call, n);
+    if (library) {
+        return dpt_onednn_run(library, x->data, w->data, bias, y->data, call->scratch);
+    }
     DPT_TRY(product(x->type.dtype, false, true, n, k, h, x->data, w->data, y->data));
     if (!bias && !relu) {
         return DPT_STATUS_OK;
@@ -73,6 +156,10 @@ enum dpt_status dpt_op__linear_dx_cpu(const struct dpt_op_call *call)
 {
     const struct dpt_tensor *dy = &call->in[0], *w = &call->in[1];
     const int64_t k = w->type.dim[0], h = w->type.dim[1], n = dpt_type_numel(&dy->type) / k;
+    struct dpt_onednn *library = fitting(call, n);
+    if (library) {
+        return dpt_onednn_run(library, dy->data, w->data, NULL, call->out[0].data, call->scratch);
+    }
     return product(dy->type.dtype, false, false, n, h, k, dy->data, w->data, call->out[0].data);
 }
 
@@ -80,5 +167,9 @@ enum dpt_status dpt_op__linear_dw_cpu(const struct dpt_op_call *call)
 {
     const struct dpt_tensor *x = &call->in[0], *dy = &call->in[1], *dw = &call->out[0];
     const int64_t k = dw->type.dim[0], h = dw->type.dim[1], n = dpt_type_numel(&dy->type) / k;
+    struct dpt_onednn *library = fitting(call, n);
+    if (library) {
+        return dpt_onednn_run(library, dy->data, x->data, NULL, dw->data, call->scratch);
+    }
     return product(dy->type.dtype, true, false, k, h, n, dy->data, x->data, dw->data);
 }
