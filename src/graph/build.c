@@ -133,6 +133,7 @@ int dpt_build_batch_norm(struct dpt_graph *graph, const char *layer, int x, cons
         .eps = norm->eps,
         .act = DPT_ACTIVATION_KIND_NONE,
         .per_sample = 1,
+        .real = graph->real,
         .local = norm->local,
     };
     for (int i = 1; i < type->ndim - 1; i++) {

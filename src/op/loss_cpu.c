@@ -31,14 +31,27 @@ size_t dpt_op__cross_entropy_scratch(const struct dpt_op_types *types, enum dpt_
     return run == DPT_RUN_CPU && types->in[0].dtype == DPT_DTYPE_F32 ? (size_t)(most * classes) * sizeof(float) : 0;
 }
 
-/* e[i,v] = x[i,v] - max_v x[i,v]; e may be x. */
+/* e[i,v] = x[i,v] - max_v x[i,v]; e may be x. Lanes, since not every compiler makes vector code of one maximum. */
 DPT_SIMD static void loss_subtract_max(int64_t rows, int64_t classes, const float *x, float *e)
 {
+    enum { LANES = 16 };
     for (int64_t i = 0; i < rows; i++, x += classes, e += classes) {
-        float max = x[0];
-#pragma omp simd reduction(max : max)
-        for (int64_t v = 0; v < classes; v++) {
+        float max = x[0], lane[LANES];
+        int64_t begin = 0;
+        for (int k = 0; k < LANES; k++) {
+            lane[k] = max;
+        }
+        for (; begin + LANES <= classes; begin += LANES) {
+#pragma omp simd
+            for (int k = 0; k < LANES; k++) {
+                lane[k] = x[begin + k] > lane[k] ? x[begin + k] : lane[k];
+            }
+        }
+        for (int64_t v = begin; v < classes; v++) {
             max = x[v] > max ? x[v] : max;
+        }
+        for (int k = 0; k < LANES; k++) {
+            max = lane[k] > max ? lane[k] : max;
         }
 #pragma omp simd
         for (int64_t v = 0; v < classes; v++) {

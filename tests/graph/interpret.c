@@ -202,3 +202,43 @@ void interpret_check_gradient(const struct dpt_graph *graph, int64_t classes)
     interpret_free(run);
     interpret_free(moved);
 }
+
+/* Component of the direction for an element of a parameter. */
+static double direction(const struct dpt_value *value, int64_t element)
+{
+    const struct dpt_value normal = {.name = value->name, .init = {DPT_INIT_KIND_NORMAL, 0.1}};
+    return first_number(&normal, element + dpt_type_numel(&value->type), 0);
+}
+
+static double loss_along(struct interpret *run, double step)
+{
+    for (int p = 0; p < run->graph->nvalues; p++) {
+        const struct dpt_value *value = &run->graph->value[p];
+        for (int64_t e = 0; value->kind == DPT_VALUE_KIND_PARAM && e < dpt_type_numel(&value->type); e++) {
+            interpret_set(run, p, e, interpret_get(run, p, e) + step * direction(value, e));
+        }
+    }
+    interpret_run(run, DPT_PHASE_FORWARD);
+    return interpret_loss(run);
+}
+
+void interpret_check_direction(const struct dpt_graph *graph, int64_t classes)
+{
+    const double step = 1e-8; /* few of the many kinks of relu lie in so short a way */
+    assert_int_equal(graph->real, DPT_DTYPE_F64);
+    struct interpret *run = interpret_new(graph, classes);
+    interpret_run(run, DPT_PHASE_WEIGHT_GRADIENT);
+    double analytic = 0.0;
+    for (int p = 0; p < graph->nvalues; p++) {
+        const struct dpt_value *value = &graph->value[p];
+        for (int64_t e = 0; value->kind == DPT_VALUE_KIND_PARAM && e < dpt_type_numel(&value->type); e++) {
+            analytic += direction(value, e) * interpret_get(run, value->gradient, e);
+        }
+    }
+    const double up = loss_along(run, step), down = loss_along(run, -2.0 * step);
+    const double numeric = (up - down) / (2.0 * step);
+    if (!(fabs(analytic - numeric) <= 1e-8 + 1e-5 * fabs(numeric))) {
+        fail_msg("directional derivative %.10g, finite difference %.10g", analytic, numeric);
+    }
+    interpret_free(run);
+}

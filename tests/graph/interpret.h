@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A small interpreter of graphs for tests: every value has memory of its own, and nodes run one by one, in order, by the
- * plain reference kernels. It is what whole-graph questions are asked of: is the gradient that of the loss, do two
+ * A small interpreter of graphs for tests: every value has memory of its own, and nodes run one by one, in order, by
+ * the plain reference kernels. It is what whole-graph questions are asked of: is the gradient that of the loss, do two
  * graphs compute the same.
  */
 
@@ -22,7 +22,7 @@ struct interpret {
 struct interpret *interpret_new(const struct dpt_graph *graph, int64_t classes);
 void interpret_free(struct interpret *run);
 
-/* Runs the nodes of the phases up to `last` (WEIGHT_GRADIENT: the whole backward pass); a failing node fails the test. */
+/* Runs the nodes of the phases up to `last` (WEIGHT_GRADIENT: all of backward). A failing node fails the test. */
 void interpret_run(struct interpret *run, enum dpt_phase last);
 
 /* Mean of graph->loss. */
@@ -37,3 +37,6 @@ void interpret_set(struct interpret *run, int value, int64_t element, double num
  * central differences of the loss. Fails the cmocka test with the name of the parameter.
  */
 void interpret_check_gradient(const struct dpt_graph *graph, int64_t classes);
+
+/* The same for the derivative along one random direction in the space of all parameters: for larger graphs. */
+void interpret_check_direction(const struct dpt_graph *graph, int64_t classes);

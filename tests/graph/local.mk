@@ -7,3 +7,15 @@ INTERPRET_LIBS = tests/graph/libinterpret.a $(TEST_LDADD)
 unit_tests += tests/graph/test_graph
 tests_graph_test_graph_SOURCES = %D%/test_graph.c
 tests_graph_test_graph_LDADD = $(TEST_LDADD)
+
+unit_tests += tests/graph/test_check
+tests_graph_test_check_SOURCES = %D%/test_check.c
+tests_graph_test_check_LDADD = $(INTERPRET_LIBS)
+
+unit_tests += tests/graph/test_fuse
+tests_graph_test_fuse_SOURCES = %D%/test_fuse.c
+tests_graph_test_fuse_LDADD = $(INTERPRET_LIBS)
+
+unit_tests += tests/graph/test_gradient
+tests_graph_test_gradient_SOURCES = %D%/test_gradient.c
+tests_graph_test_gradient_LDADD = $(INTERPRET_LIBS)
