@@ -26,18 +26,17 @@ bool dpt_log_open(const char *path)
 
 void dpt_log(const char *format, ...)
 {
-    if (!speaks) {
-        return;
-    }
     va_list args;
-    if (in_bar) {
-        putchar('\n');
-        in_bar = false;
+    if (speaks) {
+        if (in_bar) {
+            putchar('\n');
+            in_bar = false;
+        }
+        va_start(args, format);
+        vprintf(format, args);
+        va_end(args);
+        fflush(stdout);
     }
-    va_start(args, format);
-    vprintf(format, args);
-    va_end(args);
-    fflush(stdout);
     if (copy) {
         va_start(args, format);
         vfprintf(copy, format, args);

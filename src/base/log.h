@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-/* Whether this process prints (rank 0) or keeps silent. Silent before it is told. Local. */
+/* Whether this process prints (rank 0) or keeps silent on stdout. Silent before it is told. Local. */
 void dpt_log_speak(bool speak);
 
 /* Appends all further text to this file as well; NULL ends that. False when it cannot be opened. Local. */

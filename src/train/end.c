@@ -75,9 +75,9 @@ static void note_data(const struct dpt_train *train, double share)
 {
     if (share > much) {
         dpt_log("NOTE    %.0f %% of the time the step waits for samples: %s\n", 100.0 * share,
-                train->job->data.prefetch == 0 || train->cores.usable > 1
-                    ? "raise data.prefetch, or give each rank one core more than run.threads"
-                    : "give each rank a core more than run.threads, for the thread that reads ahead");
+                train->ahead > 0              ? "raise data.prefetch, or leave a core free with run.threads"
+                : train->cores.share > 1      ? "set data.prefetch, so that a thread reads ahead"
+                                              : "with two cores a rank a thread would read them ahead");
     }
 }
 

@@ -46,6 +46,7 @@ struct dpt_train {
     struct dpt_mesh mesh;
     struct dpt_cores cores;
     int threads;
+    int64_t ahead;            /* micro-batches that a thread reads ahead */
     struct dpt_dev *dev;
 
     struct dpt_data *data;

@@ -89,14 +89,13 @@ static enum dpt_status one_step(struct dpt_train *train, struct dpt_exec_step *s
 
 static enum dpt_status new_loader(struct dpt_train *train)
 {
-    const bool spare = train->cores.share > train->threads;
     const struct dpt_loader_conf conf = {
         .data = train->data,
         .global = train->job->batch.global,
         .micros = train->plan->micros,
         .max_rows = train->plan->max_rows,
         .train = true,
-        .ahead = spare || train->cores.usable > 1 ? train->job->data.prefetch : 0,
+        .ahead = train->ahead,
         .rows = dpt_plan_rows,
         .layout = train->plan,
     };
@@ -172,6 +171,8 @@ static enum dpt_status train_all(struct dpt_train *train, bool *paused)
     DPT_TRY(dpt_mesh_data(train->world, &train->mesh));
     DPT_TRY(dpt_comm_cores(train->world, &train->cores));
     train->threads = choose_threads(train);
+    /* A rank with one core reads when it needs samples: a thread would only take turns with the step. */
+    train->ahead = train->cores.share > 1 ? train->job->data.prefetch : 0;
     DPT_TRY(dpt_agree(dpt_train__plan(train), train->world));
     DPT_TRY(dpt_train__bind(train));
     DPT_TRY(begin_run(train, &finished));
@@ -220,6 +221,7 @@ enum dpt_status dpt_train_dry_run(const struct dpt_job *job, int ranks)
         .arena = dpt_arena_new(),
         .lock = -1,
         .threads = job->run.threads ? (int)job->run.threads : 1,
+        .ahead = job->data.prefetch,
         .limit_s = INFINITY,
         .mesh = {.naxes = 1, .axis = {{.name = "data", .size = ranks}}},
     };

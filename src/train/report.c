@@ -101,7 +101,7 @@ static void tell_memory(const struct dpt_train *train)
     } part[] = {
         {"parameters", memory->params},       {"gradients", memory->gradients}, {"sums", memory->accumulators},
         {"optimizer", memory->slots},         {"activations", memory->activations},
-        {"scratch", memory->scratch},         {"samples", memory->batches * (train->job->data.prefetch + 1)},
+        {"scratch", memory->scratch},         {"samples", memory->batches * (train->ahead + 1)},
     };
     char text[24];
     int64_t all = 0;

@@ -161,6 +161,22 @@ static enum dpt_status compare_jobs(const struct dpt_train *train, const struct 
     return DPT_STATUS_OK;
 }
 
+/* A run that goes on from an earlier step must not leave later ones behind, which the next start would go on from. */
+static enum dpt_status check_branch(const struct dpt_train *train, const struct dpt_ckpt *ckpt)
+{
+    char **folder;
+    const int64_t step = dpt_ckpt_meta(ckpt)->step;
+    const int count = dpt_ckpt_list(train->job->run.output, train->arena, &folder);
+    for (int i = 0; i < count; i++) {
+        const char *name = strrchr(folder[i], '-');
+        DPT_CHECK(!name || strtoll(name + 1, NULL, 10) <= step, DPT_STATUS_USAGE,
+                  "%s: is a later checkpoint than %s: go on from the earlier one in another run directory (-o DIR), or "
+                  "remove the later ones",
+                  folder[i], dpt_ckpt_path(ckpt));
+    }
+    return DPT_STATUS_OK;
+}
+
 /* Opens what --resume asks for; *ckpt is NULL when the run begins. */
 static enum dpt_status open_checkpoint(struct dpt_train *train, struct dpt_ckpt **ckpt)
 {
@@ -181,7 +197,7 @@ static enum dpt_status open_checkpoint(struct dpt_train *train, struct dpt_ckpt 
     dpt_text_free(&notes);
     DPT_TRY(status);
     DPT_CHECK(*ckpt || how == DPT_RESUME_AUTO, DPT_STATUS_USAGE, "%s: has no checkpoint to go on from", path);
-    return DPT_STATUS_OK;
+    return how == DPT_RESUME_PATH ? check_branch(train, *ckpt) : DPT_STATUS_OK;
 }
 
 static enum dpt_status load(struct dpt_train *train, struct dpt_ckpt *ckpt, struct news *news)
@@ -210,8 +226,10 @@ static enum dpt_status begin(struct dpt_train *train, struct news *news)
     struct dpt_ckpt *ckpt;
     struct dpt_text config = {0};
     DPT_TRY(enter_directory(train));
-    DPT_TRY(open_checkpoint(train, &ckpt));
-    enum dpt_status status = ckpt ? load(train, ckpt, news) : DPT_STATUS_OK;
+    enum dpt_status status = open_checkpoint(train, &ckpt);
+    if (status == DPT_STATUS_OK && ckpt) {
+        status = load(train, ckpt, news);
+    }
     if (status == DPT_STATUS_OK && ckpt) {
         train->saved_step = train->options->resume == DPT_RESUME_PATH ? -1 : news->step;
     }
