@@ -152,6 +152,18 @@ static void *array(size_t count, size_t size)
     return at;
 }
 
+/* Blocks, and the buckets of the exchange: only where every rank has its blocks, since to bind is collective. */
+static enum dpt_status take_memory(struct dpt_exec *exec, struct dpt_exec *share)
+{
+    const struct dpt_plan *plan = exec->plan;
+    const enum dpt_status status = take_blocks(exec, share);
+    if (!plan->graph->training || !exec->exchange) {
+        return status;
+    }
+    DPT_TRY(dpt_agree(status, plan->conf.mesh->world));
+    return dpt_exchange_bind(exec->exchange, exec->state->gradient, plan->graph->real, plan->nbuckets, plan->bucket);
+}
+
 enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec **exec)
 {
     const struct dpt_graph *graph = conf->plan->graph;
@@ -170,11 +182,7 @@ enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec *
         .ctx = {.seed = conf->seed, .grad_scale = 1.0},
         .rows = -1,
     };
-    enum dpt_status status = take_blocks(made, conf->share);
-    if (status == DPT_STATUS_OK && graph->training && made->exchange) {
-        status = dpt_exchange_bind(made->exchange, made->state->gradient, graph->real, conf->plan->nbuckets,
-                                   conf->plan->bucket);
-    }
+    const enum dpt_status status = take_memory(made, conf->share);
     if (status != DPT_STATUS_OK) {
         dpt_exec_free(made);
         return status;

@@ -57,6 +57,10 @@ struct dpt_exec_conf {
     uint64_t seed;
 };
 
+/*
+ * Binds a plan to memory; gives the exchange the buckets of a training. Collective over the mesh where a training has an
+ * exchange, else Local. DPT_STATUS_SPACE.
+ */
 enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec **exec);
 void dpt_exec_free(struct dpt_exec *exec);
 

@@ -68,8 +68,8 @@ static enum dpt_status lay_out(struct dpt_plan *plan)
             .numel = dpt_type_numel(&value->type),
         };
         const int64_t room = (param->numel + DPT_PLAN__ALIGN - 1) / DPT_PLAN__ALIGN * DPT_PLAN__ALIGN;
-        DPT_CHECK(!__builtin_add_overflow(at, room, &at) && at < INT64_C(1) << 58, DPT_STATUS_SPACE,
-                  "%s: the parameters have more than 2^58 elements", value->name);
+        DPT_CHECK(!__builtin_add_overflow(at, room, &at) && at < INT64_C(1) << 50, DPT_STATUS_SPACE,
+                  "%s: with it the parameters have more than 2^50 elements", value->name);
         if (!key[i].buffer) {
             plan->ntrained = at;
         }
@@ -212,9 +212,6 @@ enum dpt_status dpt_plan__layout(struct dpt_plan *plan)
         cut_buckets(plan);
         DPT_TRY(join_updates(plan));
         plan->nlevels = count_levels(plan);
-        DPT_CHECK(plan->nlevels <= DPT_PLAN_MAX_LEVELS, DPT_STATUS_USAGE,
-                  "parallel.shards = %lld on %d ranks is more than %d a rank: take fewer", (long long)plan->conf.shards,
-                  plan->conf.mesh->axis[0].size, 1 << DPT_PLAN_MAX_LEVELS);
     }
     return DPT_STATUS_OK;
 }

@@ -171,6 +171,7 @@ enum dpt_status dpt_plan__memory(struct dpt_plan *plan)
         share(plan, n, end);
     }
     struct life *life = dpt_arena_array(plan->arena, (size_t)graph->nvalues, sizeof *life);
+    int64_t sum = 0; /* of all sizes: no offset will be larger */
     int count = 0;
     for (int v = 0; v < graph->nvalues; v++) {
         DPT_CHECK(plan->value[v].alias < 0 || graph->value[v].kind == DPT_VALUE_KIND_ACTIVATION, DPT_STATUS_FAILED,
@@ -178,6 +179,8 @@ enum dpt_status dpt_plan__memory(struct dpt_plan *plan)
         plan->value[v].offset = -1;
         if (in_block(plan, v)) {
             const int64_t nbytes = (int64_t)dpt_type_nbytes(&plan->value[v].type);
+            DPT_CHECK(!__builtin_add_overflow(sum, nbytes + ALIGN, &sum), DPT_STATUS_SPACE,
+                      "%s: with it the activations have more than 2^63 bytes; take a smaller batch", graph->value[v].name);
             life[count++] = (struct life){
                 .value = v,
                 .nbytes = (nbytes + ALIGN - 1) / ALIGN * ALIGN,

@@ -18,7 +18,10 @@ static enum dpt_status check_conf(const struct dpt_graph *graph, const struct dp
               "reproducible = yes cuts a batch into parallel.shards = %" PRId64
               " parts, which %d ranks cannot share evenly: start 1, 2, 4 ... %" PRId64 " ranks, or set reproducible = no",
               conf->shards, ranks, conf->shards);
-    DPT_CHECK(conf->shards <= conf->batch_rows, DPT_STATUS_USAGE,
+    DPT_CHECK(conf->shards / ranks <= 1 << DPT_PLAN_MAX_LEVELS, DPT_STATUS_USAGE,
+              "parallel.shards = %" PRId64 " on %d ranks is more than %d a rank: take fewer", conf->shards, ranks,
+              1 << DPT_PLAN_MAX_LEVELS);
+    DPT_CHECK(conf->shards <= conf->batch_rows || !graph->training, DPT_STATUS_USAGE,
               "batch.global = %" PRId64 " is less than parallel.shards = %" PRId64 ": give every shard a sample",
               conf->batch_rows, conf->shards);
     DPT_CHECK(conf->micro_batches <= conf->batch_rows, DPT_STATUS_USAGE,
@@ -74,26 +77,22 @@ static void count_cost(struct dpt_plan *plan)
     plan->flops_step = whole.flops;
 }
 
-/* Hash of what must be equal on all ranks. */
+/* Hash of what must be equal on all ranks: what each sends must be what the others expect. */
 static uint64_t hash_global(const struct dpt_plan *plan)
 {
-    const struct {
-        uint64_t graph;
-        int64_t rows, tail, micro_batches, shards, nflat, ntrained, ranks, nbuckets, nupdates, nactions;
-    } all = {
-        .graph = dpt_graph_hash(plan->graph),
-        .rows = plan->conf.batch_rows,
-        .tail = plan->conf.tail_rows,
-        .micro_batches = plan->conf.micro_batches,
-        .shards = plan->conf.shards,
-        .nflat = plan->nflat,
-        .ntrained = plan->ntrained,
-        .ranks = plan->conf.mesh->axis[0].size,
-        .nbuckets = plan->nbuckets,
-        .nupdates = plan->nupdates,
-        .nactions = plan->nactions,
+    const uint64_t all[] = {
+        dpt_graph_hash(plan->graph),
+        (uint64_t)plan->conf.mesh->axis[0].size,
+        (uint64_t)plan->conf.batch_rows,
+        (uint64_t)plan->conf.tail_rows,
+        (uint64_t)plan->conf.micro_batches,
+        (uint64_t)plan->conf.shards,
+        (uint64_t)plan->ntrained,
+        (uint64_t)plan->nflat,
+        dpt_hash64(plan->bucket, (size_t)plan->nbuckets * sizeof *plan->bucket),
+        dpt_hash64(plan->action, (size_t)plan->nactions * sizeof *plan->action),
     };
-    return dpt_hash64(&all, sizeof all);
+    return dpt_hash64(all, sizeof all);
 }
 
 static enum dpt_status make(struct dpt_plan *plan)

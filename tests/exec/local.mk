@@ -1,1 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
+# rig.c makes all that the training of a job needs; the tests of plan/ use it too.
+check_LIBRARIES += tests/exec/librig.a
+tests_exec_librig_a_SOURCES = %D%/rig.c %D%/rig.h
+RIG_LIBS = tests/exec/librig.a $(INTERPRET_LIBS)
+
+unit_tests += tests/exec/test_step
+tests_exec_test_step_SOURCES = %D%/test_step.c
+tests_exec_test_step_LDADD = $(RIG_LIBS)

@@ -1,1 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
+unit_tests += tests/plan/test_plan
+tests_plan_test_plan_SOURCES = %D%/test_plan.c
+tests_plan_test_plan_LDADD = $(RIG_LIBS)

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "rig.h"
+
+#include <math.h>
+
+struct dpt_mesh rig_mesh(int ranks, int rank)
+{
+    return (struct dpt_mesh){.naxes = 1, .axis[0] = {.name = "data", .size = ranks, .coord = rank}};
+}
+
+struct rig *rig_open(const char *job)
+{
+    struct rig *rig = calloc(1, sizeof *rig);
+    assert_non_null(rig);
+    rig->mesh = rig_mesh(1, 0);
+    EXPECT_OK(dpt_job_read_text("test", job, &rig->job, NULL));
+    EXPECT_OK(dpt_data_open(rig->job, DPT_SPLIT_TRAIN, NULL, &rig->data));
+    const struct dpt_data_info *info = dpt_data_info(rig->data);
+    rig->io = (struct dpt_model_io){
+        .ndim = info->ndim,
+        .dim = {info->dim[0], info->dim[1], info->dim[2]},
+        .classes = info->classes,
+        .targets = info->targets,
+    };
+    return rig;
+}
+
+struct dpt_graph *rig_graph(const struct rig *rig, int64_t rows, bool training, bool fuse)
+{
+    const bool fp64 = rig->job->run.precision == DPT_PRECISION_FP64;
+    struct dpt_graph *graph = dpt_graph_new(fp64 ? DPT_DTYPE_F64 : DPT_DTYPE_F32, rows, training);
+    EXPECT_OK(dpt_model_build(rig->job, &rig->io, false, graph));
+    if (fuse) {
+        EXPECT_OK(dpt_graph_fuse(graph));
+    }
+    if (training) {
+        EXPECT_OK(dpt_graph_gradient(graph));
+        EXPECT_OK(dpt_optim_build(rig->job, graph));
+    }
+    EXPECT_OK(dpt_graph_check(graph));
+    return graph;
+}
+
+struct dpt_plan_conf rig_plan_conf(const struct rig *rig)
+{
+    const struct dpt_job *job = rig->job;
+    return (struct dpt_plan_conf){
+        .mesh = &rig->mesh,
+        .run = rig->run,
+        .threads = 1,
+        .batch_rows = job->batch.global,
+        .tail_rows = dpt_data_info(rig->data)->samples % job->batch.global,
+        .micro_batches = job->batch.micro_batches,
+        .shards = job->run.reproducible ? job->parallel.shards : 0,
+        .bucket_bytes = job->parallel.bucket_bytes,
+    };
+}
+
+struct rig *rig_new(const char *job, const struct dpt_mesh *mesh, struct dpt_exchange *exchange, enum dpt_run run)
+{
+    struct rig *rig = rig_open(job);
+    rig->mesh = mesh ? *mesh : rig->mesh;
+    rig->exchange = exchange;
+    rig->run = run;
+    const int64_t pieces = rig->job->batch.micro_batches;
+    rig->graph = rig_graph(rig, (rig->job->batch.global + pieces - 1) / pieces, true, true);
+    const struct dpt_plan_conf plan = rig_plan_conf(rig);
+    EXPECT_OK(dpt_plan_new(rig->graph, &plan, &rig->plan));
+    EXPECT_OK(dpt_dev_cpu(1, &rig->dev));
+    EXPECT_OK(dpt_state_new(rig->plan, rig->dev, (uint64_t)rig->job->run.seed, &rig->state));
+    const struct dpt_exec_conf exec = {
+        .plan = rig->plan,
+        .state = rig->state,
+        .dev = rig->dev,
+        .exchange = exchange,
+        .seed = (uint64_t)rig->job->run.seed,
+    };
+    EXPECT_OK(dpt_exec_new(&exec, &rig->exec));
+    const struct dpt_loader_conf loader = {
+        .data = rig->data,
+        .global = rig->job->batch.global,
+        .micros = rig->plan->micros,
+        .max_rows = rig->plan->max_rows,
+        .train = true,
+        .ahead = rig->job->data.prefetch,
+        .rows = dpt_plan_rows,
+        .layout = rig->plan,
+    };
+    EXPECT_OK(dpt_loader_new(&loader, 0, &rig->loader));
+    return rig;
+}
+
+void rig_free(struct rig *rig)
+{
+    dpt_loader_free(rig->loader);
+    dpt_exec_free(rig->exec);
+    dpt_state_free(rig->state);
+    dpt_plan_free(rig->plan);
+    dpt_graph_free(rig->graph);
+    dpt_data_close(rig->data);
+    dpt_job_free(rig->job);
+    if (rig->dev) {
+        assert_int_equal(rig->dev->nbytes, 0);
+        dpt_dev_close(rig->dev);
+    }
+    free(rig);
+}
+
+struct dpt_exec_step rig_train(struct rig *rig)
+{
+    struct dpt_exec_step step = {.lr = rig->job->optimizer.lr, .clip = rig->job->optimizer.clip};
+    EXPECT_OK(dpt_exec_train(rig->exec, rig->loader, &step));
+    return step;
+}
+
+void rig_eval_new(struct rig *rig, int64_t batch, bool share, struct rig_eval *eval)
+{
+    struct dpt_plan_conf plan = rig_plan_conf(rig);
+    plan.batch_rows = batch;
+    plan.tail_rows = dpt_data_info(rig->data)->samples % batch;
+    plan.micro_batches = 1;
+    plan.layout = rig->plan;
+    eval->graph = rig_graph(rig, batch, false, true);
+    EXPECT_OK(dpt_plan_new(eval->graph, &plan, &eval->plan));
+    const struct dpt_exec_conf exec = {
+        .plan = eval->plan,
+        .state = rig->state,
+        .dev = rig->dev,
+        .exchange = rig->exchange,
+        .share = share ? rig->exec : NULL,
+        .seed = (uint64_t)rig->job->run.seed,
+    };
+    EXPECT_OK(dpt_exec_new(&exec, &eval->exec));
+}
+
+void rig_evaluate(struct rig *rig, struct rig_eval *eval, double metric[DPT_EXEC_METRICS], dpt_exec_output_fn *output,
+                  void *user)
+{
+    struct dpt_loader *loader;
+    const struct dpt_loader_conf conf = {
+        .data = rig->data,
+        .global = eval->plan->conf.batch_rows,
+        .micros = eval->plan->micros,
+        .max_rows = eval->plan->max_rows,
+        .rows = dpt_plan_rows,
+        .layout = eval->plan,
+    };
+    EXPECT_OK(dpt_loader_new(&conf, 0, &loader));
+    EXPECT_OK(dpt_exec_evaluate(eval->exec, loader, metric, output, user));
+    dpt_loader_free(loader);
+}
+
+void rig_eval_free(struct rig_eval *eval)
+{
+    dpt_exec_free(eval->exec);
+    dpt_plan_free(eval->plan);
+    dpt_graph_free(eval->graph);
+}
+
+double rig_get(const struct dpt_tensor *tensor, int64_t element)
+{
+    return tensor->type.dtype == DPT_DTYPE_F32 ? ((const float *)tensor->data)[element]
+                                               : ((const double *)tensor->data)[element];
+}
+
+/* The value of another graph that has this one's name. */
+static int same_name(const struct dpt_graph *graph, int value, const struct dpt_graph *other)
+{
+    const int found = dpt_graph_find(other, graph->value[value].name);
+    assert_true(found >= 0);
+    return found;
+}
+
+/* max |x - y| / max |y|. */
+static double tensor_distance(const struct dpt_tensor *x, const struct dpt_tensor *y)
+{
+    double most = 0.0, largest = 0.0;
+    for (int64_t i = 0; i < dpt_type_numel(&x->type); i++) {
+        const double distance = fabs(rig_get(x, i) - rig_get(y, i));
+        if (isnan(distance)) {
+            return distance;
+        }
+        most = fmax(most, distance);
+        largest = fmax(largest, fabs(rig_get(y, i)));
+    }
+    return most > 0.0 ? most / largest : 0.0;
+}
+
+double rig_distance(const struct rig *a, const struct rig *b)
+{
+    double most = 0.0;
+    for (int v = 0; v < a->graph->nvalues; v++) {
+        const enum dpt_value_kind kind = a->graph->value[v].kind;
+        if (kind == DPT_VALUE_KIND_PARAM || kind == DPT_VALUE_KIND_BUFFER || kind == DPT_VALUE_KIND_SLOT) {
+            const struct dpt_tensor x = dpt_state_tensor(a->state, v);
+            const struct dpt_tensor y = dpt_state_tensor(b->state, same_name(a->graph, v, b->graph));
+            const double distance = tensor_distance(&x, &y);
+            if (isnan(distance)) {
+                return distance;
+            }
+            most = fmax(most, distance);
+        }
+    }
+    return most;
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What the tests of plan/ and exec/ share: from the text of a job with synthetic data to all that its training needs, on
+ * one rank or many, and the jobs themselves. What fails here fails the cmocka test with the sentence of the failure.
+ */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "conf/job.h"
+#include "data/data.h"
+#include "exec/exec.h"
+#include "graph/graph.h"
+#include "model/model.h"
+#include "optim/optim.h"
+#include "plan/plan.h"
+
+#define EXPECT_OK(call)                                                                                                \
+    do {                                                                                                               \
+        if ((call) != DPT_STATUS_OK) {                                                                                 \
+            fail_msg("%s: %s", #call, dpt_error_text());                                                               \
+        }                                                                                                              \
+    } while (0)
+
+/* Pieces of jobs: a test puts one of each kind together. 45 samples: most batch sizes leave a short last one. */
+#define RIG_FP32 "[run]\nseed = 5\n"
+#define RIG_FP64 "[run]\nseed = 5\nprecision = fp64\n"
+#define RIG_SHARDS "[run]\nseed = 5\nreproducible = yes\n[parallel]\nshards = 8\n"
+#define RIG_DATA(shape, classes)                                                                                       \
+    "[data]\nformat = synthetic\nsamples = 45\nprefetch = 0\nshape = " shape "\nclasses = " classes "\n"
+#define RIG_MLP "[model]\ntype = mlp\nwidths = 9 7\ndropout = 0.3\n" RIG_DATA("6", "4")
+#define RIG_REGRESSION "[model]\ntype = mlp\nwidths = 12\nactivation = tanh\n" RIG_DATA("7", "none")
+#define RIG_CNN "[model]\ntype = cnn\nchannels = 4 6\nkernel = 3\nhidden = 10\ndropout = 0.2\n" RIG_DATA("8 8 2", "5")
+#define RIG_RESNET "[model]\ntype = resnet\ndepth = 20\n" RIG_DATA("8 8 1", "3")
+#define RIG_BATCH(global, micro) "[batch]\nglobal = " global "\nmicro_batches = " micro "\n"
+#define RIG_SGD "[optimizer]\ntype = sgd\nlr = 0.05\nmomentum = 0.9\nnesterov = yes\nweight_decay = 0.01\n"
+#define RIG_ADAMW "[optimizer]\ntype = adamw\nlr = 0.01\nweight_decay = 0.1\n"
+
+struct rig {
+    struct dpt_job *job;
+    struct dpt_data *data;
+    struct dpt_model_io io;
+    struct dpt_mesh mesh;
+    struct dpt_exchange *exchange; /* not the rig's own */
+    enum dpt_run run;
+    struct dpt_graph *graph;
+    struct dpt_plan *plan;
+    struct dpt_dev *dev;
+    struct dpt_state *state;
+    struct dpt_exec *exec;
+    struct dpt_loader *loader;
+};
+
+/* An evaluation of the rig's training samples in their stored order. */
+struct rig_eval {
+    struct dpt_graph *graph;
+    struct dpt_plan *plan;
+    struct dpt_exec *exec;
+};
+
+/* Place `rank` of `ranks`, without the ranks: enough for a plan. */
+struct dpt_mesh rig_mesh(int ranks, int rank);
+
+/* Job and data. */
+struct rig *rig_open(const char *job);
+
+/* The graph of the rig's model, with gradient and updates when `training`. The caller frees it. */
+struct dpt_graph *rig_graph(const struct rig *rig, int64_t rows, bool training, bool fuse);
+
+/* What the rig's job asks a plan to be made for. */
+struct dpt_plan_conf rig_plan_conf(const struct rig *rig);
+
+/* rig_open, then all of the training on a mesh; NULL: this process alone. */
+struct rig *rig_new(const char *job, const struct dpt_mesh *mesh, struct dpt_exchange *exchange, enum dpt_run run);
+void rig_free(struct rig *rig);
+
+/* One training step at the job's rate, with the job's clipping. */
+struct dpt_exec_step rig_train(struct rig *rig);
+
+void rig_eval_new(struct rig *rig, int64_t batch, bool share, struct rig_eval *eval);
+void rig_evaluate(struct rig *rig, struct rig_eval *eval, double metric[DPT_EXEC_METRICS], dpt_exec_output_fn *output,
+                  void *user);
+void rig_eval_free(struct rig_eval *eval);
+
+/* The largest max |a - b| / max |b| of a parameter, buffer or slot of two rigs of one job; nan when there is one. */
+double rig_distance(const struct rig *a, const struct rig *b);
+
+/* Element of a flat value as a double. */
+double rig_get(const struct dpt_tensor *tensor, int64_t element);
