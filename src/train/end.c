@@ -63,13 +63,14 @@ static void print_table(const struct tale *tale, int ranks, double wall)
         print_row(section_name[i], &spread, wall);
         rest -= spread.avg;
     }
+    rest = rest > 0.0 ? rest : 0.0; /* the average is rank 0's wall time, give or take its end */
     dpt_log("%-12s %9.2f %29s %6.1f%%\n", "other", rest, "", 100.0 * rest / wall);
 }
 
 /* ---------------------------------------------------------------------------------------------------------- notes */
 
-/* Shares of the wall time that are worth a word. */
-static const double much = 0.10;
+/* Shares of the wall time that are worth a word, and the seconds below which no share is. */
+static const double much = 0.10, short_s = 5.0;
 
 static void note_data(const struct dpt_train *train, double share)
 {
@@ -119,9 +120,11 @@ static void note_between(const struct tale *tale, int ranks, double wall)
 static void print_notes(const struct dpt_train *train, const struct tale *tale, int ranks, double wall)
 {
     const int64_t steps = train->state->step - train->first_step;
-    note_data(train, spread_of(tale, ranks, DPT_SECTION_DATA).avg / wall);
-    note_sums(train, tale, ranks, wall);
-    note_between(tale, ranks, wall);
+    if (wall > short_s) {
+        note_data(train, spread_of(tale, ranks, DPT_SECTION_DATA).avg / wall);
+        note_sums(train, tale, ranks, wall);
+        note_between(tale, ranks, wall);
+    }
     if (train->clipped * 2 > steps) {
         dpt_log("NOTE    the gradient of %.0f %% of the steps was clipped: optimizer.clip = %g works like a smaller "
                 "optimizer.lr\n",

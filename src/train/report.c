@@ -37,10 +37,11 @@ static void tell_model(const struct dpt_train *train)
         const bool trained = train->graph->value[train->plan->param[i].value].kind == DPT_VALUE_KIND_PARAM;
         count += trained ? train->plan->param[i].numel : 0;
     }
-    dpt_log("model   %s | %s parameters | %sflop a sample | %s\n",
+    const double work = train->plan->flops_step / (double)train->plan->conf.batch_rows;
+    dpt_log("model   %s | %s parameters | %s%sflop a sample | %s\n",
             dpt_model_name(train->job, &train->io, name, sizeof name),
             dpt_text_count(params, sizeof params, (double)count),
-            dpt_text_count(flops, sizeof flops, train->plan->flops_step / (double)train->plan->conf.batch_rows),
+            dpt_text_count(flops, sizeof flops, work), work < 1e3 ? " " : "",
             train->graph->real == DPT_DTYPE_F32 ? "fp32" : "fp64");
 }
 
