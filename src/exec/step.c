@@ -173,7 +173,6 @@ enum dpt_status dpt_exec_evaluate(struct dpt_exec *exec, struct dpt_loader *load
         if (!batch) {
             return DPT_STATUS_OK;
         }
-        memset(&exec->control, 0, sizeof exec->control);
         DPT_TRY(evaluate_batch(exec, batch, loader, output, user));
         if (exec->exchange) { /* batch by batch, so that the sum over batches has one order on any number of ranks */
             dpt_comm_action("sum", "loss of an evaluation");

@@ -14,12 +14,16 @@
 
 static const double tolerance = 1e-12;
 
-/* Fails unless a is b up to the tolerance. */
-static void expect_close(const char *what, double a, double b)
+static void expect_near(const char *what, double a, double b, double share)
 {
-    if (!(fabs(a - b) <= tolerance * fabs(b))) {
+    if (!(fabs(a - b) <= share * fabs(b))) {
         fail_msg("%s: %.17g, expected %.17g", what, a, b);
     }
+}
+
+static void expect_close(const char *what, double a, double b)
+{
+    expect_near(what, a, b, tolerance);
 }
 
 /* ------------------------------------------------------------------------------------------------ the plain way */
@@ -312,6 +316,41 @@ static void numbers_that_are_not_finite_update_nothing(void **state)
     }
 }
 
+/* The losses are finite and so is each gradient, but not the sum of the squares. */
+static void a_norm_that_overflows_updates_nothing(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new(RIG_FP64 RIG_REGRESSION RIG_BATCH("10", "1") RIG_SGD, NULL, NULL, DPT_RUN_CPU);
+    const struct dpt_tensor w = dpt_state_tensor(rig->state, dpt_graph_find(rig->graph, "fc2.weight"));
+    for (int64_t e = 0; e < dpt_type_numel(&w.type); e++) {
+        ((double *)w.data)[e] *= 1e152;
+    }
+    const uint64_t before = dpt_state_hash(rig->state);
+    const struct dpt_exec_step step = rig_train(rig);
+    assert_true(isfinite(step.metric[0]));
+    assert_false(step.finite);
+    assert_true(dpt_state_hash(rig->state) == before);
+    rig_free(rig);
+}
+
+/* Adam's first update moves each number by the rate, whatever its gradient; a step without update is none. */
+static void updates_are_counted_not_steps(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new(RIG_FP64 RIG_REGRESSION RIG_BATCH("10", "1") RIG_ADAMW, NULL, NULL, DPT_RUN_CPU);
+    double *p = rig->state->param;
+    const double before = p[0];
+    p[0] = (double)NAN;
+    assert_false(rig_train(rig).finite);
+    p[0] = before;
+    assert_true(rig_train(rig).finite);
+    const struct dpt_plan_param *param = &rig->plan->param[0];
+    const double decay = rig->graph->value[param->value].decay ? rig->job->optimizer.weight_decay : 0.0;
+    const double lr = rig->job->optimizer.lr;
+    expect_near("first update", fabs(p[0] - before * (1.0 - lr * decay)), lr, 1e-4);
+    rig_free(rig);
+}
+
 static void flags_come_back_summed(void **state)
 {
     (void)state;
@@ -376,49 +415,64 @@ static void first_values_are_those_of_the_name(void **state)
     rig_free(rig);
 }
 
-/* Mean, deviation and bounds of what was drawn, and that no two parameters have the same. */
+/* Mean, deviation and bounds of what was drawn; places that are drawn together or with one another's key would be equal. */
+static void expect_spread(const struct dpt_value *value, const struct dpt_tensor *x)
+{
+    const int64_t n = dpt_type_numel(&x->type), lags[] = {1, 2, 3, 4, 256, 512, 1024};
+    const bool normal = value->init.kind == DPT_INIT_KIND_NORMAL;
+    const double deviation = normal ? value->init.scale : value->init.scale / sqrt(3.0);
+    double sum = 0.0, squares = 0.0, most = 0.0;
+    for (int64_t e = 0; e < n; e++) {
+        const double y = rig_get(x, e);
+        sum += y;
+        squares += y * y;
+        most = fmax(most, fabs(y));
+    }
+    assert_true(most <= value->init.scale * (normal ? 6.0 : 1.0));
+    assert_true(fabs(sum / (double)n) <= 5.0 * deviation / sqrt((double)n));
+    assert_true(fabs(squares / (double)n / (deviation * deviation) - 1.0) <= 5.0 * sqrt(2.0 / (double)n));
+    for (size_t k = 0; k < sizeof lags / sizeof lags[0]; k++) {
+        int equal = 0;
+        for (int64_t e = 0; e + lags[k] < n; e++) {
+            equal += rig_get(x, e) == rig_get(x, e + lags[k]);
+        }
+        assert_true(equal <= 1 + n / 10000);
+    }
+}
+
 static void first_values_have_the_right_spread(void **state)
 {
     (void)state;
-    for (int fp64 = 0; fp64 < 2; fp64++) {
-        struct rig *rig = rig_new(fp64 ? RIG_FP64 RIG_RESNET RIG_BATCH("14", "1") RIG_SGD
-                                       : RIG_FP32 RIG_RESNET RIG_BATCH("14", "1") RIG_SGD,
-                                  NULL, NULL, DPT_RUN_REF);
+    const char *const jobs[] = {
+        RIG_FP32 RIG_RESNET RIG_BATCH("14", "1") RIG_SGD,
+        RIG_FP64 RIG_RESNET RIG_BATCH("14", "1") RIG_SGD,
+        RIG_FP64 "[model]\ntype = mlp\nwidths = 61\n" RIG_DATA("101", "10") RIG_BATCH("14", "1") RIG_SGD,
+    };
+    int kinds[3] = {0};
+    for (size_t j = 0; j < sizeof jobs / sizeof jobs[0]; j++) {
+        struct rig *rig = rig_new(jobs[j], NULL, NULL, DPT_RUN_REF);
         double first[256];
-        int count = 0, normals = 0, uniforms = 0;
-        for (int v = 0; v < rig->graph->nvalues; v++) {
-            const struct dpt_value *value = &rig->graph->value[v];
-            if (value->kind != DPT_VALUE_KIND_PARAM && value->kind != DPT_VALUE_KIND_BUFFER) {
-                continue;
-            }
-            const struct dpt_tensor x = dpt_state_tensor(rig->state, v);
-            const int64_t n = dpt_type_numel(&x.type);
-            const bool normal = value->init.kind == DPT_INIT_KIND_NORMAL;
-            double sum = 0.0, squares = 0.0, most = 0.0;
-            for (int64_t e = 0; e < n; e++) {
-                const double y = rig_get(&x, e);
-                sum += y;
-                squares += y * y;
-                most = fmax(most, fabs(y));
-            }
+        int count = 0;
+        for (int i = 0; i < rig->plan->nparams; i++) {
+            const struct dpt_value *value = &rig->graph->value[rig->plan->param[i].value];
+            const struct dpt_tensor x = dpt_state_tensor(rig->state, rig->plan->param[i].value);
+            kinds[value->init.kind]++;
             if (value->init.kind == DPT_INIT_KIND_CONST) {
-                assert_true(sum == (double)n * value->init.scale && squares == sum * value->init.scale);
+                for (int64_t e = 0; e < dpt_type_numel(&x.type); e++) {
+                    assert_true(rig_get(&x, e) == value->init.scale);
+                }
                 continue;
             }
-            const double deviation = normal ? value->init.scale : value->init.scale / sqrt(3.0);
-            assert_true(most <= value->init.scale * (normal ? 6.0 : 1.0));
-            assert_true(fabs(sum / (double)n) <= 5.0 * deviation / sqrt((double)n));
-            assert_true(fabs(squares / (double)n / (deviation * deviation) - 1.0) <= 5.0 * sqrt(2.0 / (double)n));
-            for (int i = 0; i < count; i++) {
-                assert_true(rig_get(&x, 0) / value->init.scale != first[i]);
+            expect_spread(value, &x);
+            first[count] = rig_get(&x, 0) / value->init.scale; /* no two parameters draw the same */
+            for (int k = 0; k < count; k++) {
+                assert_true(first[k] != first[count]);
             }
-            first[count++] = rig_get(&x, 0) / value->init.scale;
-            normals += normal;
-            uniforms += !normal;
+            count++;
         }
-        assert_true(normals > 10 && uniforms > 0);
         rig_free(rig);
     }
+    assert_true(kinds[DPT_INIT_KIND_CONST] > 10 && kinds[DPT_INIT_KIND_NORMAL] > 10 && kinds[DPT_INIT_KIND_UNIFORM] > 5);
 }
 
 /* ------------------------------------------------------------------------------------------------------ evaluation */
@@ -473,14 +527,15 @@ static enum dpt_status collect(void *user, const struct dpt_batch *batch, const 
     return DPT_STATUS_OK;
 }
 
-static void expect_plain_evaluation(const char *job, int64_t batch, bool share)
+/* `share`: ask for the blocks of the training; `fits`: they are large enough. */
+static void expect_plain_evaluation(const char *job, int64_t batch, bool share, bool fits)
 {
     struct rig *rig = rig_new(job, NULL, NULL, DPT_RUN_CPU);
     struct rig_eval eval;
     const uint64_t before = rig->dev->nbytes;
     rig_eval_new(rig, batch, share, &eval);
-    assert_true(share == (rig->dev->nbytes == before));
-    assert_true(share == (eval.exec->block == rig->exec->block && eval.exec->scratch == rig->exec->scratch));
+    assert_true((share && fits) == (rig->dev->nbytes == before));
+    assert_true((share && fits) == (eval.exec->block == rig->exec->block && eval.exec->scratch == rig->exec->scratch));
     rig_train(rig);
     rig_train(rig);
 
@@ -524,12 +579,13 @@ static void expect_plain_evaluation(const char *job, int64_t batch, bool share)
 static void evaluation_is_plain(void **state)
 {
     (void)state;
-    expect_plain_evaluation(RIG_FP64 RIG_MLP RIG_BATCH("13", "1") RIG_SGD, 45, false);
-    expect_plain_evaluation(RIG_FP64 RIG_MLP RIG_BATCH("13", "1") RIG_SGD, 11, true); /* 11 11 11 11 1 */
-    expect_plain_evaluation(RIG_FP64 RIG_REGRESSION RIG_BATCH("10", "2") RIG_SGD, 4, true);
-    expect_plain_evaluation(RIG_FP64 RIG_CNN RIG_BATCH("12", "1") RIG_SGD, 7, true);
-    expect_plain_evaluation(RIG_FP64 RIG_RESNET RIG_BATCH("14", "1") RIG_SGD, 8, true);
-    expect_plain_evaluation(RIG_FP64 "reproducible = yes\n" RIG_MLP RIG_BATCH("13", "1") RIG_SGD, 11, false);
+    expect_plain_evaluation(RIG_FP64 RIG_MLP RIG_BATCH("13", "1") RIG_SGD, 45, false, true);
+    expect_plain_evaluation(RIG_FP64 RIG_MLP RIG_BATCH("13", "1") RIG_SGD, 11, true, true); /* 11 11 11 11 1 */
+    expect_plain_evaluation(RIG_FP64 RIG_REGRESSION RIG_BATCH("10", "2") RIG_SGD, 4, true, true);
+    expect_plain_evaluation(RIG_FP64 RIG_CNN RIG_BATCH("12", "1") RIG_SGD, 7, true, true);
+    expect_plain_evaluation(RIG_FP64 RIG_RESNET RIG_BATCH("14", "1") RIG_SGD, 8, true, true);
+    expect_plain_evaluation(RIG_FP64 RIG_CNN RIG_BATCH("1", "1") RIG_SGD, 45, true, false);
+    expect_plain_evaluation(RIG_FP64 "reproducible = yes\n" RIG_MLP RIG_BATCH("13", "1") RIG_SGD, 11, false, true);
 }
 
 int main(void)
@@ -543,6 +599,8 @@ int main(void)
         cmocka_unit_test(gradients_are_clipped_by_their_norm),
         cmocka_unit_test(float_is_near_double),
         cmocka_unit_test(numbers_that_are_not_finite_update_nothing),
+        cmocka_unit_test(a_norm_that_overflows_updates_nothing),
+        cmocka_unit_test(updates_are_counted_not_steps),
         cmocka_unit_test(flags_come_back_summed),
         cmocka_unit_test(first_values_are_those_of_the_name),
         cmocka_unit_test(first_values_have_the_right_spread),

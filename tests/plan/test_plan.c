@@ -182,12 +182,15 @@ static void statistics_are_summed_where_the_job_says(void **state)
     }
 }
 
-/* Branches that meet again, and two layers with one weight, whose gradient is then a sum of partial sums. */
-static struct dpt_graph *branches(const struct rig *rig, int64_t rows)
+/*
+ * Branches that meet again, and two layers with one weight, whose gradient is then a sum of partial sums. For predictions
+ * the output is the middle of it, so that the rest runs after its last use.
+ */
+static struct dpt_graph *branches(const struct rig *rig, int64_t rows, bool training)
 {
     const int64_t dim[1] = {6}, weight[2] = {6, 6};
     const struct dpt_linear_param plain = {DPT_ACTIVATION_KIND_NONE};
-    struct dpt_graph *graph = dpt_graph_new(DPT_DTYPE_F64, rows, true);
+    struct dpt_graph *graph = dpt_graph_new(DPT_DTYPE_F64, rows, training);
     graph->input = dpt_graph_input(graph, "input", DPT_DTYPE_F64, 1, dim);
     graph->target = dpt_graph_input(graph, "target", DPT_DTYPE_F64, 1, dim);
     const int w = dpt_graph_param(graph, "shared", (struct dpt_init){DPT_INIT_KIND_UNIFORM, 0.5}, true, 2, weight);
@@ -198,8 +201,11 @@ static struct dpt_graph *branches(const struct rig *rig, int64_t rows)
         const int left = dpt_build_activation(graph, i == 0 ? "left1" : "left2", y, DPT_ACTIVATION_KIND_TANH);
         const int right = dpt_build_activation(graph, i == 0 ? "right1" : "right2", y, DPT_ACTIVATION_KIND_SIGMOID);
         x = dpt_build_combine(graph, i == 0 ? "join1" : "join2", i == 0 ? "mul" : "add", 2, (const int[]){left, right});
+        graph->output = i == 0 || training ? x : graph->output;
     }
-    graph->output = x;
+    if (!training) {
+        return graph;
+    }
     graph->layer = "loss";
     graph->loss = dpt_graph_add(graph, "mse", NULL, 2, (const int[]){x, graph->target});
     graph->metric = dpt_graph_add(graph, "real_metrics", NULL, 3, (const int[]){x, graph->target, graph->loss});
@@ -216,7 +222,7 @@ static void sums_of_partial_sums_stay_partial(void **state)
     (void)state;
     struct made made;
     made_open(&made, jobs[0], 4, 1);
-    made.graph = branches(made.rig, 13);
+    made.graph = branches(made.rig, 13, true);
     EXPECT_OK(dpt_plan_new(made.graph, &made.conf, &made.plan));
     expect_sums(made.plan, true); /* there are no statistics, so there are none */
     int parts = 0;
@@ -683,12 +689,14 @@ static void no_value_is_overwritten_while_it_is_needed(void **state)
             made_free(&made);
         }
     }
-    struct made made;
-    made_open(&made, jobs[0], 1, 0);
-    made.graph = branches(made.rig, 13);
-    EXPECT_OK(dpt_plan_new(made.graph, &made.conf, &made.plan));
-    expect_block(made.plan);
-    made_free(&made);
+    for (int training = 0; training < 2; training++) {
+        struct made made;
+        made_open(&made, jobs[0], 1, 0);
+        made.graph = branches(made.rig, 13, training);
+        EXPECT_OK(dpt_plan_new(made.graph, &made.conf, &made.plan));
+        expect_block(made.plan);
+        made_free(&made);
+    }
 }
 
 /* The table of memory is what exec/ will ask for. */
