@@ -169,6 +169,7 @@ enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec *
     const struct dpt_graph *graph = conf->plan->graph;
     struct dpt_exec *made = array(1, sizeof *made);
     *exec = NULL;
+    DPT_ASSERT(graph->metric < 0 || dpt_type_numel(&graph->value[graph->metric].type) <= DPT_EXEC_METRICS);
     *made = (struct dpt_exec){
         .plan = conf->plan,
         .state = conf->state,

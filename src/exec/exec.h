@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * exec/: runs a plan: owns the state's memory and walks the actions of a step. It knows no models, files or layouts, and
- * nothing in a step allocates, opens a file or formats a string.
+ * exec/: runs a plan: owns the state's memory and walks the actions of a step. It knows no models, files or layouts,
+ * and nothing in a step allocates, opens a file or formats a string.
  */
 
 #include "comm/exchange.h"
@@ -24,7 +24,8 @@ struct dpt_state {
 };
 
 /* Allocates the state and draws the initial values (keyed by name and element). Local. */
-enum dpt_status dpt_state_new(const struct dpt_plan *plan, struct dpt_dev *dev, uint64_t seed, struct dpt_state **state);
+enum dpt_status dpt_state_new(const struct dpt_plan *plan, struct dpt_dev *dev, uint64_t seed,
+                              struct dpt_state **state);
 void dpt_state_free(struct dpt_state *state);
 
 /* Where a PARAM, BUFFER or SLOT value lies, as a tensor. Local. */
@@ -58,8 +59,8 @@ struct dpt_exec_conf {
 };
 
 /*
- * Binds a plan to memory; gives the exchange the buckets of a training. Collective over the mesh where a training has an
- * exchange, else Local. DPT_STATUS_SPACE.
+ * Binds a plan to memory; gives the exchange the buckets of a training. Collective over the mesh where a training has
+ * an exchange, else Local. DPT_STATUS_SPACE.
  */
 enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec **exec);
 void dpt_exec_free(struct dpt_exec *exec);

@@ -58,8 +58,8 @@ void dpt_exec__add_metric(struct dpt_exec *exec, int micro);
 void dpt_exec__time(struct dpt_exec *exec, enum dpt_section section);
 
 /*
- * Adds range [begin, end) of the gradients of micro-batch `micro` to those before it; after the last micro-batch the sum
- * is in the gradient buffer. Local.
+ * Adds range [begin, end) of the gradients of micro-batch `micro` to those before it; after the last micro-batch the
+ * sum is in the gradient buffer. Local.
  */
 void dpt_exec__accumulate(struct dpt_exec *exec, int micro, struct dpt_range range);
 

@@ -97,7 +97,8 @@ static enum dpt_status allocate(struct dpt_state *state)
     return DPT_STATUS_OK;
 }
 
-enum dpt_status dpt_state_new(const struct dpt_plan *plan, struct dpt_dev *dev, uint64_t seed, struct dpt_state **state)
+enum dpt_status dpt_state_new(const struct dpt_plan *plan, struct dpt_dev *dev, uint64_t seed,
+                              struct dpt_state **state)
 {
     *state = calloc(1, sizeof **state);
     DPT_CHECK(*state, DPT_STATUS_SPACE, "no memory for the state of the training");

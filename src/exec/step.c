@@ -46,8 +46,8 @@ static enum dpt_status reduce(struct dpt_exec *exec, const struct dpt_action *ac
 }
 
 /*
- * The one world-wide reduction of a step: norm, metrics, flags. All ranks get the same numbers and so decide alike whether
- * to update and by how much to clip.
+ * The one world-wide reduction of a step: norm, metrics, flags. All ranks get the same numbers and so decide alike
+ * whether to update and by how much to clip.
  */
 static enum dpt_status control(struct dpt_exec *exec, struct dpt_exec_step *step)
 {

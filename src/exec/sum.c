@@ -3,9 +3,10 @@
 /*
  * Sums within a rank: gradients and metrics over micro-batches, and the square of the norm.
  *
- * Virtual shards (reproducible = yes) are added in a fixed binary tree, ((0 + 1) + (2 + 3)) + ..., whatever part of them
- * this rank has: a binary counter whose bit l says that accumulator l holds the sum of 2^l shards. The tree goes on over
- * the ranks (dpt_comm_allreduce_tree), so that every number of ranks makes the same sum. Micro-batches are added in order.
+ * Virtual shards (reproducible = yes) are added in a fixed binary tree, ((0 + 1) + (2 + 3)) + ..., whatever part of
+ * them this rank has: a binary counter whose bit l says that accumulator l holds the sum of 2^l shards. The tree goes
+ * on over the ranks (dpt_comm_allreduce_tree), so that every number of ranks makes the same sum. Micro-batches are
+ * added in order.
  */
 
 #include <string.h>

@@ -3,7 +3,8 @@
 /*
  * The order of a step. Each micro-batch: load, forward, backward. A bucket is accumulated as soon as the last gradient
  * in it is there, and with the last micro-batch its sum over the ranks begins while backward goes on. Then all buckets
- * are waited for, the control message goes round, and the updates run. Every rank has the same actions in the same order.
+ * are waited for, the control message goes round, and the updates run. Every rank has the same actions in the same
+ * order.
  */
 
 #include "plan/internal.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The flat state: parameters, then buffers, one after the other in flat buffers, in the order in which the backward pass
- * finishes their gradients. So a bucket, a contiguous range, is complete as early as can be, and neighbours with equal
- * settings are updated by one call.
+ * The flat state: parameters, then buffers, one after the other in flat buffers, in the order in which the backward
+ * pass finishes their gradients. So a bucket, a contiguous range, is complete as early as can be, and neighbours with
+ * equal settings are updated by one call.
  */
 
 #include <stdlib.h>

@@ -180,7 +180,8 @@ enum dpt_status dpt_plan__memory(struct dpt_plan *plan)
         if (in_block(plan, v)) {
             const int64_t nbytes = (int64_t)dpt_type_nbytes(&plan->value[v].type);
             DPT_CHECK(!__builtin_add_overflow(sum, nbytes + ALIGN, &sum), DPT_STATUS_SPACE,
-                      "%s: with it the activations have more than 2^63 bytes; take a smaller batch", graph->value[v].name);
+                      "%s: with it the activations have more than 2^63 bytes; take a smaller batch",
+                      graph->value[v].name);
             life[count++] = (struct life){
                 .value = v,
                 .nbytes = (nbytes + ALIGN - 1) / ALIGN * ALIGN,

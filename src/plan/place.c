@@ -2,8 +2,8 @@
 
 /*
  * Placement: on each mesh axis a node is split along one letter of its op's index signature or not at all, and the rest
- * follows: an operand that has the letter is split there, an output that lost it is a partial sum, else it is copied. On
- * the axis "data" the letter of every node is b, the sample.
+ * follows: an operand that has the letter is split there, an output that lost it is a partial sum, else it is copied.
+ * On the axis "data" the letter of every node is b, the sample.
  *
  * Where a partial value meets a reader that wants it whole, it is summed over the ranks as soon as it is computed.
  * Gradients and metrics stay partial: they are summed once a step, in buckets and with the control message.
@@ -97,6 +97,18 @@ static enum dpt_status place_node(struct dpt_plan *plan, const struct dpt_node *
     return DPT_STATUS_OK;
 }
 
+/* A sum of partial sums would be wrong if one of them were summed over the ranks before, for another reader. */
+static enum dpt_status check_partial(const struct dpt_plan *plan, const struct dpt_node *node, int axis)
+{
+    const bool partial = node->op == &dpt_op_add && place_of(plan, node->out[0], axis)->kind == DPT_PLACE_KIND_PARTIAL;
+    for (int i = 0; i < node->nin; i++) {
+        DPT_CHECK(!partial || place_of(plan, node->in[i], axis)->kind == DPT_PLACE_KIND_PARTIAL, DPT_STATUS_FAILED,
+                  "%s: %s is read as a partial sum and as a whole one", node->name,
+                  plan->graph->value[node->in[i]].name);
+    }
+    return DPT_STATUS_OK;
+}
+
 enum dpt_status dpt_plan__place(struct dpt_plan *plan, bool *sum)
 {
     const struct dpt_graph *graph = plan->graph;
@@ -108,6 +120,9 @@ enum dpt_status dpt_plan__place(struct dpt_plan *plan, bool *sum)
         }
         for (int n = 0; n < graph->nnodes; n++) {
             DPT_TRY(place_node(plan, &graph->node[n], axis, sum));
+        }
+        for (int n = 0; n < graph->nnodes; n++) {
+            DPT_TRY(check_partial(plan, &graph->node[n], axis));
         }
         for (int v = 0; v < graph->nvalues; v++) {
             const bool summed_late =

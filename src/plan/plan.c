@@ -16,7 +16,8 @@ static enum dpt_status check_conf(const struct dpt_graph *graph, const struct dp
     DPT_ASSERT(conf->batch_rows > 0 && conf->micro_batches > 0 && conf->tail_rows >= 0);
     DPT_CHECK(conf->shards % ranks == 0, DPT_STATUS_USAGE,
               "reproducible = yes cuts a batch into parallel.shards = %" PRId64
-              " parts, which %d ranks cannot share evenly: start 1, 2, 4 ... %" PRId64 " ranks, or set reproducible = no",
+              " parts, which %d ranks cannot share evenly: start 1, 2, 4 ... %" PRId64
+              " ranks, or set reproducible = no",
               conf->shards, ranks, conf->shards);
     DPT_CHECK(conf->shards / ranks <= 1 << DPT_PLAN_MAX_LEVELS, DPT_STATUS_USAGE,
               "parallel.shards = %" PRId64 " on %d ranks is more than %d a rank: take fewer", conf->shards, ranks,

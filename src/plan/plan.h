@@ -121,7 +121,7 @@ struct dpt_plan {
     uint64_t hash;                /* of the global part: equal on all ranks    */
 };
 
-/* Makes the plan of one rank. The graph must outlive it. DPT_STATUS_USAGE where the job does not fit the ranks. Local. */
+/* Makes the plan of one rank. The graph must outlive it. DPT_STATUS_USAGE where job and ranks do not fit. Local. */
 enum dpt_status dpt_plan_new(const struct dpt_graph *graph, const struct dpt_plan_conf *conf, struct dpt_plan **plan);
 void dpt_plan_free(struct dpt_plan *plan);
 

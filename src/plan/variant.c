@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * How many rows a micro-batch may have on this rank. Batches are dealt out by floor(total * part / parts), so that a full
- * batch gives at most two sizes and the short last one of an epoch two more. Kernels prepare for each; what was not
- * prepared for (as when an evaluation ends with another count) they compute more slowly.
+ * How many rows a micro-batch may have on this rank. Batches are dealt out by floor(total * part / parts), so that a
+ * full batch gives at most two sizes and the short last one of an epoch two more. Kernels prepare for each; what was
+ * not prepared for (as when an evaluation ends with another count) they compute more slowly.
  */
 
 #include "plan/internal.h"

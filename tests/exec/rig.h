@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What the tests of plan/ and exec/ share: from the text of a job with synthetic data to all that its training needs, on
- * one rank or many, and the jobs themselves. What fails here fails the cmocka test with the sentence of the failure.
+ * What the tests of plan/ and exec/ share: from the text of a job with synthetic data to all that its training needs,
+ * on one rank or many, and the jobs themselves. What fails here fails the cmocka test with the sentence of the failure.
  */
 
 #include <setjmp.h>
@@ -41,6 +41,15 @@
 #define RIG_REGRESSION "[model]\ntype = mlp\nwidths = 12\nactivation = tanh\n" RIG_DATA("7", "none")
 #define RIG_CNN "[model]\ntype = cnn\nchannels = 4 6\nkernel = 3\nhidden = 10\ndropout = 0.2\n" RIG_DATA("8 8 2", "5")
 #define RIG_RESNET "[model]\ntype = resnet\ndepth = 20\n" RIG_DATA("8 8 1", "3")
+#define RIG_LAYERS                                                                                                     \
+    "[model]\ntype = layers\n" RIG_DATA("8 8 2", "3")                                                                  \
+    "[layer.stem]\nop = conv\nout = 4\nkernel = 3\npad = 1\nbias = no\n"                                               \
+    "[layer.norm]\nop = batch_norm\n[layer.act]\nop = relu\n"                                                         \
+    "[layer.branch]\nop = conv\nout = 4\nkernel = 3\npad = 1\n[layer.join]\nop = add\nin = act branch\n"              \
+    "[layer.left]\nop = max_pool\nkernel = 2\nin = join\n[layer.right]\nop = avg_pool\nkernel = 2\nin = join\n"       \
+    "[layer.both]\nop = concat\nin = left right\n[layer.drop]\nop = dropout\nrate = 0.25\n"                          \
+    "[layer.flat]\nop = flatten\n[layer.even]\nop = layer_norm\n[layer.hidden]\nop = linear\nout = 8\n"               \
+    "[layer.soft]\nop = gelu\n[layer.logits]\nop = linear\nout = 3\n"
 #define RIG_BATCH(global, micro) "[batch]\nglobal = " global "\nmicro_batches = " micro "\n"
 #define RIG_SGD "[optimizer]\ntype = sgd\nlr = 0.05\nmomentum = 0.9\nnesterov = yes\nweight_decay = 0.01\n"
 #define RIG_ADAMW "[optimizer]\ntype = adamw\nlr = 0.01\nweight_decay = 0.1\n"

@@ -4,9 +4,9 @@
  * A step allocates nothing: after two epochs every call of the training thread to the allocator, to mmap and to open is
  * counted, in this program and in the libraries that it uses, and there must be none.
  *
- * One is excused: oneDNN keeps the arguments of a call in maps of its own while dnnl_primitive_execute runs; with 2.6 that
- * was measured as 5 to 7 calls for 200 to 290 bytes an execution. It must stay that small: what a kernel needs is in our
- * scratch memory.
+ * One is excused: oneDNN keeps the arguments of a call in maps of its own while dnnl_primitive_execute runs; with 2.6
+ * that was measured as 5 to 7 calls for 200 to 290 bytes an execution. It must stay that small: what a kernel needs is
+ * in our scratch memory.
  *
  * The counters stand before the C library's own functions, under their names. They need glibc, and a build without
  * sanitizers, which stand there themselves; elsewhere the test is skipped.
@@ -189,7 +189,8 @@ static void mlp_allocates_nothing(void **state)
     expect_quiet_steps(RIG_FP32 RIG_MLP RIG_BATCH("13", "1") RIG_SGD);
     expect_quiet_steps(RIG_FP32 RIG_REGRESSION RIG_BATCH("10", "3") RIG_ADAMW);
     expect_quiet_steps(RIG_FP64 RIG_MLP RIG_BATCH("13", "2") RIG_SGD);
-    expect_quiet_steps(RIG_FP32 "[model]\ntype = mlp\nwidths = 300 200\n" RIG_DATA("500", "10") RIG_BATCH("40", "1") RIG_SGD);
+    expect_quiet_steps(RIG_FP32 "[model]\ntype = mlp\nwidths = 300 200\n" RIG_DATA("500", "10") RIG_BATCH("40", "1")
+                           RIG_SGD);
 }
 
 static void cnn_allocates_nothing(void **state)

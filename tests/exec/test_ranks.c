@@ -2,7 +2,8 @@
 
 /*
  * Training on several ranks against the same training that each rank does alone as well: losses, norms, parameters,
- * slots and running statistics are the same up to the order of sums, whatever way the ranks and micro-batches cut the batch.
+ * slots and running statistics are the same up to the order of sums, whatever way the ranks and micro-batches cut the
+ * batch.
  */
 
 #include "../comm/world.h"
@@ -99,9 +100,15 @@ static void cnn_is_the_same_on_any_ranks(void **state)
     expect_same_training(RIG_FP64 RIG_CNN RIG_BATCH("11", "2") RIG_SGD, false);
 }
 
+static void layers_are_the_same_on_any_ranks(void **state)
+{
+    (void)state;
+    expect_same_training(RIG_FP64 RIG_LAYERS RIG_BATCH("14", "1") RIG_ADAMW "[parallel]\nbucket = 300 B\n", true);
+}
+
 /*
- * The statistics are those of the whole micro-batch. With pieces the short batch has one of a single sample, 4 numbers a
- * channel in the last stage: there a change of every weight by one part in 2^52 moves the state by 2e-12 alone.
+ * The statistics are those of the whole micro-batch. With pieces the short batch has one of a single sample, 4 numbers
+ * a channel in the last stage: there a change of every weight by one part in 2^52 moves the state by 2e-12 alone.
  */
 static void resnet_is_the_same_on_any_ranks(void **state)
 {
@@ -114,8 +121,9 @@ static void resnet_is_the_same_on_any_ranks(void **state)
 static void local_statistics_leave_replicas_equal(void **state)
 {
     (void)state;
-    struct pair pair = pair_new(RIG_FP64 "[model]\ntype = resnet\ndepth = 20\nbatch_norm = local\n" RIG_DATA("8 8 1", "3")
-                                    RIG_BATCH("14", "1") RIG_SGD, false, DPT_RUN_CPU);
+    const char *job = RIG_FP64 "[model]\ntype = resnet\ndepth = 20\nbatch_norm = local\n" RIG_DATA("8 8 1", "3")
+        RIG_BATCH("14", "1") RIG_SGD;
+    struct pair pair = pair_new(job, false, DPT_RUN_CPU);
     for (int i = 0; i < STEPS; i++) {
         assert_true(rig_train(pair.together).finite && rig_train(pair.alone).finite);
     }
@@ -215,6 +223,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mlp_is_the_same_on_any_ranks),
         cmocka_unit_test(cnn_is_the_same_on_any_ranks),
+        cmocka_unit_test(layers_are_the_same_on_any_ranks),
         cmocka_unit_test(resnet_is_the_same_on_any_ranks),
         cmocka_unit_test(local_statistics_leave_replicas_equal),
         cmocka_unit_test(float_is_close_on_any_ranks),

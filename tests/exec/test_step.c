@@ -116,7 +116,7 @@ static void plain_update(const struct plain *plain, const struct dpt_value *valu
 {
     const struct dpt_job *job = plain->rig->job;
     const double lr = job->optimizer.lr, u = (double)(plain->step + 1);
-    const double decay = value->decay ? job->optimizer.weight_decay : 0.0;
+    const double decay = value->decay || job->optimizer.decay_all ? job->optimizer.weight_decay : 0.0;
     if (value->kind == DPT_VALUE_KIND_BUFFER) {
         param->p[e] = (1.0 - value->rate) * param->p[e] + value->rate * g;
     } else if (job->optimizer.type == DPT_OPTIMIZER_TYPE_SGD) {
@@ -243,6 +243,13 @@ static void resnet_is_trained_as_written(void **state)
     expect_plain_training(RIG_FP64 RIG_RESNET RIG_BATCH("14", "1") RIG_SGD, 4);
 }
 
+static void layers_are_trained_as_written(void **state)
+{
+    (void)state;
+    expect_plain_training(RIG_FP64 RIG_LAYERS RIG_BATCH("12", "1") RIG_SGD, 5);
+    expect_plain_training(RIG_FP64 RIG_LAYERS RIG_BATCH("12", "1") RIG_ADAMW "decay_all = yes\n", 4);
+}
+
 /* The whole batch at once is what every number of pieces is compared with. */
 static void micro_batches_change_nothing(void **state)
 {
@@ -269,7 +276,7 @@ static void float_is_near_double(void **state)
     const char *const jobs[][2] = {
         {RIG_FP32 RIG_MLP RIG_BATCH("13", "1") RIG_SGD, RIG_FP64 RIG_MLP RIG_BATCH("13", "1") RIG_SGD},
         {RIG_FP32 RIG_CNN RIG_BATCH("12", "2") RIG_SGD, RIG_FP64 RIG_CNN RIG_BATCH("12", "2") RIG_SGD},
-        {RIG_FP32 RIG_REGRESSION RIG_BATCH("10", "1") RIG_ADAMW, RIG_FP64 RIG_REGRESSION RIG_BATCH("10", "1") RIG_ADAMW},
+        {RIG_FP32 RIG_REGRESSION RIG_BATCH("9", "1") RIG_ADAMW, RIG_FP64 RIG_REGRESSION RIG_BATCH("9", "1") RIG_ADAMW},
     };
     for (size_t i = 0; i < sizeof jobs / sizeof jobs[0]; i++) {
         struct rig *single = rig_new(jobs[i][0], NULL, NULL, DPT_RUN_CPU);
@@ -290,7 +297,7 @@ static void numbers_that_are_not_finite_update_nothing(void **state)
     (void)state;
     const double poison[] = {(double)INFINITY, (double)NAN};
     for (int k = 0; k < 2; k++) {
-        struct rig *rig = rig_new(RIG_FP64 RIG_MLP RIG_BATCH("13", "1") RIG_SGD "clip = 0.5\n", NULL, NULL, DPT_RUN_CPU);
+        struct rig *rig = rig_new(RIG_FP64 RIG_MLP RIG_BATCH("13", "1") RIG_SGD "clip = 1\n", NULL, NULL, DPT_RUN_CPU);
         rig_train(rig);
         double *p = rig->state->param;
         const double before = p[3];
@@ -415,7 +422,7 @@ static void first_values_are_those_of_the_name(void **state)
     rig_free(rig);
 }
 
-/* Mean, deviation and bounds of what was drawn; places that are drawn together or with one another's key would be equal. */
+/* Mean, deviation and bounds of what was drawn; places drawn together or with one another's key would be equal. */
 static void expect_spread(const struct dpt_value *value, const struct dpt_tensor *x)
 {
     const int64_t n = dpt_type_numel(&x->type), lags[] = {1, 2, 3, 4, 256, 512, 1024};
@@ -472,7 +479,8 @@ static void first_values_have_the_right_spread(void **state)
         }
         rig_free(rig);
     }
-    assert_true(kinds[DPT_INIT_KIND_CONST] > 10 && kinds[DPT_INIT_KIND_NORMAL] > 10 && kinds[DPT_INIT_KIND_UNIFORM] > 5);
+    assert_true(kinds[DPT_INIT_KIND_CONST] > 10 && kinds[DPT_INIT_KIND_NORMAL] > 10);
+    assert_true(kinds[DPT_INIT_KIND_UNIFORM] > 5);
 }
 
 /* ------------------------------------------------------------------------------------------------------ evaluation */
@@ -584,6 +592,7 @@ static void evaluation_is_plain(void **state)
     expect_plain_evaluation(RIG_FP64 RIG_REGRESSION RIG_BATCH("10", "2") RIG_SGD, 4, true, true);
     expect_plain_evaluation(RIG_FP64 RIG_CNN RIG_BATCH("12", "1") RIG_SGD, 7, true, true);
     expect_plain_evaluation(RIG_FP64 RIG_RESNET RIG_BATCH("14", "1") RIG_SGD, 8, true, true);
+    expect_plain_evaluation(RIG_FP64 RIG_LAYERS RIG_BATCH("14", "1") RIG_SGD, 8, true, true);
     expect_plain_evaluation(RIG_FP64 RIG_CNN RIG_BATCH("1", "1") RIG_SGD, 45, true, false);
     expect_plain_evaluation(RIG_FP64 "reproducible = yes\n" RIG_MLP RIG_BATCH("13", "1") RIG_SGD, 11, false, true);
 }
@@ -595,6 +604,7 @@ int main(void)
         cmocka_unit_test(regression_is_trained_as_written),
         cmocka_unit_test(cnn_is_trained_as_written),
         cmocka_unit_test(resnet_is_trained_as_written),
+        cmocka_unit_test(layers_are_trained_as_written),
         cmocka_unit_test(micro_batches_change_nothing),
         cmocka_unit_test(gradients_are_clipped_by_their_norm),
         cmocka_unit_test(float_is_near_double),

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Plans, made without ranks: every place of every mesh in this one process. What a plan says is held against the graph it
- * was made from, by rules written out here again.
+ * Plans, made without ranks: every place of every mesh in this one process. What a plan says is held against the graph
+ * it was made from, by rules written out here again.
  */
 
 #include "../exec/rig.h"
@@ -21,6 +21,7 @@ static const char *const jobs[] = {
     RIG_FP64 RIG_CNN RIG_BATCH("12", "2") RIG_SGD,
     RIG_FP32 RIG_RESNET RIG_BATCH("14", "1") RIG_SGD,
     RIG_SHARDS RIG_RESNET RIG_BATCH("14", "1") RIG_SGD,
+    RIG_FP64 RIG_LAYERS RIG_BATCH("14", "1") RIG_ADAMW,
 };
 enum { NJOBS = sizeof jobs / sizeof jobs[0], NOBODY = -1 };
 
@@ -183,8 +184,8 @@ static void statistics_are_summed_where_the_job_says(void **state)
 }
 
 /*
- * Branches that meet again, and two layers with one weight, whose gradient is then a sum of partial sums. For predictions
- * the output is the middle of it, so that the rest runs after its last use.
+ * Branches that meet again, and two layers with one weight, whose gradient is then a sum of partial sums. For
+ * predictions the output is the middle of it, so that the rest runs after its last use.
  */
 static struct dpt_graph *branches(const struct rig *rig, int64_t rows, bool training)
 {
@@ -234,6 +235,28 @@ static void sums_of_partial_sums_stay_partial(void **state)
     const int w = dpt_graph_find(made.graph, "shared");
     assert_int_equal(made.plan->value[made.graph->value[w].gradient].place[0].kind, DPT_PLACE_KIND_PARTIAL);
     made_free(&made);
+}
+
+/* One that another node reads whole would be counted size times in the sum: refused. */
+static void a_partial_sum_has_readers_of_one_kind(void **state)
+{
+    (void)state;
+    for (int mixed = 0; mixed < 2; mixed++) {
+        const int64_t dim[1] = {6};
+        struct made made;
+        made_open(&made, jobs[0], 4, 1);
+        made.graph = dpt_graph_new(DPT_DTYPE_F64, 13, false);
+        made.graph->input = dpt_graph_input(made.graph, "input", DPT_DTYPE_F64, 1, dim);
+        const int x = made.graph->input;
+        const int one = dpt_graph_add(made.graph, "linear_dw", NULL, 2, (const int[]){x, x});
+        const int two = dpt_graph_add(made.graph, "linear_dw", NULL, 2, (const int[]){x, x});
+        const int sum = dpt_graph_add(made.graph, "add", NULL, 2, (const int[]){one, two});
+        made.graph->output = dpt_build_activation(made.graph, "whole", mixed ? two : sum, DPT_ACTIVATION_KIND_TANH);
+        assert_true(made.graph->output >= 0);
+        assert_int_equal(dpt_plan_new(made.graph, &made.conf, &made.plan),
+                         mixed ? DPT_STATUS_FAILED : DPT_STATUS_OK);
+        made_free(&made);
+    }
 }
 
 /* --------------------------------------------------------------------------------------------------------- layout */
@@ -389,7 +412,8 @@ static void an_evaluation_takes_the_layout(void **state)
         EXPECT_OK(dpt_plan_new(graph, &conf, &plan));
         assert_int_equal(plan->nflat, made.plan->nflat);
         assert_int_equal(plan->nparams, made.plan->nparams);
-        assert_int_equal(plan->memory.params + plan->memory.gradients + plan->memory.slots + plan->memory.accumulators, 0);
+        const struct dpt_plan_memory *memory = &plan->memory;
+        assert_int_equal(memory->params + memory->gradients + memory->slots + memory->accumulators, 0);
         for (int i = 0; i < plan->nparams; i++) {
             const struct dpt_plan_param *a = &plan->param[i], *b = &made.plan->param[i];
             assert_string_equal(graph->value[a->value].name, made.graph->value[b->value].name);
@@ -971,6 +995,7 @@ int main(void)
         cmocka_unit_test(values_lie_as_their_letters_say),
         cmocka_unit_test(statistics_are_summed_where_the_job_says),
         cmocka_unit_test(sums_of_partial_sums_stay_partial),
+        cmocka_unit_test(a_partial_sum_has_readers_of_one_kind),
         cmocka_unit_test(the_state_is_flat_and_whole),
         cmocka_unit_test(buckets_have_sizes_of_their_own),
         cmocka_unit_test(an_evaluation_takes_the_layout),
