@@ -87,10 +87,8 @@ static enum dpt_status prepare(const struct dpt_op_types *types, enum dpt_run ru
 enum dpt_status dpt_op__linear_prepare(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep)
 {
     (void)threads; /* the device has set the library's number */
-    const struct dpt_linear_param *param = types->param;
     const int64_t k = types->in[1].dim[0], h = types->in[1].dim[1], n = dpt_type_numel(&types->out[0]) / k;
-    const struct dpt_onednn_matmul matmul = {
-        .tb = true, .bias = types->nin > 2, .relu = param->act == DPT_ACTIVATION_KIND_RELU, .m = n, .n = k, .k = h};
+    const struct dpt_onednn_matmul matmul = {.tb = true, .bias = types->nin > 2, .m = n, .n = k, .k = h};
     return prepare(types, run, n, &matmul, prep);
 }
 
@@ -138,9 +136,11 @@ enum dpt_status dpt_op__linear_cpu(const struct dpt_op_call *call)
     const int64_t k = w->type.dim[0], h = w->type.dim[1], n = dpt_type_numel(&y->type) / k;
     struct dpt_onednn *library = fitting(call, n);
     if (library) {
-        return dpt_onednn_run(library, x->data, w->data, bias, y->data, call->scratch);
+        DPT_TRY(dpt_onednn_run(library, x->data, w->data, bias, y->data, call->scratch));
+        bias = NULL; /* relu is left to us: the library's would make 0 of nan, and hide that a training diverged */
+    } else {
+        DPT_TRY(product(x->type.dtype, false, true, n, k, h, x->data, w->data, y->data));
     }
-    DPT_TRY(product(x->type.dtype, false, true, n, k, h, x->data, w->data, y->data));
     if (!bias && !relu) {
         return DPT_STATUS_OK;
     }

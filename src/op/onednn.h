@@ -27,16 +27,16 @@ enum dpt_onednn_pass {
 struct dpt_onednn_conv {
     enum dpt_onednn_pass pass;
     bool bias;               /* not BACKWARD_DATA                     */
-    bool relu;               /* FORWARD only: y = max(., 0)           */
+    bool relu;               /* FORWARD only: y = max(., 0), 0 of nan */
     int64_t n, c, o, groups; /* samples, channels of x, channels of y */
     int64_t in[2], out[2], kernel[2];
     int64_t stride[2], pad[2], dilation[2];
 };
 
-/* A product out[m,n] = act(a[m,k] b[k,n] + bias[n]); with ta, tb the memory of a, b is that of its transpose. */
+/* A product out[m,n] = a[m,k] b[k,n] + bias[n]; with ta, tb the memory of a, b is that of its transpose. */
 struct dpt_onednn_matmul {
     bool ta, tb;
-    bool bias, relu;
+    bool bias;
     int64_t m, n, k;
 };
 

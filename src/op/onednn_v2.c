@@ -110,7 +110,7 @@ dnnl_status_t dpt_onednn__matmul_desc(const struct dpt_onednn_matmul *matmul, dn
     dnnl_matmul_desc_t op;
     TRY(dnnl_matmul_desc_init(&op, &a, &b, matmul->bias ? &bias : NULL, &out));
     dnnl_primitive_attr_t attr;
-    TRY(attributes(matmul->relu, &attr));
+    TRY(attributes(false, &attr));
     const dnnl_status_t status = choose(&op, attr, engine, NULL, NULL, false, desc);
     dnnl_primitive_attr_destroy(attr);
     return status;

@@ -48,7 +48,7 @@ static dnnl_status_t matmul_operands(const struct dpt_onednn_matmul *matmul, str
     if (matmul->bias) {
         TRY(dnnl_memory_desc_create_with_tag(&of->bias, 2, bias_dims, dnnl_f32, dnnl_ab));
     }
-    return attributes(matmul->relu, &of->attr);
+    return attributes(false, &of->attr);
 }
 
 static void destroy_operands(struct operands *of)

@@ -104,7 +104,7 @@ static void null_counts_and_has_nothing(void **state)
     dpt_dev_close(dev);
 }
 
-/* Clocks wander and cores are shared, so only the order of magnitude is sure. */
+/* Clocks wander, and other tests run on these cores at the same time: only the order of magnitude is sure. */
 static void peak_is_plausible(void **state)
 {
     (void)state;
@@ -117,11 +117,11 @@ static void peak_is_plausible(void **state)
     assert_int_equal(dpt_dev_peak(dev, 0.03, &second), DPT_STATUS_OK);
     dpt_dev_close(dev);
     assert_true(first > 1e7 && first < 1e13);
-    assert_true(second > first / 3 && second < first * 3);
+    assert_true(second > first / 30 && second < first * 30);
     assert_int_equal(dpt_dev_cpu(2, &dev), DPT_STATUS_OK);
     assert_int_equal(dpt_dev_peak(dev, 0.03, &two), DPT_STATUS_OK);
     dpt_dev_close(dev);
-    assert_true(two > first / 3 && two < first * 6);
+    assert_true(two > first / 30 && two < first * 60);
     assert_int_equal(dpt_dev_null(&dev), DPT_STATUS_OK);
     assert_int_equal(dpt_dev_peak(dev, 0.03, &two), DPT_STATUS_OK);
     assert_true(two == 0);

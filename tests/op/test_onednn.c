@@ -69,7 +69,6 @@ static void compare_matmul(const struct dpt_onednn_matmul *matmul)
             for (int64_t l = 0; l < k; l++) {
                 sum += (double)a[matmul->ta ? l * m + i : i * k + l] * b[matmul->tb ? j * k + l : l * n + j];
             }
-            sum = matmul->relu && sum < 0.0 ? 0.0 : sum;
             if (!(fabs(out[i * n + j] - sum) <= 1e-4)) {
                 fail_msg("%lld x %lld x %lld: element %lld, %lld: got %g, expected %g", (long long)m, (long long)n,
                          (long long)k, (long long)i, (long long)j, (double)out[i * n + j], sum);
@@ -89,10 +88,9 @@ static void products(void **state)
     (void)state;
     const int64_t size[][3] = {{1, 1, 1}, {7, 5, 3}, {33, 10, 67}, {128, 256, 100}, {16, 1, 64}};
     for (size_t i = 0; i < sizeof size / sizeof size[0]; i++) {
-        for (int bits = 0; bits < 16; bits++) {
+        for (int bits = 0; bits < 8; bits++) {
             compare_matmul(&(struct dpt_onednn_matmul){.m = size[i][0], .n = size[i][1], .k = size[i][2],
-                                                       .ta = bits & 1, .tb = bits & 2, .bias = bits & 4,
-                                                       .relu = bits & 8});
+                                                       .ta = bits & 1, .tb = bits & 2, .bias = bits & 4});
         }
     }
 }

@@ -66,10 +66,12 @@ enum dpt_status made_run(const char *run, const struct dpt_job *job, int64_t ste
     DPT_TRY(dpt_plan_new(graph, &conf, &plan));
     DPT_TRY(dpt_dev_cpu(1, &dev));
     DPT_TRY(dpt_state_new(plan, dev, (uint64_t)step, &state));
-    if (poison && fp64) {
-        *(double *)state->param = NAN;
-    } else if (poison) {
-        *(float *)state->param = NAN;
+    for (int64_t i = 0; poison && i < plan->nflat; i++) { /* all: relu of some libraries makes 0 of nan */
+        if (fp64) {
+            ((double *)state->param)[i] = NAN;
+        } else {
+            ((float *)state->param)[i] = NAN;
+        }
     }
     DPT_TRY(save(run, job, alone, state, dpt_data_preparation(data), step, is_best));
     dpt_state_free(state);
