@@ -27,8 +27,8 @@ static enum dpt_status diverged(const struct dpt_train *train, const struct dpt_
     return dpt_error_set(DPT_STATUS_DIVERGED, __FILE__, __LINE__,
                          "step %" PRId64 ": the loss is %g and the norm of the gradient %g: the training has diverged; %s. "
                          "Try a smaller optimizer.lr (now %g), a longer schedule.warmup, or optimizer.clip = 1",
-                         train->state->step, step->metric[0] / (double)train->plan->conf.batch_rows, step->grad_norm, saved,
-                         train->job->optimizer.lr);
+                         train->state->step, fabs(step->metric[0]) / (double)train->plan->conf.batch_rows,
+                         fabs(step->grad_norm), saved, train->job->optimizer.lr); /* fabs: nan has no sign to print */
 }
 
 /* A periodic checkpoint that fails does not end the training: the next one may succeed. */
