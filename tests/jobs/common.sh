@@ -51,3 +51,27 @@ sum() {
     at=$1/checkpoints/step-$(printf %08d "$2")
     cat "$at/model.safetensors" "$at/optimizer.safetensors" | cksum
 }
+
+# ranks DIR: processes of that run.
+ranks() {
+    pgrep -f "^$train -c job.ini -o $1( |\$)"
+}
+
+# saved DIR: how many checkpoints it has.
+saved() {
+    count=0
+    for at in "$1"/checkpoints/step-*; do
+        [ ! -d "$at" ] || count=$((count + 1))
+    done
+    echo $count
+}
+
+# until_true COMMAND...: waits until it succeeds, 20 seconds at most.
+until_true() {
+    tries=0
+    until "$@"; do
+        tries=$((tries + 1))
+        [ $tries -lt 200 ] || return 1
+        sleep 0.1
+    done
+}

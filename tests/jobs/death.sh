@@ -23,15 +23,10 @@ EOF
 begin() {
     $MPIEXEC -n 3 "$train" -c job.ini -o "$1" >"$1.log" 2>&1 &
     job=$!
-    tries=0
-    until [ "$(ls "$1/checkpoints" 2>/dev/null | grep -c '^step-')" -ge 2 ]; do
-        tries=$((tries + 1))
-        [ $tries -lt 200 ] || fail "$1: no checkpoints"
-        sleep 0.1
-    done
+    until_true has_two "$1" || fail "$1: no checkpoints"
 }
-ranks() {
-    pgrep -f "^$train -c job.ini -o $1( |\$)"
+has_two() {
+    [ "$(saved "$1")" -ge 2 ]
 }
 
 # ended DIR SECONDS: the launcher has ended by then, not with 0, and no rank is left.
@@ -79,10 +74,8 @@ done
 for rank in $(ranks second); do
     kill -TERM "$rank" 2>/dev/null
 done
-tries=0
-while kill -0 $job 2>/dev/null && [ $tries -lt 100 ]; do
-    tries=$((tries + 1))
-    sleep 0.1
-done
-[ $tries -lt 100 ] || fail "second: has not ended"
+gone() {
+    ! kill -0 $job 2>/dev/null
+}
+until_true gone || fail "second: has not ended"
 "$info" --verify second >verify.log 2>&1 || fail "second: the newest checkpoint is damaged"

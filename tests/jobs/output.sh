@@ -68,12 +68,7 @@ refused 3 'nowhere' 2 nodata -s data.format=csv -s data.train=nowhere.csv -s dat
 # Two jobs do not share a run directory.
 "$train" -c job.ini -o busy -s run.length='100000 steps' >busy1.log 2>&1 &
 job=$!
-tries=0
-until [ -s busy/lock ] || [ $tries -gt 100 ]; do
-    tries=$((tries + 1))
-    sleep 0.1
-done
-sleep 0.3
+until_true test -s busy/lock || fail "busy: did not begin"
 refused 2 'another job is at work in this run directory (host .*, process [0-9]*)' 1 busy
 kill -TERM $job
 wait $job || fail "busy: exit status $? after a signal"

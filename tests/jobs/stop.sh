@@ -26,17 +26,7 @@ begin() {
     shift
     $MPIEXEC -n 2 "$train" -c job.ini -o "$to" "$@" >"$to.log" 2>&1 &
     job=$!
-    tries=0
-    until grep -q '"kind": "train"' "$to/metrics.jsonl" 2>/dev/null; do
-        tries=$((tries + 1))
-        [ $tries -lt 200 ] || fail "$to: did not begin"
-        sleep 0.1
-    done
-}
-
-# ranks DIR: processes of that run.
-ranks() {
-    pgrep -f "^$train -c job.ini -o $1( |\$)"
+    until_true grep -qs '"kind": "train"' "$to/metrics.jsonl" || fail "$to: did not begin"
 }
 
 # paused DIR STATUS REASON: waits for the end.
@@ -89,12 +79,10 @@ unset SLURM_JOB_END_TIME
 # USR2 saves and goes on.
 begin save
 kill -USR2 "$(ranks save | head -n 1)"
-tries=0
-until [ "$(ls save/checkpoints 2>/dev/null | grep -c '^step-')" -ge 1 ] || [ $tries -gt 100 ]; do
-    tries=$((tries + 1))
-    sleep 0.1
-done
-[ $tries -le 100 ] || fail "USR2: nothing was saved"
+has_one() {
+    [ "$(saved save)" -ge 1 ]
+}
+until_true has_one || fail "USR2: nothing was saved"
 [ -n "$(ranks save)" ] || fail "USR2: ended the run"
 kill -TERM "$(ranks save | head -n 1)"
 paused save 0 'by a signal'

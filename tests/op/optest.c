@@ -142,7 +142,7 @@ double optest_positive(double normal)
 struct results {
     int count;
     struct dpt_tensor tensor[MAX_RESULTS];
-    char what[MAX_RESULTS][16]; /* "output 0" */
+    char what[MAX_RESULTS][24]; /* "output 0" */
 };
 
 static void results_free(struct results *results, const char *op)
