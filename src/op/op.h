@@ -50,6 +50,15 @@ struct dpt_op_ctx {
     int64_t update;      /* for updates: number of this update, from 1                           */
 };
 
+/*
+ * Where a local operand lies in the logical one: the first index and the whole size of each dimension. For ops that
+ * depend on the place of an element (random masks, positions, foreign ids). The place of the samples, which changes
+ * from call to call, is in the context.
+ */
+struct dpt_op_part {
+    int64_t begin[DPT_MAX_DIM], whole[DPT_MAX_DIM];
+};
+
 struct dpt_op_call {
     const struct dpt_op_types *types; /* shapes at the planned size; the tensors below have those of this call */
     const struct dpt_tensor *in;
@@ -57,6 +66,7 @@ struct dpt_op_call {
     void *prep;                       /* from prepare, or NULL                                                 */
     void *scratch;                    /* as many bytes as scratch() asked for; 64-byte aligned                 */
     const struct dpt_op_ctx *ctx;
+    const struct dpt_op_part *part;   /* of the inputs, then of the outputs; NULL: all are whole but for the samples    */
 };
 
 /*
@@ -136,6 +146,12 @@ void dpt_op__cost_elements(const struct dpt_op_types *types, struct dpt_op_cost 
 
 /* flops, bytes of a node: op->cost, or bytes alone. Local. */
 void dpt_op_cost(const struct dpt_op *op, const struct dpt_op_types *types, struct dpt_op_cost *cost);
+
+/* First index of dimension `dim` of operand `operand` (inputs first, then outputs) in the logical tensor. Local. */
+static inline int64_t dpt_op_begin(const struct dpt_op_call *call, int operand, int dim)
+{
+    return call->part ? call->part[operand].begin[dim] : 0;
+}
 
 /* The kernel that serves `run`: the one set, else REF. Local. */
 enum dpt_status dpt_op_call(const struct dpt_op *op, enum dpt_run run, const struct dpt_op_call *call);
