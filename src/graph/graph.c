@@ -132,8 +132,26 @@ int dpt_graph_slot(struct dpt_graph *graph, int of, const char *suffix)
     if (id >= 0) {
         graph->value[id].init = (struct dpt_init){DPT_INIT_KIND_CONST, 0.0};
         graph->value[id].of = of;
+        graph->value[id].merged = graph->value[of].merged;
     }
     return id;
+}
+
+struct dpt_type dpt_graph_stored(const struct dpt_graph *graph, int value)
+{
+    const struct dpt_type *type = &graph->value[value].type;
+    const int merged = graph->value[value].merged;
+    if (merged == 0) {
+        return *type;
+    }
+    struct dpt_type stored = {.dtype = type->dtype, .ndim = merged < type->ndim ? 2 : 1, .dim = {1, 1}};
+    for (int i = 0; i < type->ndim; i++) {
+        stored.dim[i < merged ? 0 : 1] *= type->dim[i];
+    }
+    if (stored.ndim == 1) {
+        stored.dim[1] = 0; /* unused dimensions are 0 */
+    }
+    return stored;
 }
 
 void dpt_graph_types(const struct dpt_graph *graph, const struct dpt_node *node, struct dpt_op_types *types)

@@ -46,6 +46,7 @@ struct dpt_value {
     struct dpt_init init; /* PARAM, BUFFER, SLOT                                                       */
     bool decay;    /* PARAM: weight decay applies (not for biases and norms, unless the job says)      */
     double rate;   /* BUFFER: the share of the step's value in its update                              */
+    int merged;    /* PARAM, SLOT: in files its first `merged` dimensions are one, and those behind them another; 0: as is */
     int of;        /* GRADIENT, SLOT: the PARAM or BUFFER it belongs to; else -1                       */
     int gradient;  /* PARAM, BUFFER: the GRADIENT value that its update reads, or -1                   */
 };
@@ -109,6 +110,12 @@ int dpt_graph_add(struct dpt_graph *graph, const char *op, const void *param, in
 
 /* Finds a value by name, or -1. Local. */
 int dpt_graph_find(const struct dpt_graph *graph, const char *name);
+
+/*
+ * The type of a PARAM, BUFFER or SLOT in files: the same elements in the same order, in the shape that other programs
+ * know it by ([heads,d,width] is [heads*d,width] there). Local.
+ */
+struct dpt_type dpt_graph_stored(const struct dpt_graph *graph, int value);
 
 /* The types of a node's operands, for op functions. Local. */
 void dpt_graph_types(const struct dpt_graph *graph, const struct dpt_node *node, struct dpt_op_types *types);

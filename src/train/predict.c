@@ -135,10 +135,10 @@ static enum dpt_status load_state(struct predict *p)
         item[i] = (struct dpt_ckpt_item){
             .name = p->graph->value[value].name,
             .file = DPT_CKPT_FILE_MODEL,
-            .type = tensor.type,
+            .type = dpt_graph_stored(p->graph, value),
             .data = tensor.data,
         };
-        memcpy(item[i].extent, tensor.type.dim, sizeof item[i].extent);
+        memcpy(item[i].extent, item[i].type.dim, sizeof item[i].extent);
     }
     return dpt_ckpt_load(p->ckpt, count, item, true);
 }

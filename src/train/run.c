@@ -112,11 +112,11 @@ static int list_items(const struct dpt_train *train, struct dpt_ckpt_item **item
             item[count] = (struct dpt_ckpt_item){
                 .name = plan->graph->value[value].name,
                 .file = k < 0 ? DPT_CKPT_FILE_MODEL : DPT_CKPT_FILE_OPTIMIZER,
-                .type = tensor.type,
+                .type = dpt_graph_stored(plan->graph, value),
                 .data = tensor.data,
                 .writer = train->speaks,
             };
-            memcpy(item[count].extent, tensor.type.dim, sizeof tensor.type.dim);
+            memcpy(item[count].extent, item[count].type.dim, sizeof item[count].extent);
             count++;
         }
     }

@@ -46,6 +46,28 @@ static void given_values_have_their_types(void **state)
     dpt_graph_free(graph);
 }
 
+static void files_may_have_another_shape(void **state)
+{
+    (void)state;
+    struct dpt_graph *graph = dpt_graph_new(DPT_DTYPE_F32, 1, true);
+    const int64_t dim[4] = {3, 2, 5, 7};
+    const int w = dpt_graph_param(graph, "w", zero, true, 4, dim);
+    char text[96];
+    struct dpt_type type = dpt_graph_stored(graph, w);
+    assert_string_equal(dpt_type_text(text, sizeof text, &type), "F32[3,2,5,7]");
+    graph->value[w].merged = 3;
+    const int m = dpt_graph_slot(graph, w, "mean");
+    type = dpt_graph_stored(graph, w);
+    assert_string_equal(dpt_type_text(text, sizeof text, &type), "F32[30,7]");
+    type = dpt_graph_stored(graph, m);
+    assert_string_equal(dpt_type_text(text, sizeof text, &type), "F32[30,7]");
+    graph->value[w].merged = 4;
+    const struct dpt_type flat = {DPT_DTYPE_F32, 1, {210}};
+    type = dpt_graph_stored(graph, w);
+    assert_true(dpt_type_equal(&type, &flat));
+    dpt_graph_free(graph);
+}
+
 static void nodes_get_shapes_and_names(void **state)
 {
     (void)state;
@@ -97,6 +119,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(given_values_have_their_types),
+        cmocka_unit_test(files_may_have_another_shape),
         cmocka_unit_test(nodes_get_shapes_and_names),
         cmocka_unit_test(refusals_say_what_and_where),
     };
