@@ -141,7 +141,7 @@ static void compare_with_ref(const char *name, const struct dpt_conv_param *para
         got.type.dim[0] = expected.type.dim[0] = rows;
     }
     const struct dpt_op_ctx ctx = {.rows = rows, .micro_rows = rows, .batch_rows = rows};
-    struct dpt_op_call call = {&types, in, &got, prep, scratch, &ctx};
+    struct dpt_op_call call = {&types, in, &got, prep, scratch, &ctx, NULL};
     assert_int_equal(op->run[DPT_RUN_CPU](&call), DPT_STATUS_OK);
     call.out = &expected;
     assert_int_equal(op->run[DPT_RUN_REF](&call), DPT_STATUS_OK);
