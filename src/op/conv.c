@@ -17,6 +17,8 @@
 
 #include "op/conv.h"
 
+#include <string.h>
+
 #define DPT_REF "op/conv_ref.inc"
 #include "op/real.h"
 DPT_REF_RUN(conv, in[0])
@@ -176,6 +178,11 @@ static const char *whole_for_dw(const struct dpt_op_types *types)
     return param->groups > 1 ? "oc" : param->bias ? "c" : "";
 }
 
+static void resize_dx(const struct dpt_op_types *part, void *param)
+{
+    memcpy(((struct dpt_conv_param *)param)->in, part->out[0].dim + 1, 2 * sizeof part->out[0].dim[0]);
+}
+
 /* Multiply and add for every element of y and every element of its part of w; the border counts as an image. */
 static double products(const struct dpt_type *y, const struct dpt_type *w)
 {
@@ -262,6 +269,7 @@ const struct dpt_op dpt_op_conv_dx = {
     .whole_for = whole_for_dx,
     .halo = "yx",
     .shape = shape_dx,
+    .resize = resize_dx,
     .cost = cost_dx,
     .prepare = dpt_op__conv_dx_prepare,
     .release = dpt_op__conv_release,

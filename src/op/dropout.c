@@ -58,6 +58,7 @@ const struct dpt_op dpt_op_dropout = {
     .doc = "drops elements with the given rate and scales the others",
     .param_nbytes = sizeof(struct dpt_dropout_param),
     .signature = "b.->b.",
+    .whole = ".",
     .alias = 1u << 0,
     .shape = shape,
     .cost = dpt_op__cost_elements,

@@ -107,29 +107,49 @@ static int unnamed(const struct pattern *pattern, int ndim)
     return rest > 0 && !dots ? -1 : rest;
 }
 
+static const struct dpt_type *operand_type(const struct dpt_op_types *types, int operand)
+{
+    return operand < types->nin ? &types->in[operand] : &types->out[operand - types->nin];
+}
+
+char dpt_op_letter_at(const struct dpt_op *op, const struct dpt_op_types *types, int operand, int dim)
+{
+    const struct pattern pattern = operand_pattern(op, types, operand);
+    const int ndim = operand_type(types, operand)->ndim, run = unnamed(&pattern, ndim);
+    DPT_ASSERT(run >= 0);
+    if (dim < 0 || dim >= ndim) {
+        return 0;
+    }
+    for (int i = 0; i < pattern.length; i++) {
+        const int length = pattern.text[i] == '.' ? run : 1;
+        if (dim < length) {
+            return pattern.text[i] == '.' ? (char)('1' + dim) : pattern.text[i];
+        }
+        dim -= length;
+    }
+    return 0;
+}
+
 int dpt_op_index_dim(const struct dpt_op *op, const struct dpt_op_types *types, int operand, char letter)
 {
-    const struct dpt_type *type = operand < types->nin ? &types->in[operand] : &types->out[operand - types->nin];
-    const struct pattern pattern = operand_pattern(op, types, operand);
-    const int run = unnamed(&pattern, type->ndim);
-    DPT_ASSERT(run >= 0);
-    int dim = 0;
-    for (int i = 0; i < pattern.length; i++) {
-        if (pattern.text[i] == letter) {
+    for (int dim = 0; dim < operand_type(types, operand)->ndim; dim++) {
+        if (dpt_op_letter_at(op, types, operand, dim) == letter) {
             return dim;
         }
-        dim += pattern.text[i] == '.' ? run : 1;
     }
     return -1;
 }
 
+/* True when `letters` names the letter; '.' names all unnamed dimensions. */
+static bool names(const char *letters, char letter)
+{
+    const bool unnamed = letter >= '1' && letter <= '9';
+    return letters && (strchr(letters, letter) || (unnamed && strchr(letters, '.')));
+}
+
 bool dpt_op_may_split(const struct dpt_op *op, const struct dpt_op_types *types, char letter)
 {
-    if ((op->whole && strchr(op->whole, letter)) || (op->halo && strchr(op->halo, letter))) {
-        return false;
-    }
-    const char *whole = op->whole_for ? op->whole_for(types) : NULL;
-    if (whole && strchr(whole, letter)) {
+    if (names(op->whole, letter) || names(op->halo, letter) || (op->whole_for && names(op->whole_for(types), letter))) {
         return false;
     }
     for (int i = 0; i < types->nin; i++) {

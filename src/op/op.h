@@ -94,11 +94,12 @@ struct dpt_op {
 
     /*
      * Index signature, e.g. "b.h,kh,k?->b.k": a letter a dimension; '.' is the same run of unnamed dimensions in all
-     * operands; '?' marks an operand that may be missing; '*' after the last input: any number like it. b is the
-     * sample. An operand that has the split letter is split; an output that lost it is a partial sum; else copied.
+     * operands, whose letters are '1', '2', ... by their place in the run; '?' marks an operand that may be missing;
+     * '*' after the last input: any number like it. b is the sample. An operand that has the split letter is split; an
+     * output that lost it is a partial sum; else copied. A part has at least one element of a letter, but for b.
      */
     const char *signature;
-    const char *whole;   /* letters that may not be split                                        */
+    const char *whole;   /* letters that may not be split; '.': all unnamed ones                 */
     /* Optional: more such letters for these operands and parameters (a bias or activation behind a sum). */
     const char *(*whole_for)(const struct dpt_op_types *types);
     const char *halo;    /* letters that need a border of the neighbours (convolution rows)      */
@@ -117,6 +118,11 @@ struct dpt_op {
     enum dpt_status (*shape)(struct dpt_op_types *types);
     /* Terms commented with the loop they count. NULL: bytes only (each operand once). */
     void (*cost)(const struct dpt_op_types *types, struct dpt_op_cost *cost);
+    /*
+     * Optional: parameters that hold sizes (of a reshape, of an image behind a gradient), changed in `param` to those
+     * of a part, whose types are `part`. Local.
+     */
+    void (*resize)(const struct dpt_op_types *part, void *param);
     /* The nodes of the backward pass. NULL: not differentiable (its inputs need no gradient through it). */
     enum dpt_status (*grad)(struct dpt_op_grad *grad);
     /* Makes what the kernel of these types needs (library primitives). May leave *prep NULL. NULL: nothing. */
@@ -161,6 +167,9 @@ enum dpt_status dpt_op_call(const struct dpt_op *op, enum dpt_run run, const str
  * or -1 when the operand does not have it. Expands '.', '?' and '*'. Local.
  */
 int dpt_op_index_dim(const struct dpt_op *op, const struct dpt_op_types *types, int operand, char letter);
+
+/* The letter of dimension `dim` of an operand (inputs first, then outputs); 0 past its dimensions. Local. */
+char dpt_op_letter_at(const struct dpt_op *op, const struct dpt_op_types *types, int operand, int dim);
 
 /* True when the op may be split along `letter`: an input has it; whole, whole_for and halo do not name it. Local. */
 bool dpt_op_may_split(const struct dpt_op *op, const struct dpt_op_types *types, char letter);

@@ -14,6 +14,8 @@
 
 #include "op/pool.h"
 
+#include <string.h>
+
 #define DPT_REF "op/pool_ref.inc"
 #include "op/real.h"
 DPT_REF_RUN(max_pool, in[0])
@@ -152,6 +154,11 @@ static enum dpt_status shape_global_dx(struct dpt_op_types *types)
     return DPT_STATUS_OK;
 }
 
+static void resize_dx(const struct dpt_op_types *part, void *param)
+{
+    memcpy(((struct dpt_pool_param *)param)->in, part->out[0].dim + 1, 2 * sizeof part->out[0].dim[0]);
+}
+
 /* Windows as if none crossed the border: n, y, x, c; i, j. */
 static double window_places(const struct dpt_op_types *types, const struct dpt_type *y)
 {
@@ -227,6 +234,7 @@ const struct dpt_op dpt_op_max_pool_dx = {
     .signature = "byxc,byxc->byxc",
     .halo = "yx",
     .shape = shape_max_dx,
+    .resize = resize_dx,
     .cost = cost_dx,
     .run = {[DPT_RUN_REF] = ref_max_pool_dx, [DPT_RUN_CPU] = dpt_op__max_pool_dx_cpu},
 };
@@ -250,6 +258,7 @@ const struct dpt_op dpt_op_avg_pool_dx = {
     .signature = "byxc->byxc",
     .halo = "yx",
     .shape = shape_avg_dx,
+    .resize = resize_dx,
     .cost = cost_dx,
     .run = {[DPT_RUN_REF] = ref_avg_pool_dx, [DPT_RUN_CPU] = dpt_op__avg_pool_dx_cpu},
 };
@@ -272,6 +281,7 @@ const struct dpt_op dpt_op_global_pool_dx = {
     .param_nbytes = sizeof(struct dpt_pool_param),
     .signature = "bc->byxc",
     .shape = shape_global_dx,
+    .resize = resize_dx,
     .cost = cost_global_dx,
     .run = {[DPT_RUN_REF] = ref_global_pool_dx, [DPT_RUN_CPU] = dpt_op__global_pool_dx_cpu},
 };

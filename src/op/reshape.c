@@ -29,6 +29,23 @@ static enum dpt_status shape(struct dpt_op_types *types)
     return DPT_STATUS_OK;
 }
 
+/* A dimension is the same in x and y when those before it are. From the first that differs on, parts would be mixed. */
+static const char *whole_for(const struct dpt_op_types *types)
+{
+    const struct dpt_type *x = &types->in[0], *y = &types->out[0];
+    int same = 1;
+    while (same < x->ndim && same < y->ndim && x->dim[same] == y->dim[same]) {
+        same++;
+    }
+    return "123456" + (same - 1);
+}
+
+static void resize(const struct dpt_op_types *part, void *param)
+{
+    memcpy(((struct dpt_reshape_param *)param)->dim, part->out[0].dim + 1,
+           (size_t)(part->out[0].ndim - 1) * sizeof part->out[0].dim[0]);
+}
+
 static enum dpt_status grad(struct dpt_op_grad *grad)
 {
     const struct dpt_type *x = &grad->types->in[0];
@@ -45,7 +62,9 @@ const struct dpt_op dpt_op_reshape = {
     .doc = "the elements of every sample in another shape; a view",
     .param_nbytes = sizeof(struct dpt_reshape_param),
     .signature = "b.->b.",
+    .whole_for = whole_for,
     .view = true,
     .shape = shape,
+    .resize = resize,
     .grad = grad,
 };

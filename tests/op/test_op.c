@@ -56,6 +56,21 @@ static void dimensions_of_letters(void **state)
     assert_int_equal(dpt_op_index_dim(&linear, &types, 3, 'k'), 3);
     assert_true(dpt_op_may_split(&linear, &types, 'b') && dpt_op_may_split(&linear, &types, 'k'));
     assert_false(dpt_op_may_split(&linear, &types, 'h') || dpt_op_may_split(&linear, &types, 'z'));
+    /* Unnamed dimensions count from 1. */
+    assert_int_equal(dpt_op_index_dim(&linear, &types, 0, '1'), 1);
+    assert_int_equal(dpt_op_index_dim(&linear, &types, 3, '2'), 2);
+    assert_int_equal(dpt_op_index_dim(&linear, &types, 0, '3'), -1);
+    assert_int_equal(dpt_op_index_dim(&linear, &types, 1, '1'), -1);
+    assert_true(dpt_op_may_split(&linear, &types, '2') && !dpt_op_may_split(&linear, &types, '3'));
+    const struct dpt_op rows = {.name = "r", .signature = "b.h,kh,k?->b.k", .whole = "h."};
+    assert_true(!dpt_op_may_split(&rows, &types, '2') && dpt_op_may_split(&rows, &types, 'k'));
+    const char letters[4][6] = {"b12h", "kh", "k", "b12k"};
+    for (int operand = 0; operand < 4; operand++) {
+        for (int dim = 0; dim < 6; dim++) {
+            const char expected = dim < (int)strlen(letters[operand]) ? letters[operand][dim] : '\0';
+            assert_int_equal(dpt_op_letter_at(&linear, &types, operand, dim), expected);
+        }
+    }
     /* Without the optional operand the output moves up; '.' may stand for nothing. */
     types.nin = 2;
     types.in[0] = (struct dpt_type){DPT_DTYPE_F32, 2, {2, 5}};

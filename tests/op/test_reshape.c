@@ -20,6 +20,21 @@ static void keeps_elements(void **state)
     optest_run(&(struct optest){.op = "reshape", .param = &scalar, .nin = 1, .in = {OPTEST_F32(5, 1, 1)}});
 }
 
+/* Dimensions that are the same, up to the first that is not, are the only ones that may be split. */
+static void letters(void **state)
+{
+    (void)state;
+    const struct dpt_reshape_param heads = {.ndim = 3, .dim = {6, 2, 2}}, more = {.ndim = 3, .dim = {6, 4, 1}};
+    struct dpt_op_types types = {.param = &heads, .nin = 1, .in = {OPTEST_F32(5, 6, 4)}};
+    assert_int_equal(dpt_op_reshape.shape(&types), DPT_STATUS_OK);
+    assert_true(dpt_op_may_split(&dpt_op_reshape, &types, 'b') && dpt_op_may_split(&dpt_op_reshape, &types, '1'));
+    assert_false(dpt_op_may_split(&dpt_op_reshape, &types, '2') || dpt_op_may_split(&dpt_op_reshape, &types, '3'));
+    types.param = &more;
+    assert_int_equal(dpt_op_reshape.shape(&types), DPT_STATUS_OK);
+    assert_true(dpt_op_may_split(&dpt_op_reshape, &types, '2'));
+    assert_false(dpt_op_may_split(&dpt_op_reshape, &types, '3'));
+}
+
 static void refusals(void **state)
 {
     (void)state;
@@ -40,6 +55,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keeps_elements),
+        cmocka_unit_test(letters),
         cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
