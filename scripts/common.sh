@@ -23,6 +23,8 @@ build  lib:openblas             libopenblas-openmp-dev openblas-devel   openblas
 build  lib:inih                 libinih-dev            inih-devel       inih-devel          libinih  inih-dev       inih
 build  lib:jansson              libjansson-dev         jansson-devel    libjansson-devel    jansson  jansson-dev    jansson
 build  lib:zlib                 zlib1g-dev             zlib-devel       zlib-devel          zlib     zlib-dev       zlib
+build  lib:libzstd             libzstd-dev            libzstd-devel    libzstd-devel       zstd     zstd-dev       zstd
+build  lib:libpcre2-8          libpcre2-dev           pcre2-devel      pcre2-devel         pcre2    pcre2-dev      pcre2
 build  lib:libxxhash            libxxhash-dev          xxhash-devel     xxhash-devel        xxhash   xxhash-dev     xxhash
 build  lib:hwloc                libhwloc-dev           hwloc-devel      hwloc-devel         hwloc    hwloc-dev      hwloc
 build? header:oneapi/dnnl/dnnl.h libdnnl-dev           onednn-devel     onednn-devel        onednn   onednn-dev     onednn

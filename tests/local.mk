@@ -18,6 +18,7 @@ include tests/comm/local.mk
 include tests/dev/local.mk
 include tests/conf/local.mk
 include tests/tensor/local.mk
+include tests/text/local.mk
 include tests/data/local.mk
 include tests/op/local.mk
 include tests/graph/local.mk

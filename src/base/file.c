@@ -163,6 +163,12 @@ bool dpt_file_exists(const char *path)
     return lstat(path, &info) == 0;
 }
 
+bool dpt_file_is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
 enum dpt_status dpt_file_remove_dir(const char *path)
 {
     DIR *folder = opendir(path);

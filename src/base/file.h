@@ -33,5 +33,8 @@ enum dpt_status dpt_file_write_status(int error);
 /* True when the path exists (of any kind). Local. */
 bool dpt_file_exists(const char *path);
 
+/* True when the path is a folder, or leads to one. Local. */
+bool dpt_file_is_folder(const char *path);
+
 /* Removes a folder with the plain files in it (no sub-folders). Local. */
 enum dpt_status dpt_file_remove_dir(const char *path);

@@ -40,6 +40,16 @@ void dpt_text_add(struct dpt_text *text, const char *format, ...)
     text->length += (size_t)length;
 }
 
+void dpt_text_append(struct dpt_text *text, const void *data, size_t nbytes)
+{
+    reserve(text, nbytes);
+    if (nbytes) {
+        memcpy(text->data + text->length, data, nbytes);
+    }
+    text->length += nbytes;
+    text->data[text->length] = '\0';
+}
+
 /* The length in bytes of the well-formed UTF-8 character at `s`, or 0. `left` bytes may be read. */
 static size_t utf8_length(const unsigned char *s, size_t left)
 {
@@ -59,6 +69,29 @@ static size_t utf8_length(const unsigned char *s, size_t left)
     const bool surrogate = s[0] == 0xED && s[1] > 0x9F;
     const bool beyond = s[0] == 0xF4 && s[1] > 0x8F;
     return overlong || surrogate || beyond ? 0 : n;
+}
+
+size_t dpt_text_char(const char *data, size_t left, uint32_t *code)
+{
+    const unsigned char *s = (const unsigned char *)data;
+    const size_t n = utf8_length(s, left);
+    uint32_t c = n <= 1 ? s[0] : s[0] & (0xFFu >> (n + 1));
+    for (size_t i = 1; i < n; i++) {
+        c = c << 6 | (s[i] & 0x3Fu);
+    }
+    *code = c;
+    return n;
+}
+
+void dpt_text_add_char(struct dpt_text *text, uint32_t code)
+{
+    char out[4];
+    const size_t n = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    for (size_t i = n; i-- > 1; code >>= 6) {
+        out[i] = (char)(0x80 | (code & 0x3F));
+    }
+    out[0] = (char)(n == 1 ? code : (0xF00u >> n & 0xFFu) | code);
+    dpt_text_append(text, out, n);
 }
 
 void dpt_text_add_json(struct dpt_text *text, const char *string)

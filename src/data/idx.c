@@ -210,12 +210,6 @@ static enum dpt_status read_file(const char *path, bool labels, struct idx *idx)
 
 /* -------------------------------------------------------------------------------------------- finding files */
 
-static bool is_folder(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-}
-
 /* The first of PATH, PATH.gz, PATH without .gz that exists, or NULL. */
 static const char *with_or_without_gz(struct dpt_arena *arena, const char *path)
 {
@@ -268,13 +262,13 @@ static enum dpt_status find_files(const struct dpt_data__request *request, struc
                                   const char **images, const char **labels)
 {
     const char *path = request->path;
-    if (is_folder(path)) {
+    if (dpt_file_is_folder(path)) {
         *images = find_images(arena, dpt_arena_printf(arena, "%s/%s", path, request->first ? "train" : "t10k"));
     } else {
         *images = dpt_file_exists(path) ? path : find_images(arena, path);
     }
     DPT_CHECK(*images, DPT_STATUS_DATA, "%s%s: there is no such file, and no %s%s-images-idx3-ubyte[.gz]%s",
-              request->where, path, path, is_folder(path) ? (request->first ? "/train" : "/t10k") : "",
+              request->where, path, path, dpt_file_is_folder(path) ? (request->first ? "/train" : "/t10k") : "",
               strstr(path, "fashion-mnist") ? "; on Debian and Ubuntu: apt install dataset-fashion-mnist" : "");
     *labels = *request->labels ? request->labels : find_labels(arena, *images);
     DPT_CHECK(*labels || request->predict, DPT_STATUS_DATA,
