@@ -167,6 +167,9 @@ static enum dpt_status visit(struct walk *walk, int n)
             DPT_TRY(accumulate(walk, node.in[i], din[i]));
         }
     }
+    for (int i = first; i < graph->nnodes; i++) {
+        graph->node[i].of = n;
+    }
     if (graph->nnodes > first) {
         set_phases(walk, &node, first);
         weights_first(graph, first);

@@ -198,7 +198,7 @@ static bool is_batch_output(const struct dpt_graph *graph, const struct dpt_node
 
 int dpt_graph_add(struct dpt_graph *graph, const char *op, const void *param, int nin, const int *in)
 {
-    struct dpt_node node = {.op = dpt_op_find(op), .name = graph->layer};
+    struct dpt_node node = {.op = dpt_op_find(op), .name = graph->layer, .of = -1};
     if (!node.op) {
         return REFUSE("%s: there is no op \"%s\"", graph->layer, op);
     }

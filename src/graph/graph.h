@@ -63,6 +63,7 @@ struct dpt_node {
     const char *name; /* of the layer, for messages and profiles: "layer1.0.conv1" */
     enum dpt_phase phase;
     const void *param;
+    int of;           /* backward: the forward node whose gradient it is part of; else -1    */
     int nin, nout;
     int in[DPT_OP_MAX_IN];
     int out[DPT_OP_MAX_OUT];

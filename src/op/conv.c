@@ -165,17 +165,10 @@ static const char *whole_for(const struct dpt_op_types *types)
     return param->groups > 1 ? "oc" : more ? "c" : "";
 }
 
-static const char *whole_for_dx(const struct dpt_op_types *types)
+static const char *whole_for_gradient(const struct dpt_op_types *types)
 {
     const struct dpt_conv_param *param = types->param;
     return param->groups > 1 ? "oc" : "";
-}
-
-/* Every part of c would give the whole dbias. */
-static const char *whole_for_dw(const struct dpt_op_types *types)
-{
-    const struct dpt_conv_param *param = types->param;
-    return param->groups > 1 ? "oc" : param->bias ? "c" : "";
 }
 
 static void resize_dx(const struct dpt_op_types *part, void *param)
@@ -243,6 +236,13 @@ static enum dpt_status grad(struct dpt_op_grad *grad)
     return DPT_STATUS_OK;
 }
 
+static enum dpt_activation_kind strip(void *param)
+{
+    const enum dpt_activation_kind act = ((struct dpt_conv_param *)param)->act;
+    ((struct dpt_conv_param *)param)->act = DPT_ACTIVATION_KIND_NONE;
+    return act;
+}
+
 const struct dpt_op dpt_op_conv = {
     .name = "conv",
     .doc = "y = act(convolution of x with w + bias)",
@@ -250,6 +250,7 @@ const struct dpt_op dpt_op_conv = {
     .signature = "byxc,ocij,o?->byxo",
     .whole = "ij",
     .whole_for = whole_for,
+    .strip = strip,
     .halo = "yx",
     .shape = shape,
     .cost = cost,
@@ -266,7 +267,7 @@ const struct dpt_op dpt_op_conv_dx = {
     .param_nbytes = sizeof(struct dpt_conv_param),
     .signature = "byxo,ocij->byxc",
     .whole = "ij",
-    .whole_for = whole_for_dx,
+    .whole_for = whole_for_gradient,
     .halo = "yx",
     .shape = shape_dx,
     .resize = resize_dx,
@@ -283,8 +284,9 @@ const struct dpt_op dpt_op_conv_dw = {
     .param_nbytes = sizeof(struct dpt_conv_param),
     .signature = "byxc,byxo->ocij,o",
     .whole = "ij",
-    .whole_for = whole_for_dw,
+    .whole_for = whole_for_gradient,
     .halo = "yx",
+    .from = {[1] = 1u << 1}, /* dbias comes from dy alone */
     .shape = shape_dw,
     .cost = cost_dw,
     .prepare = dpt_op__conv_dw_prepare,

@@ -138,12 +138,20 @@ static enum dpt_status grad(struct dpt_op_grad *grad)
     return DPT_STATUS_OK;
 }
 
+static enum dpt_activation_kind strip(void *param)
+{
+    const enum dpt_activation_kind act = ((struct dpt_linear_param *)param)->act;
+    ((struct dpt_linear_param *)param)->act = DPT_ACTIVATION_KIND_NONE;
+    return act;
+}
+
 const struct dpt_op dpt_op_linear = {
     .name = "linear",
     .doc = "y = act(x w^T + bias)",
     .param_nbytes = sizeof(struct dpt_linear_param),
     .signature = "b.h,kh,k?->b.k",
     .whole_for = whole_for,
+    .strip = strip,
     .shape = shape,
     .cost = cost,
     .grad = grad,

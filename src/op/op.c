@@ -160,6 +160,17 @@ bool dpt_op_may_split(const struct dpt_op *op, const struct dpt_op_types *types,
     return false;
 }
 
+bool dpt_op_depends(const struct dpt_op *op, const struct dpt_op_types *types, int output, char letter)
+{
+    const unsigned from = op->from[output] ? op->from[output] : ~0u;
+    for (int i = 0; i < types->nin; i++) {
+        if ((from >> i & 1) && dpt_op_index_dim(op, types, i, letter) >= 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 enum dpt_status dpt_op__check_inputs(const struct dpt_op *op, const struct dpt_op_types *types)
 {
     const char *at = op->signature;

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "op/activation.h"
 #include "tensor/tensor.h"
 
 enum { DPT_OP_MAX_IN = 8, DPT_OP_MAX_OUT = 4 };
@@ -113,6 +114,16 @@ struct dpt_op {
        without sync), so that no reduction may be inserted after this node. */
     bool (*local)(const void *param);
     bool seed;           /* a loss: output 0 is one value a sample; dout may be DPT_OP_SEED      */
+    bool collective;     /* moves values between ranks: put in by plan/, run by exec/ through comm/ */
+    /* Optional: inputs that output i depends on, a bit each; 0: all. An output is a partial sum only where one of
+       them has the split letter. */
+    unsigned char from[DPT_OP_MAX_OUT];
+    /*
+     * Optional, for ops that compute act(sum + bias) with the bias as their last input: takes the activation out of a
+     * copy of the parameters and returns it. Where the sum is split, plan/ runs the op without both, and bias_act
+     * behind the sum over the ranks; whole_for need not speak of them.
+     */
+    enum dpt_activation_kind (*strip)(void *param);
 
     /* Sets nout and out[] from param and in[]; refuses with a sentence that names the dimension. */
     enum dpt_status (*shape)(struct dpt_op_types *types);
@@ -173,6 +184,9 @@ char dpt_op_letter_at(const struct dpt_op *op, const struct dpt_op_types *types,
 
 /* True when the op may be split along `letter`: an input has it; whole, whole_for and halo do not name it. Local. */
 bool dpt_op_may_split(const struct dpt_op *op, const struct dpt_op_types *types, char letter);
+
+/* True when output `output` depends on an input that has the letter: without the letter it is then a sum. Local. */
+bool dpt_op_depends(const struct dpt_op *op, const struct dpt_op_types *types, int output, char letter);
 
 /*
  * For shape rules: refuses a number of inputs that the signature does not take, and inputs with fewer dimensions than

@@ -641,7 +641,7 @@ static void check_split(const struct dpt_op *op, const void *param, enum dpt_run
             const int dim = dpt_op_index_dim(op, &types, nin + i, letter);
             if (dim >= 0) {
                 move_part(&sum.tensor[i], &got.tensor[i], dim, begin, MOVE_INTO_WHOLE);
-            } else {
+            } else if (part == 0 || dpt_op_depends(op, &types, i, letter)) { /* else the same on every part */
                 add_part(&sum.tensor[i], &got.tensor[i]);
             }
         }
