@@ -157,6 +157,12 @@ static void check_data(const struct check *check)
             refuse(check, "data", "target", "is missing: expected the column to predict, by name or by number from 1");
         }
         break;
+    case DPT_DATA_FORMAT_TOKENS:
+        check_file_data(check);
+        if (job->data.task == DPT_TASK_REGRESSION) {
+            refuse(check, "data", "task", "= regression, but tokens are classes: numbers come from format = csv");
+        }
+        break;
     case DPT_DATA_FORMAT_SYNTHETIC:
         if (job->data.shape.count != 1 && job->data.shape.count != 3) {
             refuse(check, "data", "shape", "has %d numbers: expected 1 (features) or 3 (height, width, channels)",

@@ -54,7 +54,7 @@ struct dpt_names {
 
 enum dpt_model_type { DPT_MODEL_TYPE_MLP, DPT_MODEL_TYPE_CNN, DPT_MODEL_TYPE_RESNET, DPT_MODEL_TYPE_LAYERS };
 enum dpt_task { DPT_TASK_AUTO, DPT_TASK_CLASSIFICATION, DPT_TASK_REGRESSION };
-enum dpt_data_format { DPT_DATA_FORMAT_IDX, DPT_DATA_FORMAT_CSV, DPT_DATA_FORMAT_SYNTHETIC };
+enum dpt_data_format { DPT_DATA_FORMAT_IDX, DPT_DATA_FORMAT_CSV, DPT_DATA_FORMAT_TOKENS, DPT_DATA_FORMAT_SYNTHETIC };
 enum dpt_loss_type { DPT_LOSS_TYPE_AUTO, DPT_LOSS_TYPE_CROSS_ENTROPY, DPT_LOSS_TYPE_MSE };
 enum dpt_optimizer_type { DPT_OPTIMIZER_TYPE_SGD, DPT_OPTIMIZER_TYPE_ADAM, DPT_OPTIMIZER_TYPE_ADAMW };
 enum dpt_schedule_type {
@@ -129,7 +129,7 @@ struct dpt_job {
     } model;
     struct {
         enum dpt_data_format format;
-        char *train, *valid, *test;  /* idx: folder/prefix or images file; csv: file; "" : none          */
+        char *train, *valid, *test;  /* idx, tokens: folder/prefix or file; csv: file; "" : none         */
         char *train_labels, *valid_labels, *test_labels; /* idx: "" = found beside the images            */
         double valid_share;          /* share of train held back where no valid is given; 0: none        */
         enum dpt_task task;
@@ -142,6 +142,9 @@ struct dpt_job {
         struct dpt_names ignore;     /* columns left out                                                 */
         char *missing;               /* the text of a missing value, e.g. ?                              */
         enum dpt_auto normalize;     /* csv: numeric columns to mean 0, deviation 1 of the training part */
+        /* tokens */
+        int64_t context;             /* of a window: inputs, and as many targets, one token later        */
+        int64_t vocab;               /* how many tokens there are; 0: as the files say                   */
         /* synthetic */
         int64_t samples;
         struct dpt_ints shape;       /* of a sample: features, or height width channels                  */

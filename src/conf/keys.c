@@ -54,6 +54,7 @@ static const struct dpt_conf_word norm_modes[] = {
 static const struct dpt_conf_word formats[] = {
     {"idx", "images and labels as in MNIST, plain or gzipped"},
     {"csv", "a table as text: comma, tab, semicolon or space between columns"},
+    {"tokens", "shards of tokens as dpt-data makes them of text; those of llm.c and nanoGPT too"},
     {"synthetic", "made up on the fly, for benchmarks and trials"},
     {0},
 };
@@ -103,7 +104,9 @@ static const struct dpt_conf_when normed = {"model", "type",
                                             BIT(DPT_MODEL_TYPE_RESNET) | BIT(DPT_MODEL_TYPE_LAYERS)};
 static const struct dpt_conf_when idx = {"data", "format", BIT(DPT_DATA_FORMAT_IDX)};
 static const struct dpt_conf_when csv = {"data", "format", BIT(DPT_DATA_FORMAT_CSV)};
-static const struct dpt_conf_when files = {"data", "format", BIT(DPT_DATA_FORMAT_IDX) | BIT(DPT_DATA_FORMAT_CSV)};
+static const struct dpt_conf_when tokens = {"data", "format", BIT(DPT_DATA_FORMAT_TOKENS)};
+static const struct dpt_conf_when files = {
+    "data", "format", BIT(DPT_DATA_FORMAT_IDX) | BIT(DPT_DATA_FORMAT_CSV) | BIT(DPT_DATA_FORMAT_TOKENS)};
 static const struct dpt_conf_when images = {"data", "format",
                                             BIT(DPT_DATA_FORMAT_IDX) | BIT(DPT_DATA_FORMAT_SYNTHETIC)};
 static const struct dpt_conf_when synthetic = {"data", "format", BIT(DPT_DATA_FORMAT_SYNTHETIC)};
@@ -190,8 +193,9 @@ const struct dpt_conf_key dpt_conf__keys[] = {
     {KEY("data", "train", PATH, data.train), .fallback = "", .when = &files, .fixed = true,
      .aka = "path file data root train_data train_file train_images",
      .text = "Training data. idx: the file of images, or what stands before -images-idx3-ubyte, as in "
-             "/usr/share/datasets/fashion-mnist/train, or the folder. csv: the file. On a resume it may have "
-             "moved to another folder."},
+             "/usr/share/datasets/fashion-mnist/train, or the folder. csv: the file. tokens: the file, or what the "
+             "names of the shards begin with, as in data/books/train. On a resume it may have moved to another "
+             "folder."},
     {KEY("data", "valid", PATH, data.valid), .fallback = "", .when = &files,
      .aka = "val validation dev val_data valid_file",
      .text = "Validation data, tried during the run. Empty: none, or see valid_share."},
@@ -207,8 +211,8 @@ const struct dpt_conf_key dpt_conf__keys[] = {
      .text = "Labels of the test images. Empty: found beside the images."},
     {KEY("data", "valid_share", REAL, data.valid_share), .fallback = "0", .max = 1, .ends = DPT_CONF_BELOW_MAX,
      .fixed = true, .aka = "val_share val_split validation_split valid_split split",
-     .text = "Share of the training data that is held back for validation, chosen by the seed. Only without "
-             "valid."},
+     .text = "Share of the training data that is held back for validation, chosen by the seed; of tokens the last "
+             "ones. Only without valid."},
     {KEY("data", "task", ENUM, data.task), .fallback = "auto", .words = tasks, .fixed = true, .aka = "problem mode",
      .text = "What is predicted."},
     {KEY("data", "mean", REALS, data.mean), .fallback = "", .min = -1e6, .max = 1e6, .when = &idx, .fixed = true,
@@ -239,6 +243,13 @@ const struct dpt_conf_key dpt_conf__keys[] = {
     {KEY("data", "normalize", AUTO, data.normalize), .fallback = "auto", .when = &csv, .fixed = true,
      .aka = "normalise standardize scale",
      .text = "Bring numeric columns to mean 0 and deviation 1, as measured on the training data. auto: yes."},
+    {KEY("data", "context", INT, data.context), .fallback = "256", .min = 1, .max = 1 << 20, .when = &tokens,
+     .fixed = true, .aka = "block_size seq_len sequence_length max_seq_len n_ctx window length",
+     .text = "Tokens of a sample: the model sees so many at once, and predicts what follows each."},
+    {KEY("data", "vocab", INT, data.vocab), .fallback = "auto", .max = 1 << 24, .zero = "auto", .when = &tokens,
+     .fixed = true, .aka = "vocab_size vocabulary",
+     .text = "How many tokens there are. auto: as the files say; those of nanoGPT do not. More than they say leaves "
+             "some unused."},
     {KEY("data", "samples", INT, data.samples), .fallback = "60000", .min = 1, .max = 0x1p40, .when = &synthetic,
      .fixed = true, .aka = "size count n num_samples",
      .text = "How many samples."},

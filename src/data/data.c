@@ -13,6 +13,7 @@
 static const struct dpt_data__reader *const readers[] = {
     &dpt_data__idx,
     &dpt_data__csv,
+    &dpt_data__tokens,
     &dpt_data__synthetic,
 };
 
@@ -140,6 +141,7 @@ static enum dpt_status read_source(const struct dpt_job *job, const struct dpt_d
     memcpy(data->info.dim, prep->dim, sizeof data->info.dim);
     data->info.classes = prep->classes;
     data->info.targets = prep->targets;
+    data->info.dtype = prep->format == DPT_DATA_FORMAT_TOKENS ? DPT_DTYPE_I32 : DPT_DTYPE_F32;
     data->preparation = dpt_data__prep_text(prep, data->arena);
     return DPT_STATUS_OK;
 }
@@ -202,6 +204,8 @@ enum dpt_status dpt_data_open_file(const struct dpt_job *job, const char *path, 
     *data = NULL;
     DPT_CHECK(job->data.format != DPT_DATA_FORMAT_SYNTHETIC && preparation, DPT_STATUS_DATA,
               "%s: cannot be read, since the model was trained on synthetic data, which come from no file", path);
+    DPT_CHECK(job->data.format != DPT_DATA_FORMAT_TOKENS, DPT_STATUS_USAGE,
+              "%s: the model was trained on tokens: dpt-generate writes what follows a text", path);
     const struct dpt_data__request request = {.where = "", .path = path, .labels = "", .predict = true};
     struct dpt_data *opened = new_data(job);
     enum dpt_status status = dpt_data__prep_read(preparation, job->data.format, opened->arena, &opened->prep);
@@ -224,6 +228,9 @@ void dpt_data_close(struct dpt_data *data)
     if (!data->lender) {
         free(data->x);
         free(data->target);
+        if (data->reader->close) {
+            data->reader->close(data);
+        }
     }
     dpt_text_free(&data->notes);
     dpt_arena_free(data->arena);
@@ -283,7 +290,19 @@ static void touch(const struct dpt_data *data, int64_t sample)
     }
 }
 
-enum dpt_status dpt_data_fetch(const struct dpt_data *data, int64_t epoch, int64_t first, int64_t count, float *x,
+/* Samples that the reader makes as a whole. */
+static enum dpt_status fetch_windows(const struct dpt_data *data, int64_t epoch, int64_t first, int64_t count,
+                                     int32_t *x, int32_t *target)
+{
+    const int64_t numel = data->info.dim[0];
+    for (int64_t i = 0; i < count; i++) {
+        DPT_TRY(data->reader->window(data, data->shuffle ? epoch : -1, sample_at(data, epoch, first + i), x + i * numel,
+                                     target ? target + i * numel : NULL));
+    }
+    return DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_data_fetch(const struct dpt_data *data, int64_t epoch, int64_t first, int64_t count, void *x,
                                void *target)
 {
     const struct dpt_data_info *info = &data->info;
@@ -292,6 +311,9 @@ enum dpt_status dpt_data_fetch(const struct dpt_data *data, int64_t epoch, int64
               (long long)(first + count - 1), (long long)info->samples);
     DPT_CHECK(!target || info->labelled, DPT_STATUS_FAILED, "%s: targets were asked for, but it has none",
               info->source);
+    if (data->reader->window) {
+        return fetch_windows(data, epoch, first, count, x, target);
+    }
     const bool augment = epoch >= 0 && (data->crop > 0 || data->flip);
     const int64_t numel = info->ndim == 1 ? info->dim[0] : info->dim[0] * info->dim[1] * info->dim[2];
     /* In groups, so that the memory of all samples of a group is on its way before the first is used. */
@@ -307,9 +329,10 @@ enum dpt_status dpt_data_fetch(const struct dpt_data *data, int64_t epoch, int64
             const int64_t i = begin + k;
             if (augment) {
                 dpt_data__augment(data, sample[k],
-                                  dpt_data__draw(data->seed, epoch, sample[k], data->crop, data->flip), x + i * numel);
+                                  dpt_data__draw(data->seed, epoch, sample[k], data->crop, data->flip),
+                                  (float *)x + i * numel);
             } else {
-                data->reader->values(data, sample[k], 0, numel, x + i * numel);
+                data->reader->values(data, sample[k], 0, numel, (float *)x + i * numel);
             }
             if (target) {
                 data->reader->target(data, sample[k], (char *)target + i * info->targets * 4);

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * data/: which samples a rank reads at a step, and their values: readers (IDX, CSV, synthetic), the keyed order,
+ * data/: which samples a rank reads at a step, and their values: readers (IDX, CSV, tokens, synthetic), the keyed order,
  * augmentation, the prefetch thread. It promises that a sample's values depend on (seed, epoch, sample) alone, never on
  * ranks or threads, and that hostile files are refused with file, place and reason. It knows nothing of tensors and
  * graphs: it fills plain arrays.
@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/dtype.h"
 #include "base/status.h"
 #include "conf/job.h"
 
@@ -19,10 +20,12 @@ enum dpt_split { DPT_SPLIT_TRAIN, DPT_SPLIT_VALID, DPT_SPLIT_TEST };
 /* What a data set holds. */
 struct dpt_data_info {
     int64_t samples;
-    int ndim;           /* of a sample: 1 (features) or 3 (height, width, channels)  */
+    int ndim;           /* of a sample: 1 (features, tokens) or 3 (height, width, channels)   */
     int64_t dim[3];
-    int64_t classes;    /* 0: regression                                             */
-    int64_t targets;    /* regression: numbers a sample; classification: 1           */
+    enum dpt_dtype dtype; /* of its values: F32; I32 where a sample is a window of tokens     */
+    int64_t classes;    /* 0: regression; tokens: how many there are                          */
+    int64_t targets;    /* a sample: numbers in regression, else classes: 1, tokens: dim[0]   */
+    double token_bytes; /* tokens: bytes of text that one stands for on average; 0: not known */
     bool labelled;      /* has targets; a file to predict from may lack them         */
     const char *source; /* path or "synthetic", for messages                         */
 };
@@ -69,11 +72,17 @@ const char *dpt_data_class(const struct dpt_data *data, int64_t index);
 const char *dpt_data_target(const struct dpt_data *data, int64_t index);
 
 /*
- * Fills x (count * numel floats, NHWC) and the target (count I32 classes, or count * targets floats; NULL to leave it)
- * for consecutive places [first, first + count) of an epoch's order. `epoch` < 0: the stored order, unaugmented; so are
- * all epochs of a split that is not train. Thread-safe. Local.
+ * The tokenizer of the data, the text of a tokenizer.json, from what dpt_data_preparation gave; NULL where it has none.
+ * malloc'ed, the caller frees it. Local.
  */
-enum dpt_status dpt_data_fetch(const struct dpt_data *data, int64_t epoch, int64_t first, int64_t count, float *x,
+char *dpt_data_tokenizer(const char *preparation);
+
+/*
+ * Fills x (count * numel values of the dtype, images NHWC) and the target (count * targets of I32 classes or of floats;
+ * NULL to leave it) for consecutive places [first, first + count) of an epoch's order. `epoch` < 0: the stored order, unaugmented; so are
+ * all epochs of a split that is not train. DPT_STATUS_DATA when a token is not in the vocabulary. Thread-safe. Local.
+ */
+enum dpt_status dpt_data_fetch(const struct dpt_data *data, int64_t epoch, int64_t first, int64_t count, void *x,
                                void *target);
 
 /* ------------------------------------------------------------------------------------------ which samples, when */
@@ -99,7 +108,7 @@ struct dpt_batch {
     int64_t first_row;   /* place of the first in the global batch                              */
     int64_t micro_rows;  /* samples of this micro-batch on all ranks                            */
     int64_t batch_rows;  /* samples of the global batch                                         */
-    float *x;            /* aligned to 64                                                       */
+    void *x;             /* of the data's dtype, aligned to 64                                  */
     void *target;        /* I32 or float, aligned to 64; NULL where the data are not labelled   */
 };
 

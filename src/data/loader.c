@@ -161,7 +161,7 @@ static enum dpt_status allocate(struct dpt_loader *loader)
               info->source, (long long)conf->ahead, (long long)conf->max_rows);
     char *at = loader->memory;
     for (int64_t i = 0; i < loader->nslots; i++) {
-        loader->slot[i].x = (float *)at;
+        loader->slot[i].x = at;
         at += round_up(x_nbytes);
         loader->slot[i].target = info->labelled ? at : NULL;
         at += round_up(target_nbytes);

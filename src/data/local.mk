@@ -9,6 +9,11 @@ libdpt_a_SOURCES += \
 	%D%/place.c \
 	%D%/prepare.c \
 	%D%/reader.h \
+	%D%/shard.c \
+	%D%/shard.h \
+	%D%/shard_header.h \
+	%D%/shard_write.c \
 	%D%/synthetic.c \
 	%D%/table.c \
-	%D%/table.h
+	%D%/table.h \
+	%D%/tokens.c

@@ -8,6 +8,7 @@
  *       {"name": "age", "kind": "numeric", "mean": 38.6, "std": 13.6, "missing": 38.6},
  *       {"name": "sex", "kind": "categorical", "categories": ["Female", "Male"]},
  *       {"name": "income", "kind": "target"}, {"name": "id", "kind": "ignored"}]}
+ *   {"format": "tokens", "shape": [256], "classes": 50257, "targets": 256, "tokenizer": {... as in tokenizer.json ...}}
  */
 
 #include <jansson.h>
@@ -116,16 +117,21 @@ char *dpt_data__prep_text(const struct dpt_data__prep *prep, struct dpt_arena *a
     if (prep->format == DPT_DATA_FORMAT_SYNTHETIC) {
         return NULL;
     }
-    const bool idx = prep->format == DPT_DATA_FORMAT_IDX;
+    static const char *const name[] = {[DPT_DATA_FORMAT_IDX] = "idx", [DPT_DATA_FORMAT_CSV] = "csv",
+                                       [DPT_DATA_FORMAT_TOKENS] = "tokens"};
     json_t *root = json_object(), *shape = json_array();
     for (int i = 0; i < prep->ndim; i++) {
         json_array_append_new(shape, json_integer(prep->dim[i]));
     }
-    set(root, "format", json_string(idx ? "idx" : "csv"));
+    set(root, "format", json_string(name[prep->format]));
     set(root, "shape", shape);
     set(root, "classes", json_integer(prep->classes));
     set(root, "targets", json_integer(prep->targets));
-    if (idx) {
+    if (prep->format == DPT_DATA_FORMAT_TOKENS) {
+        if (prep->tokenizer) {
+            set(root, "tokenizer", json_loads(prep->tokenizer, 0, NULL)); /* the reader has checked that it is JSON */
+        }
+    } else if (prep->format == DPT_DATA_FORMAT_IDX) {
         const int64_t channels = prep->ndim == 3 ? prep->dim[2] : 1;
         set(root, "bytes", json_boolean(prep->bytes));
         set(root, "mean", reals_json(prep->mean, channels));
@@ -146,6 +152,15 @@ char *dpt_data__prep_text(const struct dpt_data__prep *prep, struct dpt_arena *a
     free(text);
     json_decref(root);
     return copy;
+}
+
+char *dpt_data_tokenizer(const char *preparation)
+{
+    json_t *root = preparation ? json_loads(preparation, 0, NULL) : NULL;
+    const json_t *tokenizer = json_object_get(root, "tokenizer");
+    char *text = json_is_object(tokenizer) ? json_dumps(tokenizer, JSON_COMPACT) : NULL;
+    json_decref(root);
+    return text;
 }
 
 /* ------------------------------------------------------------------------------------------------- reading */

@@ -48,6 +48,9 @@ struct dpt_data__prep {
     int64_t ncolumns; /* of the training file                                            */
     struct dpt_data__column *column;
     char **class_name; /* [classes] in dpt_data__compare_names order; NULL in regression */
+    /* tokens */
+    uint64_t tokenizer_hash; /* as the shards say; 0: they do not                                  */
+    char *tokenizer;         /* text of the tokenizer.json beside the first shard; NULL: none there */
 };
 
 /* ------------------------------------------------------------------------------------------ an opened split */
@@ -112,9 +115,15 @@ struct dpt_data__reader {
 
     /* Writes the class (int32_t) or the target numbers of a stored sample. */
     void (*target)(const struct dpt_data *data, int64_t sample, void *target);
+
+    /* In place of these two: writes x and (unless NULL) target of a stored sample as it is in an epoch; may fail. */
+    enum dpt_status (*window)(const struct dpt_data *data, int64_t epoch, int64_t sample, int32_t *x, int32_t *target);
+
+    /* Gives back what open took, other than x and target; NULL: nothing. */
+    void (*close)(struct dpt_data *data);
 };
 
-extern const struct dpt_data__reader dpt_data__idx, dpt_data__csv, dpt_data__synthetic;
+extern const struct dpt_data__reader dpt_data__idx, dpt_data__csv, dpt_data__tokens, dpt_data__synthetic;
 
 /* The `target` of readers that keep all targets in data->target. Local. */
 void dpt_data__stored_target(const struct dpt_data *data, int64_t sample, void *target);

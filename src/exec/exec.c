@@ -236,7 +236,7 @@ void dpt_exec__load(struct dpt_exec *exec, const struct dpt_batch *batch)
         set_rows(exec, batch->rows);
     }
     for (int i = 0; i < exec->ninputs; i++) {
-        exec->input[i]->data = exec->input_value[i] == graph->input ? (void *)batch->x : batch->target;
+        exec->input[i]->data = exec->input_value[i] == graph->input ? batch->x : batch->target;
     }
     const struct {
         int value;

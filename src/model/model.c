@@ -79,6 +79,8 @@ enum dpt_status dpt_model_build(const struct dpt_job *job, const struct dpt_mode
               "[data]: a sample has %d dimensions; 1 (features) or 3 (height, width, channels) are possible", io->ndim);
     DPT_CHECK(dpt_model__outputs(io) > 0, DPT_STATUS_USAGE,
               "[data]: there is nothing to predict: no classes, no targets");
+    DPT_CHECK(io->dtype != DPT_DTYPE_I32, DPT_STATUS_USAGE,
+              "[model] type takes numbers, but [data] format = tokens: take a language model");
     graph->input = dpt_graph_input(graph, "input", graph->real, io->ndim, io->dim);
     if (graph->input < 0) {
         return DPT_STATUS_USAGE;

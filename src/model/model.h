@@ -14,8 +14,9 @@
 struct dpt_model_io {
     int ndim;         /* of a sample: 1 or 3       */
     int64_t dim[3];
+    enum dpt_dtype dtype; /* of the input: F32 stands for the graph's real type; I32: tokens          */
     int64_t classes;  /* 0: regression             */
-    int64_t targets;  /* numbers to predict when classes is 0 */
+    int64_t targets;  /* to predict: numbers when classes is 0, else classes, 1 or one a token */
 };
 
 /*

@@ -92,7 +92,7 @@ static enum dpt_status open_data(struct predict *p, struct dpt_text *notes)
 static enum dpt_status make_graph(struct predict *p)
 {
     const struct dpt_data_info *info = dpt_data_info(p->data);
-    struct dpt_model_io io = {.ndim = info->ndim, .classes = info->classes, .targets = info->targets};
+    struct dpt_model_io io = {.ndim = info->ndim, .dtype = info->dtype, .classes = info->classes, .targets = info->targets};
     memcpy(io.dim, info->dim, sizeof io.dim);
     const enum dpt_dtype real = p->job->run.precision == DPT_PRECISION_FP64 ? DPT_DTYPE_F64 : DPT_DTYPE_F32;
     p->graph = dpt_graph_new(real, p->conf->rows, false);

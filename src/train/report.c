@@ -48,11 +48,14 @@ static void tell_model(const struct dpt_train *train)
 static void tell_data(const struct dpt_train *train)
 {
     const struct dpt_data_info *info = dpt_data_info(train->data);
+    const bool tokens = info->dtype == DPT_DTYPE_I32;
     dpt_log("data    %s | %" PRId64 " samples of %" PRId64, info->source, info->samples, info->dim[0]);
     for (int i = 1; i < info->ndim; i++) {
         dpt_log(" x %" PRId64, info->dim[i]);
     }
-    if (info->classes) {
+    if (tokens) {
+        dpt_log(" tokens, vocabulary %" PRId64, info->classes);
+    } else if (info->classes) {
         dpt_log(", %" PRId64 " classes", info->classes);
     }
     const struct dpt_train__eval *eval[2] = {&train->valid, &train->test};

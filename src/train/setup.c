@@ -18,6 +18,7 @@ static enum dpt_status open_data(struct dpt_train *train)
     train->io = (struct dpt_model_io){
         .ndim = info->ndim,
         .dim = {info->dim[0], info->dim[1], info->dim[2]},
+        .dtype = info->dtype,
         .classes = info->classes,
         .targets = info->targets,
     };

@@ -20,3 +20,6 @@ tests_data_test_synthetic_LDADD = $(TEST_LDADD)
 unit_tests += tests/data/test_loader
 tests_data_test_loader_SOURCES = %D%/test_loader.c %D%/files.h
 tests_data_test_loader_LDADD = $(TEST_LDADD)
+unit_tests += tests/data/test_tokens
+tests_data_test_tokens_SOURCES = %D%/test_tokens.c %D%/files.h
+tests_data_test_tokens_LDADD = $(TEST_LDADD)
