@@ -126,6 +126,7 @@ struct dpt_job {
         int64_t hidden;              /* cnn: width of the layer before the last                          */
         int64_t depth;               /* resnet: 18 34 50 101 152, 20 32 44 56                            */
         enum dpt_norm_mode batch_norm; /* statistics of the global batch, or of each rank's part         */
+        char *weights;               /* checkpoint to begin with; "": random                             */
     } model;
     struct {
         enum dpt_data_format format;

@@ -186,6 +186,9 @@ const struct dpt_conf_key dpt_conf__keys[] = {
     {KEY("model", "batch_norm", ENUM, model.batch_norm), .fallback = "sync", .words = norm_modes, .when = &normed,
      .fixed = true, .aka = "sync_bn syncbn norm",
      .text = "Which samples the statistics of batch normalisation are over."},
+    {KEY("model", "weights", PATH, model.weights), .fallback = "", .aka = "init init_from pretrained checkpoint finetune load",
+     .text = "Begin with the weights of this checkpoint or run directory, which has the same model, instead of random ones. "
+             "Not read when the run goes on from a checkpoint of its own."},
 
     {KEY("data", "format", ENUM, data.format), .fallback = "idx", .words = formats, .fixed = true,
      .aka = "type kind dataset",

@@ -137,6 +137,24 @@ static enum dpt_status run_steps(struct dpt_train *train)
     return dpt_train__end(train);
 }
 
+/* --eval-only: the state that was loaded, on all data that it does not learn from. */
+static enum dpt_status evaluate_only(struct dpt_train *train)
+{
+    bool finished;
+    DPT_CHECK(train->valid.data || train->test.data, DPT_STATUS_USAGE,
+              "--eval-only: the job has no validation and no test data");
+    DPT_TRY(dpt_train__resume(train, &finished));
+    dpt_train__banner(train, train->first_step > 0);
+    DPT_TRY(dpt_comm_deadline(train->world, train->job->run.deadline_s));
+    if (train->valid.data) {
+        dpt_train__evaluate(train, &train->valid);
+    }
+    if (train->test.data) {
+        dpt_train__evaluate(train, &train->test);
+    }
+    return dpt_comm_deadline(train->world, 0.0);
+}
+
 static enum dpt_status begin_run(struct dpt_train *train, bool *finished)
 {
     DPT_TRY(dpt_train__resume(train, finished));
@@ -175,6 +193,9 @@ static enum dpt_status train_all(struct dpt_train *train, bool *paused)
     train->ahead = train->cores.share > 1 ? train->job->data.prefetch : 0;
     DPT_TRY(dpt_agree(dpt_train__plan(train), train->world));
     DPT_TRY(dpt_train__bind(train));
+    if (train->options->eval_only) {
+        return evaluate_only(train);
+    }
     DPT_TRY(begin_run(train, &finished));
     if (finished) {
         return DPT_STATUS_OK;

@@ -27,6 +27,7 @@ static const struct {
     {"resume", 'r', required_argument, "WHEN", "auto (default), never, must, or a PATH"},
     {"max-time", 't', required_argument, "TIME", "save and stop before TIME is over: 4h, 3:30:00"},
     {"stop-status", STOP_STATUS, required_argument, "N", "exit status when stopped before the end (0)"},
+    {"eval-only", 'e', no_argument, NULL, "try the checkpoint on data it was not trained on"},
     {"dry-run", 'n', no_argument, NULL, "check everything, show the plan, train nothing"},
     {"plan", PLAN, required_argument, "N", "the same, as if on N ranks"},
     {"print-config", PRINT_CONFIG, optional_argument, "HOW", "show the job: full, minimal or explain"},
@@ -236,6 +237,9 @@ static enum dpt_status take(int letter, const char *value, struct dpt_options *o
         return resume(value, options);
     case STOP_STATUS:
         return number("stop-status", value, 0, 125, &options->stop_status);
+    case 'e':
+        options->eval_only = true;
+        break;
     case PLAN:
         options->dry_run = true;
         return number("plan", value, 1, 1 << 24, &options->plan_ranks);
@@ -343,7 +347,6 @@ static void help(struct dpt_text *out)
     dpt_text_add(out, "\nExamples:\n"
                       "  mpirun -n 2 dpt-train @fashion-mnist\n"
                       "  mpirun -n 4 dpt-train -c job.ini -s optimizer.lr=0.05 -o runs/second\n"
-                      "  dpt-train --dry-run job.ini\n"
                       "Manuals: dpt-train(1), dpt-job(5), dpt(7)\n");
 }
 

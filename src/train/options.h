@@ -45,6 +45,7 @@ struct dpt_options {
     const char **override;     /* "section.key=value": -s, -o and -t in their order      */
     enum dpt_resume resume;
     const char *resume_path;
+    bool eval_only;            /* evaluates a checkpoint, writes nothing                 */
     bool dry_run;
     int plan_ranks;            /* --plan=N; 0: as many as there are                      */
     bool quiet;

@@ -172,7 +172,10 @@ void dpt_train__banner(const struct dpt_train *train, bool resumed)
     char utc[24], left[24];
     dpt_clock_utc(utc, sizeof utc);
     dpt_log("dpt-train %s | %s | job %s | run %s (%s)\n", PACKAGE_VERSION, utc, train->job->run.name,
-            train->job->run.output, !train->exchange ? "dry run" : resumed ? "goes on" : "new");
+            train->job->run.output, !train->exchange             ? "dry run"
+            : train->options->eval_only ? "evaluation"
+            : resumed                   ? "goes on"
+                                        : "new");
     tell_ranks(train);
     tell_model(train);
     tell_data(train);
@@ -183,7 +186,9 @@ void dpt_train__banner(const struct dpt_train *train, bool resumed)
                 dpt_text_time(left, sizeof left, train->limit_s - dpt_clock_process_s()));
     }
     tell_notes(train);
-    if (resumed && train->exchange) {
+    if (resumed && train->options->eval_only) {
+        dpt_log("step    %" PRId64 " of %" PRId64 "\n", train->first_step, train->steps);
+    } else if (resumed && train->exchange) {
         dpt_log("goes on from step %" PRId64 " of %" PRId64 "\n", train->first_step, train->steps);
     }
 }

@@ -130,7 +130,8 @@ static int list_items(const struct dpt_train *train, struct dpt_ckpt_item **item
 struct news {
     int64_t step, updates, best_step;
     double best_value, elapsed_s;
-    bool found, finished;
+    bool found, finished; /* a checkpoint of the run; one of its last step */
+    bool loaded;          /* the weights of another one                    */
 };
 
 /* Lines as one, "a; b", from the arena. */
@@ -197,17 +198,30 @@ static enum dpt_status open_checkpoint(struct dpt_train *train, struct dpt_ckpt 
     dpt_text_free(&notes);
     DPT_TRY(status);
     DPT_CHECK(*ckpt || how == DPT_RESUME_AUTO, DPT_STATUS_USAGE, "%s: has no checkpoint to go on from", path);
-    return how == DPT_RESUME_PATH ? check_branch(train, *ckpt) : DPT_STATUS_OK;
+    return how == DPT_RESUME_PATH && !train->options->eval_only ? check_branch(train, *ckpt) : DPT_STATUS_OK;
+}
+
+/* The tensors of the state, or only those of the model. */
+static enum dpt_status load_items(struct dpt_train *train, struct dpt_ckpt *ckpt, bool model_only)
+{
+    struct dpt_ckpt_item *item;
+    const int all = list_items(train, &item);
+    int count = 0;
+    for (int i = 0; i < all; i++) {
+        if (!model_only || item[i].file == DPT_CKPT_FILE_MODEL) {
+            item[count++] = item[i];
+        }
+    }
+    const enum dpt_status status = dpt_ckpt_load(ckpt, count, item, false);
+    free(item);
+    return status;
 }
 
 static enum dpt_status load(struct dpt_train *train, struct dpt_ckpt *ckpt, struct news *news)
 {
     const struct dpt_ckpt_meta *meta = dpt_ckpt_meta(ckpt);
-    struct dpt_ckpt_item *item;
     DPT_TRY(compare_jobs(train, ckpt));
-    const int count = list_items(train, &item);
-    const enum dpt_status status = dpt_ckpt_load(ckpt, count, item, false);
-    free(item);
+    DPT_TRY(load_items(train, ckpt, train->options->eval_only));
     *news = (struct news){
         .step = meta->step,
         .updates = meta->updates,
@@ -217,26 +231,66 @@ static enum dpt_status load(struct dpt_train *train, struct dpt_ckpt *ckpt, stru
         .found = true,
         .finished = meta->step >= train->steps,
     };
-    return status;
+    return DPT_STATUS_OK;
 }
 
-/* Rank 0's part: directory, checkpoint, config.ini. */
-static enum dpt_status begin(struct dpt_train *train, struct news *news)
+/* [model] weights: the values that the model begins with, from another run. */
+static enum dpt_status load_weights(struct dpt_train *train, struct news *news)
 {
     struct dpt_ckpt *ckpt;
-    struct dpt_text config = {0};
-    DPT_TRY(enter_directory(train));
+    struct dpt_text notes = {0};
+    const char *path = train->job->model.weights;
+    enum dpt_status status = dpt_ckpt_open(path, false, &ckpt, &notes);
+    dpt_text_free(&notes);
+    if (status == DPT_STATUS_OK && !ckpt) {
+        status = dpt_error_set(DPT_STATUS_DATA, __FILE__, __LINE__, "%s: has no checkpoint", path);
+    }
+    if (status == DPT_STATUS_OK) {
+        status = load_items(train, ckpt, true);
+    }
+    dpt_ckpt_close(ckpt);
+    if (status != DPT_STATUS_OK) {
+        return dpt_error_set(status, __FILE__, __LINE__, "[model] weights: %s", dpt_error_text());
+    }
+    news->loaded = true;
+    return DPT_STATUS_OK;
+}
+
+/* The checkpoint of the run where there is one, else the weights to begin with where the job names some. */
+static enum dpt_status load_any(struct dpt_train *train, struct news *news)
+{
+    struct dpt_ckpt *ckpt;
     enum dpt_status status = open_checkpoint(train, &ckpt);
     if (status == DPT_STATUS_OK && ckpt) {
         status = load(train, ckpt, news);
     }
-    if (status == DPT_STATUS_OK && ckpt) {
-        train->saved_step = train->options->resume == DPT_RESUME_PATH ? -1 : news->step;
+    if (status == DPT_STATUS_OK && !ckpt && *train->job->model.weights) {
+        status = load_weights(train, news);
     }
     dpt_ckpt_close(ckpt);
-    DPT_TRY(status);
+    return status;
+}
+
+/* Rank 0's part: directory, checkpoint, config.ini. An evaluation only looks. */
+static enum dpt_status begin(struct dpt_train *train, struct news *news)
+{
+    struct dpt_text config = {0};
+    if (train->options->eval_only) {
+        DPT_TRY(load_any(train, news));
+        DPT_CHECK(news->found || news->loaded, DPT_STATUS_USAGE,
+                  "%s: has no checkpoint to evaluate: give the run directory with -o DIR, or a checkpoint with "
+                  "--resume=PATH",
+                  train->job->run.output);
+        return DPT_STATUS_OK;
+    }
+    DPT_TRY(enter_directory(train));
+    DPT_TRY(load_any(train, news));
+    if (news->found) {
+        train->saved_step = train->options->resume == DPT_RESUME_PATH ? -1 : news->step;
+    }
     dpt_job_print(train->job, DPT_JOB_PRINT_FULL, &config);
-    status = dpt_file_replace(dpt_train__path(train, "config.ini"), config.data, config.length);
+    const enum dpt_status status =
+        dpt_file_replace(dpt_train__path(train, "config.ini"), config.data, config.length);
     dpt_text_free(&config);
     return status;
 }
@@ -260,7 +314,7 @@ enum dpt_status dpt_train__resume(struct dpt_train *train, bool *finished)
     dpt_comm_deadline_resume();
     DPT_TRY(status);
     DPT_TRY(dpt_comm_bcast(train->world, &news, sizeof news, 0));
-    if (news.found) {
+    if (news.found || news.loaded) {
         DPT_TRY(share_state(train));
     }
     train->state->step = train->first_step = news.step;

@@ -79,6 +79,6 @@ bool dpt_train__evaluate(struct dpt_train *train, struct dpt_train__eval *eval)
     }
     train->evaluated_s = dpt_clock_s();
     dpt_exec_seconds(train->exec)[DPT_SECTION_EVAL] += train->evaluated_s - begin_s;
-    dpt_train__tell_score(train, eval, &score, best);
+    dpt_train__tell_score(train, eval, &score, best && !train->options->eval_only);
     return best;
 }

@@ -49,7 +49,11 @@ static void all_options(void **state)
     dpt_options_free(&o);
 
     assert_int_equal(parse("dpt-train x.ini", words, &o), DPT_STATUS_OK);
-    assert_true(o.resume == DPT_RESUME_AUTO && !o.quiet && !o.dry_run && o.plan_ranks == 0 && o.stop_status == 0);
+    assert_true(o.resume == DPT_RESUME_AUTO && !o.quiet && !o.eval_only && !o.dry_run && o.plan_ranks == 0 && o.stop_status == 0);
+    dpt_options_free(&o);
+
+    assert_int_equal(parse("dpt-train --eval-only x.ini", words, &o), DPT_STATUS_OK);
+    assert_true(o.eval_only && o.ask == DPT_ASK_TRAIN);
     dpt_options_free(&o);
 
     assert_int_equal(parse("dpt-train -n -r /dev/null x.ini", words, &o), DPT_STATUS_OK);
