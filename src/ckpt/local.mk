@@ -8,4 +8,6 @@ libdpt_a_SOURCES += \
 	%D%/private.h \
 	%D%/safetensors.c \
 	%D%/safetensors.h \
-	%D%/save.c
+	%D%/save.c \
+	%D%/tensors.c \
+	%D%/tensors.h

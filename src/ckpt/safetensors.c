@@ -69,7 +69,7 @@ enum dpt_status dpt_ckpt__parse_type(const char *path, const char *name, const c
         }
     }
     DPT_CHECK(type->dtype != DPT_DTYPE_COUNT, DPT_STATUS_DATA,
-              "%s: tensor %s has the number type '%.16s'; F32, F64, I32, I64 and U8 can be read", path, name, dtype);
+              "%s: tensor %s has the number type '%.16s'; F32, F64, BF16, F16, I32, I64 and U8 can be read", path, name, dtype);
     DPT_CHECK(json_is_array(shape) && json_array_size(shape) <= DPT_MAX_DIM, DPT_STATUS_DATA,
               "%s: the shape of tensor %s must be a list of at most %d dimensions", path, name, DPT_MAX_DIM);
     type->ndim = (int)json_array_size(shape);

@@ -31,3 +31,7 @@ tests_ckpt_test_save_LDADD = $(TEST_LDADD)
 
 check_PROGRAMS += tests/ckpt/toy-run
 tests_ckpt_toy_run_SOURCES = %D%/toy-run.c $(toy)
+
+unit_tests += tests/ckpt/test_tensors
+tests_ckpt_test_tensors_SOURCES = %D%/test_tensors.c
+tests_ckpt_test_tensors_LDADD = $(TEST_LDADD)

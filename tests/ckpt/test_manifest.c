@@ -157,7 +157,7 @@ static void contents_that_cannot_be_are_refused(void **state)
         {"\"name\": \"w\"", "\"name\": \"\""},
         {"\"name\": \"w\"", "\"name\": \"w\\u0007\""},
         {"\"kind\": \"model\"", "\"kind\": \"other\""},
-        {"\"dtype\": \"F32\"", "\"dtype\": \"BF16\""},
+        {"\"dtype\": \"F32\"", "\"dtype\": \"F8_E4M3\""},
         {"\"dtype\": \"F32\"", "\"dtype\": \"F64\""},
         {"\"shape\": [4, 6]", "\"shape\": [4, 7]"},
         {"\"shape\": [4, 6]", "\"shape\": [24]"},
