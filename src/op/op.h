@@ -67,7 +67,7 @@ struct dpt_op_call {
     void *prep;                       /* from prepare, or NULL                                                 */
     void *scratch;                    /* as many bytes as scratch() asked for; 64-byte aligned                 */
     const struct dpt_op_ctx *ctx;
-    const struct dpt_op_part *part;   /* of the inputs, then of the outputs; NULL: all are whole but for the samples    */
+    const struct dpt_op_part *part;   /* of the inputs, then of the outputs; NULL: whole but for the samples   */
 };
 
 /*

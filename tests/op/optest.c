@@ -161,9 +161,10 @@ static const char *run_name(enum dpt_run run, enum dpt_dtype real)
 
 /* Calls a kernel with prepared library objects and exactly the scratch that the op asks for. */
 static void call_kernel(const struct dpt_op *op, enum dpt_run run, struct dpt_op_types *types,
-                        const struct dpt_tensor *in, const struct dpt_tensor *out, const struct dpt_op_ctx *ctx)
+                        const struct dpt_tensor *in, const struct dpt_tensor *out, const struct dpt_op_ctx *ctx,
+                        const struct dpt_op_part *parts)
 {
-    struct dpt_op_call call = {.types = types, .in = in, .out = out, .ctx = ctx};
+    struct dpt_op_call call = {.types = types, .in = in, .out = out, .ctx = ctx, .part = parts};
     if (op->prepare && op->prepare(types, run, 1, &call.prep) != DPT_STATUS_OK) {
         fail_msg("%s: prepare: %s", op->name, dpt_error_text());
     }
@@ -202,7 +203,7 @@ static void set_types(const struct dpt_op *op, const void *param, int nin, const
  * input. Fails when an input changed that should not.
  */
 static void run_op(const struct dpt_op *op, const void *param, enum dpt_run run, int nin, const struct dpt_tensor *in,
-                   const struct dpt_op_ctx *ctx, int alias, struct results *results)
+                   const struct dpt_op_ctx *ctx, int alias, const struct dpt_op_part *parts, struct results *results)
 {
     struct dpt_op_types types;
     set_types(op, param, nin, in, &types);
@@ -216,7 +217,7 @@ static void run_op(const struct dpt_op *op, const void *param, enum dpt_run run,
     if (alias >= 0 && !dpt_type_equal(&types.out[0], &in[alias].type)) {
         fail_msg("%s: alias names input %d, which is not of the type of output 0", op->name, alias);
     }
-    call_kernel(op, run, &types, copy, out, ctx);
+    call_kernel(op, run, &types, copy, out, ctx, parts);
 
     results->count = 0;
     for (int i = 0; i < types.nout; i++) {
@@ -247,7 +248,7 @@ void optest_call(const char *name, enum dpt_run run, const void *param, int nin,
     for (int i = 0; i < nout; i++) {
         assert_true(dpt_type_equal(&types.out[i], &out[i].type));
     }
-    call_kernel(op, run, &types, in, out, ctx);
+    call_kernel(op, run, &types, in, out, ctx, NULL);
 }
 
 /* ---- comparing ---- */
@@ -372,7 +373,7 @@ static int tape_add(void *graph, const char *name, const void *param, int nin, c
     bool real[DPT_OP_MAX_OUT];
     real_outputs(tape, node, real);
     struct results results;
-    run_op(op, node->param, DPT_RUN_REF, nin, tensor, &tape->ctx, -1, &results);
+    run_op(op, node->param, DPT_RUN_REF, nin, tensor, &tape->ctx, -1, NULL, &results);
     if (op->update) {
         results_free(&results, op->name);
         return 0;
@@ -464,7 +465,7 @@ static double objective(const struct tape *tape, const struct dpt_tensor *in, co
 {
     const struct node *node = &tape->node[0];
     struct results results;
-    run_op(node->op, node->param, DPT_RUN_REF, node->nin, in, &tape->ctx, -1, &results);
+    run_op(node->op, node->param, DPT_RUN_REF, node->nin, in, &tape->ctx, -1, NULL, &results);
     double sum = 0.0;
     for (int i = 0; i < results.count; i++) {
         for (int64_t k = 0; k < dpt_type_numel(&results.tensor[i].type) && dout[i] != -1; k++) {
@@ -605,6 +606,21 @@ static int64_t letter_extent(const struct dpt_op *op, const struct dpt_op_types 
     return 0;
 }
 
+/* Says of every operand where its part of the split dimension begins and how long the whole is. */
+static void set_parts(const struct dpt_op *op, const struct dpt_op_types *types, char letter, int64_t begin,
+                      struct dpt_op_part part[MAX_RESULTS])
+{
+    for (int i = 0; i < types->nin + types->nout; i++) {
+        const struct dpt_type *type = i < types->nin ? &types->in[i] : &types->out[i - types->nin];
+        const int dim = dpt_op_index_dim(op, types, i, letter);
+        part[i] = (struct dpt_op_part){0};
+        memcpy(part[i].whole, type->dim, sizeof part[i].whole);
+        if (dim >= 0 && letter != 'b') { /* the place of samples is in the context */
+            part[i].begin[dim] = begin;
+        }
+    }
+}
+
 static void check_split(const struct dpt_op *op, const void *param, enum dpt_run run, int nin,
                         const struct dpt_tensor *in, const struct dpt_op_ctx *ctx, char letter, int parts,
                         const struct results *expected)
@@ -635,8 +651,10 @@ static void check_split(const struct dpt_op *op, const void *param, enum dpt_run
             part_ctx.rows = end - begin;
             part_ctx.first_row += begin;
         }
+        struct dpt_op_part parts_of[MAX_RESULTS];
+        set_parts(op, &types, letter, begin, parts_of);
         struct results got;
-        run_op(op, param, run, nin, local, &part_ctx, -1, &got);
+        run_op(op, param, run, nin, local, &part_ctx, -1, parts_of, &got);
         for (int i = 0; i < types.nout; i++) {
             const int dim = dpt_op_index_dim(op, &types, nin + i, letter);
             if (dim >= 0) {
@@ -710,19 +728,19 @@ static void check_node(const struct tape *tape, const struct node *node, const s
     check_cost(op, &types, flops);
 
     struct results expected, first, second;
-    run_op(op, node->param, DPT_RUN_REF, node->nin, in64, &tape->ctx, -1, &expected);
+    run_op(op, node->param, DPT_RUN_REF, node->nin, in64, &tape->ctx, -1, NULL, &expected);
     for (enum dpt_run run = DPT_RUN_REF; run <= DPT_RUN_CPU; run++) {
         for (int real = 0; real < 2; real++) {
             const struct dpt_tensor *in = real ? in64 : in32;
             const char *how = run_name(run, real ? DPT_DTYPE_F64 : DPT_DTYPE_F32);
-            run_op(op, node->param, run, node->nin, in, &tape->ctx, -1, &first);
+            run_op(op, node->param, run, node->nin, in, &tape->ctx, -1, NULL, &first);
             compare_results(op->name, how, &first, &expected, real ? 1e-12 : tolerance);
-            run_op(op, node->param, run, node->nin, in, &tape->ctx, -1, &second);
+            run_op(op, node->param, run, node->nin, in, &tape->ctx, -1, NULL, &second);
             compare_bits(op->name, "run twice", &second, &first);
             results_free(&second, op->name);
             for (int i = 0; i < node->nin; i++) {
                 if (op->alias >> i & 1) {
-                    run_op(op, node->param, run, node->nin, in, &tape->ctx, i, &second);
+                    run_op(op, node->param, run, node->nin, in, &tape->ctx, i, NULL, &second);
                     compare_bits(op->name, "in the memory of an input", &second, &first);
                     results_free(&second, op->name);
                 }
