@@ -23,12 +23,12 @@
 
 #include <math.h>
 
-double dpt_op__batch_count(const struct dpt_op_call *call, const struct dpt_type *x)
+double dpt_op__batch_count(const struct dpt_op_call *call)
 {
     const struct dpt_batch_norm_param *param = call->types->param;
     double places = 1.0;
-    for (int i = 1; i < x->ndim - 1; i++) {
-        places *= (double)x->dim[i];
+    for (int i = 1; i < call->in[0].type.ndim - 1; i++) {
+        places *= (double)dpt_op_whole(call, 0, i);
     }
     return places * (double)(param->local ? call->ctx->rows : call->ctx->micro_rows);
 }
@@ -299,6 +299,12 @@ static bool is_local(const void *param)
     return ((const struct dpt_batch_norm_param *)param)->local;
 }
 
+/* Statistics of a rank alone are those of its samples, not of a part of their places. */
+static const char *whole_for(const struct dpt_op_types *types)
+{
+    return is_local(types->param) ? "." : "";
+}
+
 /* Sets *gstat and *dy of the ops behind it; adds the residual's gradient on the way. */
 static enum dpt_status grad_residual(struct dpt_op_grad *grad, struct dpt_batch_norm_param *param, int *dy, int *gstat)
 {
@@ -341,7 +347,8 @@ const struct dpt_op dpt_op_batch_stat = {
     .doc = "sums of x and x^2 of each channel",
     .param_nbytes = sizeof(struct dpt_batch_norm_param),
     .signature = "b.c->tc",
-    .whole = "t.",
+    .whole = "t",
+    .whole_for = whole_for,
     .local = is_local,
     .shape = shape_stat,
     .cost = cost_stat,
@@ -354,7 +361,8 @@ const struct dpt_op dpt_op_batch_norm = {
     .doc = "y = act(gamma (x - mean) / sqrt(var + eps) + beta + residual) with the batch's mean and var",
     .param_nbytes = sizeof(struct dpt_batch_norm_param),
     .signature = "b.c,tc,c,c,b.c?->b.c",
-    .whole = "t.",
+    .whole = "t",
+    .whole_for = whole_for,
     .alias = 1u << 0 | 1u << 4,
     .shape = shape,
     .cost = cost,
@@ -381,7 +389,8 @@ const struct dpt_op dpt_op_batch_grad_stat = {
     .doc = "sums of dz and dz xhat of each channel",
     .param_nbytes = sizeof(struct dpt_batch_norm_param),
     .signature = "b.c,b.c,tc,c,c->tc",
-    .whole = "t.",
+    .whole = "t",
+    .whole_for = whole_for,
     .local = is_local,
     .shape = shape_grad_stat,
     .cost = cost_grad_stat,
@@ -394,7 +403,8 @@ const struct dpt_op dpt_op_batch_residual_dx = {
     .doc = "gradient of the residual of batch_norm, and the sums of batch_grad_stat",
     .param_nbytes = sizeof(struct dpt_batch_norm_param),
     .signature = "b.c,b.c,b.c,tc->b.c,tc",
-    .whole = "t.",
+    .whole = "t",
+    .whole_for = whole_for,
     .alias = 1u << 0,
     .local = is_local,
     .shape = shape_residual_dx,
@@ -408,7 +418,8 @@ const struct dpt_op dpt_op_batch_norm_dx = {
     .doc = "gradient of x of batch_norm, through the statistics too",
     .param_nbytes = sizeof(struct dpt_batch_norm_param),
     .signature = "b.c,b.c,tc,tc,c,c->b.c",
-    .whole = "t.",
+    .whole = "t",
+    .whole_for = whole_for,
     .alias = 1u << 0 | 1u << 1,
     .shape = shape_dx,
     .cost = cost_dx,

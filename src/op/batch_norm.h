@@ -43,8 +43,8 @@ struct dpt_batch_norm_param {
     char zero[3];                 /* no padding, see op.h                                 */
 };
 
-/* Elements of a channel that are behind the statistics of a call whose x (or dy) has this type. Local. */
-double dpt_op__batch_count(const struct dpt_op_call *call, const struct dpt_type *x);
+/* Elements of a channel that are behind the statistics of a call whose first input is x or dy. Local. */
+double dpt_op__batch_count(const struct dpt_op_call *call);
 
 /* Mean and 1 / sqrt(var + eps) of channel k of c, from stat F64[2,c] over `count` elements. Local. */
 void dpt_op__batch_moments(const double *stat, int64_t k, int64_t c, double count, double eps, double *mean,

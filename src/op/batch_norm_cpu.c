@@ -185,7 +185,7 @@ enum dpt_status dpt_op__batch_norm_cpu(const struct dpt_op_call *call)
     const struct dpt_batch_norm_param *param = call->types->param;
     const struct tables tables = tables_of(call);
     const float *gamma = call->in[2].data, *beta = call->in[3].data; /* [c] */
-    const double count = dpt_op__batch_count(call, &call->in[0].type);
+    const double count = dpt_op__batch_count(call);
     for (int64_t k = 0; k < tables.c; k++) {
         double mean, rstd;
         dpt_op__batch_moments(call->in[1].data, k, tables.c, count, param->eps, &mean, &rstd);
@@ -327,7 +327,7 @@ enum dpt_status dpt_op__batch_grad_stat_cpu(const struct dpt_op_call *call)
     const struct dpt_batch_norm_param *param = call->types->param;
     const struct tables tables = tables_of(call);
     const float *gamma = call->in[3].data, *beta = call->in[4].data; /* [c] */
-    const double count = dpt_op__batch_count(call, &call->in[0].type);
+    const double count = dpt_op__batch_count(call);
     for (int64_t k = 0; k < tables.c; k++) {
         double mean, rstd;
         dpt_op__batch_moments(call->in[2].data, k, tables.c, count, param->eps, &mean, &rstd);
@@ -348,7 +348,7 @@ enum dpt_status dpt_op__batch_residual_dx_cpu(const struct dpt_op_call *call)
     }
     const struct dpt_batch_norm_param *param = call->types->param;
     const struct tables tables = tables_of(call);
-    const double count = dpt_op__batch_count(call, &call->in[0].type);
+    const double count = dpt_op__batch_count(call);
     for (int64_t k = 0; k < tables.c; k++) {
         double mean, rstd;
         dpt_op__batch_moments(call->in[3].data, k, tables.c, count, param->eps, &mean, &rstd);
@@ -390,7 +390,7 @@ enum dpt_status dpt_op__batch_norm_dx_cpu(const struct dpt_op_call *call)
     const struct tables tables = tables_of(call);
     const double *gstat = call->in[3].data;                          /* [2,c] */
     const float *gamma = call->in[4].data, *beta = call->in[5].data; /* [c]   */
-    const double count = dpt_op__batch_count(call, &call->in[0].type);
+    const double count = dpt_op__batch_count(call);
     for (int64_t k = 0; k < tables.c; k++) {
         double mean, rstd;
         dpt_op__batch_moments(call->in[2].data, k, tables.c, count, param->eps, &mean, &rstd);

@@ -6,8 +6,8 @@
  *   y[e] = x[e] / (1 - rate) where word(e) >= rate 2^32, else 0        dx: the same on dy
  *
  * word(e) is word e % 4 of the Philox block e / 4, keyed by seed, stream and step; e is the element of the GLOBAL
- * batch: (place of the sample in the batch) * (elements a sample) + (element of the sample). No mask is stored: the
- * backward pass draws it again, and so does every other layout.
+ * batch: (place of the sample in the batch) * (elements a sample) + (element of the sample), also where the call has only
+ * a part of it. No mask is stored: the backward pass draws it again, and so does every other layout.
  */
 
 #include "op/dropout.h"
@@ -21,12 +21,42 @@ static uint32_t threshold(double rate)
     return (uint32_t)(rate * 0x1p32);
 }
 
-/* Index in the global batch of the first element of a call. */
-static uint64_t first_element(const struct dpt_op_call *call)
+/* Elements of dimensions [first, last) of a part. */
+static int64_t elements(const struct dpt_type *type, int first, int last)
 {
-    const int64_t rows = call->in[0].type.dim[0];
-    const int64_t sample = rows > 0 ? dpt_type_numel(&call->in[0].type) / rows : 0;
-    return (uint64_t)(call->ctx->first_row * sample);
+    int64_t numel = 1;
+    for (int dim = first; dim < last; dim++) {
+        numel *= type->dim[dim];
+    }
+    return numel;
+}
+
+/* The dimension from which on a part is contiguous in the global batch: 0 unless another than the samples is split. */
+static int run_dim(const struct dpt_op_call *call)
+{
+    const struct dpt_type *type = &call->in[0].type;
+    int dim = type->ndim - 1;
+    while (dim > 0 && type->dim[dim] == dpt_op_whole(call, 0, dim)) {
+        dim--;
+    }
+    return dim;
+}
+
+/* Index in the global batch of the first element of run `run`, of those that begin at dimension `dim`. */
+static uint64_t first_element(const struct dpt_op_call *call, int dim, int64_t run)
+{
+    const struct dpt_type *type = &call->in[0].type;
+    uint64_t element = 0, stride = 1;
+    for (int d = type->ndim - 1; d >= 0; d--) {
+        int64_t index = d > 0 ? dpt_op_begin(call, 0, d) : call->ctx->first_row;
+        if (d < dim) {
+            index += run % type->dim[d];
+            run /= type->dim[d];
+        }
+        element += (uint64_t)index * stride;
+        stride *= d > 0 ? (uint64_t)dpt_op_whole(call, 0, d) : 1;
+    }
+    return element;
 }
 
 #define DPT_REF "op/dropout_ref.inc"
@@ -58,7 +88,6 @@ const struct dpt_op dpt_op_dropout = {
     .doc = "drops elements with the given rate and scales the others",
     .param_nbytes = sizeof(struct dpt_dropout_param),
     .signature = "b.->b.",
-    .whole = ".",
     .alias = 1u << 0,
     .shape = shape,
     .cost = dpt_op__cost_elements,

@@ -194,7 +194,6 @@ const struct dpt_op dpt_op_mse = {
     .name = "mse",
     .doc = "mean squared error of every sample",
     .signature = "b.,b.->b",
-    .whole = ".",
     .seed = true,
     .shape = shape_mse,
     .cost = cost_mse,
@@ -206,7 +205,6 @@ const struct dpt_op dpt_op_mse_dx = {
     .name = "mse_dx",
     .doc = "gradient of the prediction of mse, over the samples of the batch",
     .signature = "b.,b.->b.",
-    .whole = ".",
     .alias = 1u << 0 | 1u << 1,
     .shape = shape_mse_dx,
     .cost = cost_mse,
@@ -217,7 +215,7 @@ const struct dpt_op dpt_op_class_metrics = {
     .name = "class_metrics",
     .doc = "sums of loss, right answers, right answers in the first five, samples",
     .signature = "bv,b,b->m",
-    .whole = "v",
+    .whole = "vm",
     .shape = shape_class_metrics,
     .run = {[DPT_RUN_REF] = ref_class_metrics},
 };
@@ -226,7 +224,7 @@ const struct dpt_op dpt_op_real_metrics = {
     .name = "real_metrics",
     .doc = "sums of loss, squared error, target, squared target, elements, samples",
     .signature = "b.,b.,b->m",
-    .whole = ".",
+    .whole = "m.",
     .shape = shape_real_metrics,
     .run = {[DPT_RUN_REF] = ref_real_metrics},
 };

@@ -162,15 +162,13 @@ void dpt_op__mse_f32(const struct dpt_op_call *call)
     const float *y = call->in[0].data, *t = call->in[1].data;
     float *loss = call->out[0].data;
     for (int64_t i = 0; i < n; i++) {
-        loss[i] = loss_squares(elements, y + i * elements, t + i * elements) / (float)elements;
+        loss[i] = loss_squares(elements, y + i * elements, t + i * elements) / (float)dpt_op_whole_sample(call, 0);
     }
 }
 
 void dpt_op__mse_dx_f32(const struct dpt_op_call *call)
 {
-    const int64_t n = call->in[0].type.dim[0], numel = dpt_type_numel(&call->in[0].type);
-    if (numel > 0) {
-        const double factor = 2.0 / ((double)(numel / n) * (double)call->ctx->batch_rows);
-        loss_errors(numel, (float)factor, call->in[0].data, call->in[1].data, call->out[0].data);
-    }
+    const double factor = 2.0 / ((double)dpt_op_whole_sample(call, 0) * (double)call->ctx->batch_rows);
+    loss_errors(dpt_type_numel(&call->in[0].type), (float)factor, call->in[0].data, call->in[1].data,
+                call->out[0].data);
 }

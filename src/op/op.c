@@ -152,7 +152,7 @@ bool dpt_op_may_split(const struct dpt_op *op, const struct dpt_op_types *types,
     if (names(op->whole, letter) || names(op->halo, letter) || (op->whole_for && names(op->whole_for(types), letter))) {
         return false;
     }
-    for (int i = 0; i < types->nin; i++) {
+    for (int i = 0; i < types->nin + types->nout; i++) {
         if (dpt_op_index_dim(op, types, i, letter) >= 0) {
             return true;
         }

@@ -170,6 +170,26 @@ static inline int64_t dpt_op_begin(const struct dpt_op_call *call, int operand, 
     return call->part ? call->part[operand].begin[dim] : 0;
 }
 
+/* Whole size of dimension `dim` of operand `operand` in the logical tensor; not for the samples, dimension b. Local. */
+static inline int64_t dpt_op_whole(const struct dpt_op_call *call, int operand, int dim)
+{
+    const int nin = call->types->nin;
+    const struct dpt_tensor *tensor = operand < nin ? &call->in[operand] : &call->out[operand - nin];
+    return call->part ? call->part[operand].whole[dim] : tensor->type.dim[dim];
+}
+
+/* Elements of one sample of operand `operand` in the logical tensor: the product of all but dimension 0. Local. */
+static inline int64_t dpt_op_whole_sample(const struct dpt_op_call *call, int operand)
+{
+    const int nin = call->types->nin;
+    const int ndim = operand < nin ? call->in[operand].type.ndim : call->out[operand - nin].type.ndim;
+    int64_t numel = 1;
+    for (int dim = 1; dim < ndim; dim++) {
+        numel *= dpt_op_whole(call, operand, dim);
+    }
+    return numel;
+}
+
 /* The kernel that serves `run`: the one set, else REF. Local. */
 enum dpt_status dpt_op_call(const struct dpt_op *op, enum dpt_run run, const struct dpt_op_call *call);
 
@@ -182,7 +202,7 @@ int dpt_op_index_dim(const struct dpt_op *op, const struct dpt_op_types *types, 
 /* The letter of dimension `dim` of an operand (inputs first, then outputs); 0 past its dimensions. Local. */
 char dpt_op_letter_at(const struct dpt_op *op, const struct dpt_op_types *types, int operand, int dim);
 
-/* True when the op may be split along `letter`: an input has it; whole, whole_for and halo do not name it. Local. */
+/* True when the op may be split along `letter`: an operand has it; whole, whole_for and halo do not name it. Local. */
 bool dpt_op_may_split(const struct dpt_op *op, const struct dpt_op_types *types, char letter);
 
 /* True when output `output` depends on an input that has the letter: without the letter it is then a sum. Local. */

@@ -268,7 +268,6 @@ const struct dpt_op dpt_op_global_pool = {
     .doc = "the mean over all places of an image",
     .param_nbytes = sizeof(struct dpt_pool_param),
     .signature = "byxc->bc",
-    .whole = "yx",
     .shape = shape_global,
     .cost = cost_global,
     .grad = grad_global,

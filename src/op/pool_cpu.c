@@ -289,7 +289,8 @@ enum dpt_status dpt_op__avg_pool_dx_cpu(const struct dpt_op_call *call)
 }
 
 /* The mean over the places of one image; sums of a few channels at a time, in double: images may be large. */
-DPT_SIMD static void dpt_op__global_pool_image(int64_t places, int64_t c, const float *restrict x, float *restrict y)
+DPT_SIMD static void dpt_op__global_pool_image(int64_t places, double divisor, int64_t c, const float *restrict x,
+                                               float *restrict y)
 {
     enum { BLOCK = 32 };
     for (int64_t begin = 0; begin < c; begin += BLOCK) {
@@ -303,7 +304,7 @@ DPT_SIMD static void dpt_op__global_pool_image(int64_t places, int64_t c, const 
             }
         }
         for (int64_t k = 0; k < count; k++) {
-            y[begin + k] = (float)(sum[k] / (double)places);
+            y[begin + k] = (float)(sum[k] / divisor);
         }
     }
 }
@@ -317,16 +318,16 @@ enum dpt_status dpt_op__global_pool_cpu(const struct dpt_op_call *call)
     const float *x = call->in[0].data; /* [n,place,c] */
     float *y = call->out[0].data;      /* [n,c]       */
     const int64_t places = type->dim[1] * type->dim[2], c = type->dim[3];
+    const double divisor = (double)dpt_op_whole(call, 0, 1) * (double)dpt_op_whole(call, 0, 2);
     for (int64_t n = 0; n < type->dim[0]; n++) {
-        dpt_op__global_pool_image(places, c, x + n * places * c, y + n * c);
+        dpt_op__global_pool_image(places, divisor, c, x + n * places * c, y + n * c);
     }
     return DPT_STATUS_OK;
 }
 
-DPT_SIMD static void dpt_op__global_pool_dx_image(int64_t places, int64_t c, const float *restrict dy,
+DPT_SIMD static void dpt_op__global_pool_dx_image(int64_t places, float share, int64_t c, const float *restrict dy,
                                                   float *restrict dx)
 {
-    const float share = 1.0f / (float)places;
     for (int64_t p = 0; p < places; p++, dx += c) {
 #pragma omp simd
         for (int64_t k = 0; k < c; k++) {
@@ -344,8 +345,9 @@ enum dpt_status dpt_op__global_pool_dx_cpu(const struct dpt_op_call *call)
     const float *dy = call->in[0].data; /* [n,c]       */
     float *dx = call->out[0].data;      /* [n,place,c] */
     const int64_t places = type->dim[1] * type->dim[2], c = type->dim[3];
+    const float share = 1.0f / ((float)dpt_op_whole(call, 1, 1) * (float)dpt_op_whole(call, 1, 2));
     for (int64_t n = 0; n < type->dim[0]; n++) {
-        dpt_op__global_pool_dx_image(places, c, dy + n * c, dx + n * places * c);
+        dpt_op__global_pool_dx_image(places, share, c, dy + n * c, dx + n * places * c);
     }
     return DPT_STATUS_OK;
 }

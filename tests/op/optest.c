@@ -21,8 +21,9 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "optest_impl.h"
 
-enum { MAX_VALUES = 64, MAX_NODES = 24, MAX_RESULTS = DPT_OP_MAX_IN + DPT_OP_MAX_OUT };
+enum { MAX_VALUES = 64, MAX_NODES = 24 };
 enum { GUARD = 64, GUARD_BYTE = 0xA5, POISON_BYTE = 0xFF, SEED = 20240229 };
 
 /* ---- memory between guard bytes ---- */
@@ -46,20 +47,19 @@ static bool guarded_free(void *data, size_t nbytes)
     unsigned char *block = (unsigned char *)data - GUARD;
     const size_t end = GUARD + (nbytes + 63) / 64 * 64 + GUARD;
     bool clean = true;
-    for (size_t i = 0; i < end; i++) {
-        const bool body = i >= GUARD && i < GUARD + nbytes;
-        clean = clean && (body || block[i] == GUARD_BYTE);
+    for (size_t i = 0; i < end; i += i == GUARD - 1 ? 1 + nbytes : 1) {
+        clean = clean && block[i] == GUARD_BYTE;
     }
     free(block);
     return clean;
 }
 
-static struct dpt_tensor tensor_new(const struct dpt_type *type, int fill)
+struct dpt_tensor tensor_new(const struct dpt_type *type, int fill)
 {
     return (struct dpt_tensor){*type, guarded_new(dpt_type_nbytes(type), fill)};
 }
 
-static void tensor_free(struct dpt_tensor *tensor, const char *what)
+void tensor_free(struct dpt_tensor *tensor, const char *what)
 {
     if (!guarded_free(tensor->data, dpt_type_nbytes(&tensor->type))) {
         char text[96];
@@ -68,14 +68,14 @@ static void tensor_free(struct dpt_tensor *tensor, const char *what)
     tensor->data = NULL;
 }
 
-static struct dpt_tensor tensor_copy(const struct dpt_tensor *from)
+struct dpt_tensor tensor_copy(const struct dpt_tensor *from)
 {
     struct dpt_tensor copy = tensor_new(&from->type, 0);
     memcpy(copy.data, from->data, dpt_type_nbytes(&from->type));
     return copy;
 }
 
-static double element(const struct dpt_tensor *tensor, int64_t i)
+double element(const struct dpt_tensor *tensor, int64_t i)
 {
     switch (tensor->type.dtype) {
     case DPT_DTYPE_F32:
@@ -92,7 +92,7 @@ static double element(const struct dpt_tensor *tensor, int64_t i)
     }
 }
 
-static void set_element(const struct dpt_tensor *tensor, int64_t i, double value)
+void set_element(const struct dpt_tensor *tensor, int64_t i, double value)
 {
     switch (tensor->type.dtype) {
     case DPT_DTYPE_F32:
@@ -104,8 +104,11 @@ static void set_element(const struct dpt_tensor *tensor, int64_t i, double value
     case DPT_DTYPE_I32:
         ((int32_t *)tensor->data)[i] = (int32_t)value;
         break;
+    case DPT_DTYPE_U8:
+        ((unsigned char *)tensor->data)[i] = (unsigned char)value;
+        break;
     default:
-        fail_msg("optest: no inputs of type %s", dpt_dtype_name(tensor->type.dtype));
+        fail_msg("optest: no elements of type %s", dpt_dtype_name(tensor->type.dtype));
     }
 }
 
@@ -138,14 +141,7 @@ double optest_positive(double normal)
 
 /* ---- one call ---- */
 
-/* What a call gives: its outputs, or for an update the inputs that it writes. */
-struct results {
-    int count;
-    struct dpt_tensor tensor[MAX_RESULTS];
-    char what[MAX_RESULTS][24]; /* "output 0" */
-};
-
-static void results_free(struct results *results, const char *op)
+void results_free(struct results *results, const char *op)
 {
     for (int i = 0; i < results->count; i++) {
         tensor_free(&results->tensor[i], op);
@@ -153,7 +149,7 @@ static void results_free(struct results *results, const char *op)
     results->count = 0;
 }
 
-static const char *run_name(enum dpt_run run, enum dpt_dtype real)
+const char *run_name(enum dpt_run run, enum dpt_dtype real)
 {
     static const char *const name[2][2] = {{"REF F32", "REF F64"}, {"CPU F32", "CPU F64"}};
     return name[run == DPT_RUN_CPU][real == DPT_DTYPE_F64];
@@ -183,7 +179,7 @@ static void call_kernel(const struct dpt_op *op, enum dpt_run run, struct dpt_op
     }
 }
 
-static void set_types(const struct dpt_op *op, const void *param, int nin, const struct dpt_tensor *in,
+void set_types(const struct dpt_op *op, const void *param, int nin, const struct dpt_tensor *in,
                       struct dpt_op_types *types)
 {
     *types = (struct dpt_op_types){.param = param, .nin = nin};
@@ -202,7 +198,7 @@ static void set_types(const struct dpt_op *op, const void *param, int nin, const
  * Runs one kernel on copies of the inputs and gives what it computed. alias >= 0: output 0 takes the memory of that
  * input. Fails when an input changed that should not.
  */
-static void run_op(const struct dpt_op *op, const void *param, enum dpt_run run, int nin, const struct dpt_tensor *in,
+void run_op(const struct dpt_op *op, const void *param, enum dpt_run run, int nin, const struct dpt_tensor *in,
                    const struct dpt_op_ctx *ctx, int alias, const struct dpt_op_part *parts, struct results *results)
 {
     struct dpt_op_types types;
@@ -222,11 +218,13 @@ static void run_op(const struct dpt_op *op, const void *param, enum dpt_run run,
     results->count = 0;
     for (int i = 0; i < types.nout; i++) {
         snprintf(results->what[results->count], sizeof results->what[0], "output %d", i);
+        results->operand[results->count] = nin + i;
         results->tensor[results->count++] = out[i];
     }
     for (int i = 0; i < nin; i++) {
         if (op->update && (op->writes >> i & 1)) {
             snprintf(results->what[results->count], sizeof results->what[0], "input %d", i);
+            results->operand[results->count] = i;
             results->tensor[results->count++] = copy[i];
         } else if (i != alias) {
             if (memcmp(copy[i].data, in[i].data, dpt_type_nbytes(&in[i].type)) != 0) {
@@ -284,7 +282,7 @@ static void compare(const char *op, const char *how, const char *what, const str
     }
 }
 
-static void compare_results(const char *op, const char *how, const struct results *got, const struct results *expected,
+void compare_results(const char *op, const char *how, const struct results *got, const struct results *expected,
                             double tolerance)
 {
     assert_int_equal(got->count, expected->count);
@@ -558,140 +556,6 @@ static void check_gradient(struct tape *tape, const struct optest *test)
     }
 }
 
-/* ---- placement ---- */
-
-/* Copies part [begin, begin + part.dim[dim]) of dimension `dim` between the whole and the part, or adds it. */
-enum move { MOVE_OUT_OF_WHOLE, MOVE_INTO_WHOLE };
-
-static void move_part(const struct dpt_tensor *whole, const struct dpt_tensor *part, int dim, int64_t begin,
-                      enum move move)
-{
-    const size_t size = dpt_dtype_nbytes(whole->type.dtype);
-    size_t outer = 1, inner = size;
-    for (int i = 0; i < whole->type.ndim; i++) {
-        if (i < dim) {
-            outer *= (size_t)whole->type.dim[i];
-        } else if (i > dim) {
-            inner *= (size_t)whole->type.dim[i];
-        }
-    }
-    const size_t extent = (size_t)whole->type.dim[dim], count = (size_t)part->type.dim[dim];
-    for (size_t i = 0; i < outer; i++) {
-        char *at_whole = (char *)whole->data + (i * extent + (size_t)begin) * inner;
-        char *at_part = (char *)part->data + i * count * inner;
-        if (move == MOVE_OUT_OF_WHOLE) {
-            memcpy(at_part, at_whole, count * inner);
-        } else {
-            memcpy(at_whole, at_part, count * inner);
-        }
-    }
-}
-
-static void add_part(const struct dpt_tensor *sum, const struct dpt_tensor *part)
-{
-    for (int64_t i = 0; i < dpt_type_numel(&sum->type); i++) {
-        set_element(sum, i, element(sum, i) + element(part, i));
-    }
-}
-
-/* Extent of a letter: the size of the first input dimension that has it. */
-static int64_t letter_extent(const struct dpt_op *op, const struct dpt_op_types *types, char letter)
-{
-    for (int i = 0; i < types->nin; i++) {
-        const int dim = dpt_op_index_dim(op, types, i, letter);
-        if (dim >= 0) {
-            return types->in[i].dim[dim];
-        }
-    }
-    return 0;
-}
-
-/* Says of every operand where its part of the split dimension begins and how long the whole is. */
-static void set_parts(const struct dpt_op *op, const struct dpt_op_types *types, char letter, int64_t begin,
-                      struct dpt_op_part part[MAX_RESULTS])
-{
-    for (int i = 0; i < types->nin + types->nout; i++) {
-        const struct dpt_type *type = i < types->nin ? &types->in[i] : &types->out[i - types->nin];
-        const int dim = dpt_op_index_dim(op, types, i, letter);
-        part[i] = (struct dpt_op_part){0};
-        memcpy(part[i].whole, type->dim, sizeof part[i].whole);
-        if (dim >= 0 && letter != 'b') { /* the place of samples is in the context */
-            part[i].begin[dim] = begin;
-        }
-    }
-}
-
-static void check_split(const struct dpt_op *op, const void *param, enum dpt_run run, int nin,
-                        const struct dpt_tensor *in, const struct dpt_op_ctx *ctx, char letter, int parts,
-                        const struct results *expected)
-{
-    struct dpt_op_types types;
-    set_types(op, param, nin, in, &types);
-    const int64_t extent = letter_extent(op, &types, letter);
-    struct results sum = {.count = types.nout};
-    for (int i = 0; i < types.nout; i++) {
-        sum.tensor[i] = tensor_new(&types.out[i], 0);
-    }
-    for (int part = 0; part < parts; part++) {
-        const int64_t begin = dpt_split_begin(extent, parts, part), end = dpt_split_begin(extent, parts, part + 1);
-        struct dpt_tensor local[DPT_OP_MAX_IN];
-        for (int i = 0; i < nin; i++) {
-            const int dim = dpt_op_index_dim(op, &types, i, letter);
-            struct dpt_type type = in[i].type;
-            if (dim >= 0) {
-                type.dim[dim] = end - begin;
-                local[i] = tensor_new(&type, 0);
-                move_part(&in[i], &local[i], dim, begin, MOVE_OUT_OF_WHOLE);
-            } else {
-                local[i] = tensor_copy(&in[i]);
-            }
-        }
-        struct dpt_op_ctx part_ctx = *ctx;
-        if (letter == 'b') {
-            part_ctx.rows = end - begin;
-            part_ctx.first_row += begin;
-        }
-        struct dpt_op_part parts_of[MAX_RESULTS];
-        set_parts(op, &types, letter, begin, parts_of);
-        struct results got;
-        run_op(op, param, run, nin, local, &part_ctx, -1, parts_of, &got);
-        for (int i = 0; i < types.nout; i++) {
-            const int dim = dpt_op_index_dim(op, &types, nin + i, letter);
-            if (dim >= 0) {
-                move_part(&sum.tensor[i], &got.tensor[i], dim, begin, MOVE_INTO_WHOLE);
-            } else if (part == 0 || dpt_op_depends(op, &types, i, letter)) { /* else the same on every part */
-                add_part(&sum.tensor[i], &got.tensor[i]);
-            }
-        }
-        results_free(&got, op->name);
-        for (int i = 0; i < nin; i++) {
-            tensor_free(&local[i], op->name);
-        }
-    }
-    char how[64];
-    snprintf(how, sizeof how, "%s, split along %c in %d", run_name(run, DPT_DTYPE_F64), letter, parts);
-    compare_results(op->name, how, &sum, expected, 1e-12);
-    results_free(&sum, op->name);
-}
-
-/* in: real inputs in F64. */
-static void check_placement(const struct dpt_op *op, const void *param, int nin, const struct dpt_tensor *in,
-                            const struct dpt_op_ctx *ctx, const struct results *expected)
-{
-    struct dpt_op_types types;
-    set_types(op, param, nin, in, &types);
-    for (char letter = 'a'; letter <= 'z'; letter++) {
-        const bool local = op->local && op->local(param) && letter == 'b';
-        if (!strchr(op->signature, letter) || !dpt_op_may_split(op, &types, letter) || local) {
-            continue;
-        }
-        for (int parts = 2; parts <= 3 && parts <= letter_extent(op, &types, letter); parts++) {
-            check_split(op, param, DPT_RUN_REF, nin, in, ctx, letter, parts, expected);
-            check_split(op, param, DPT_RUN_CPU, nin, in, ctx, letter, parts, expected);
-        }
-    }
-}
-
 /* ---- one node ---- */
 
 static void check_cost(const struct dpt_op *op, const struct dpt_op_types *types, double flops)
@@ -748,9 +612,7 @@ static void check_node(const struct tape *tape, const struct node *node, const s
             results_free(&first, op->name);
         }
     }
-    if (!op->update) {
-        check_placement(op, node->param, node->nin, in64, &tape->ctx, &expected);
-    }
+    check_splits(op, node->param, node->nin, in64, &tape->ctx, &expected);
     results_free(&expected, op->name);
     for (int i = 0; i < node->nin; i++) {
         tensor_free(&in32[i], op->name);

@@ -10,8 +10,9 @@
  *   kernels    REF in float, CPU in float and in double against REF in double, twice with equal bits
  *   memory     outputs, scratch and inputs lie between guard bytes; outputs begin as NaN; inputs stay as they were;
  *              output 0 in the memory of an input that `alias` names gives the same bits
- *   placement  split along every letter that may be split, in 2 and 3 uneven parts, then gathered (concatenated, or
- *              added where the output lost the letter): equal to the whole
+ *   placement  split along every letter that may be split, in 2 and 3 uneven parts, and along two letters or twice along
+ *              one on two axes, then gathered (put in its place, or added where the output lost the letter): equal to
+ *              the whole
  *   cost       positive, and equal to the count that the test gives
  */
 

@@ -14,10 +14,11 @@ static void keeps_elements(void **state)
 {
     (void)state;
     const struct dpt_reshape_param flat = {.ndim = 1, .dim = {12}}, square = {.ndim = 2, .dim = {6, 2}};
-    const struct dpt_reshape_param scalar = {.ndim = 0};
+    const struct dpt_reshape_param scalar = {.ndim = 0}, heads = {.ndim = 3, .dim = {6, 2, 2}};
     optest_run(&(struct optest){.op = "reshape", .param = &flat, .nin = 1, .in = {OPTEST_F32(5, 2, 3, 2)}});
     optest_run(&(struct optest){.op = "reshape", .param = &square, .nin = 1, .in = {OPTEST_F32(5, 12)}});
     optest_run(&(struct optest){.op = "reshape", .param = &scalar, .nin = 1, .in = {OPTEST_F32(5, 1, 1)}});
+    optest_run(&(struct optest){.op = "reshape", .param = &heads, .nin = 1, .in = {OPTEST_F32(5, 6, 4)}});
 }
 
 /* Dimensions that are the same, up to the first that is not, are the only ones that may be split. */

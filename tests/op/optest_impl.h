@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What the files of optest share: tensors between guard bytes, one call of a kernel, its results. */
+
+#include "optest.h"
+
+enum { MAX_RESULTS = DPT_OP_MAX_IN + DPT_OP_MAX_OUT };
+
+/* What a call gives: its outputs, or for an update the inputs that it writes. */
+struct results {
+    int count;
+    struct dpt_tensor tensor[MAX_RESULTS];
+    int operand[MAX_RESULTS];   /* inputs first, then outputs */
+    char what[MAX_RESULTS][24]; /* "output 0"                 */
+};
+
+/* A new tensor whose bytes are all `fill`; its copy; its end, which fails when something was written beside it. */
+struct dpt_tensor tensor_new(const struct dpt_type *type, int fill);
+struct dpt_tensor tensor_copy(const struct dpt_tensor *from);
+void tensor_free(struct dpt_tensor *tensor, const char *what);
+
+double element(const struct dpt_tensor *tensor, int64_t i);
+void set_element(const struct dpt_tensor *tensor, int64_t i, double value);
+
+/* "CPU F64" */
+const char *run_name(enum dpt_run run, enum dpt_dtype real);
+
+/* Fills in `types` by the shape rule; fails when it refuses. */
+void set_types(const struct dpt_op *op, const void *param, int nin, const struct dpt_tensor *in,
+               struct dpt_op_types *types);
+
+/*
+ * Runs one kernel on copies of the inputs and gives what it computed. alias >= 0: output 0 takes the memory of that
+ * input. Fails when an input changed that should not.
+ */
+void run_op(const struct dpt_op *op, const void *param, enum dpt_run run, int nin, const struct dpt_tensor *in,
+            const struct dpt_op_ctx *ctx, int alias, const struct dpt_op_part *parts, struct results *results);
+void results_free(struct results *results, const char *op);
+
+/* Fails unless every element is within tolerance * (largest expected element). */
+void compare_results(const char *op, const char *how, const struct results *got, const struct results *expected,
+                     double tolerance);
+
+/* The question of placement, optest_split.c. Real inputs in F64; `expected` is of the whole. */
+void check_splits(const struct dpt_op *op, const void *param, int nin, const struct dpt_tensor *in,
+                  const struct dpt_op_ctx *ctx, const struct results *expected);
