@@ -8,6 +8,7 @@
  *   linear_dx  dy[b.k], w[kh]           -> dx[b.h]
  *   linear_dw  x[b.h], dy[b.k]          -> dw[kh]
  *   bias_dw    dy[b.k]                  -> db[k]     the sum over all but the last dimension
+ *   bias_act   x[b.k], bias[k]?         -> y[b.k]    y = act(x + bias), behind a product that was summed over ranks
  */
 
 #include "base/status.h"
@@ -27,3 +28,4 @@ size_t dpt_op__linear_scratch(const struct dpt_op_types *types, enum dpt_run run
 enum dpt_status dpt_op__linear_cpu(const struct dpt_op_call *call);
 enum dpt_status dpt_op__linear_dx_cpu(const struct dpt_op_call *call);
 enum dpt_status dpt_op__linear_dw_cpu(const struct dpt_op_call *call);
+void dpt_op__bias_act_f32(const struct dpt_op_call *call);

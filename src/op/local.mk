@@ -11,6 +11,9 @@ libdpt_a_SOURCES += \
 	%D%/batch_norm.h \
 	%D%/batch_norm_cpu.c \
 	%D%/batch_norm_ref.inc \
+	%D%/bias_act.c \
+	%D%/bias_act_cpu.c \
+	%D%/bias_act_ref.inc \
 	%D%/collective.c \
 	%D%/collective.h \
 	%D%/combine.c \

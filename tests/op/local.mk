@@ -12,6 +12,10 @@ unit_tests += tests/op/test_batch_norm
 tests_op_test_batch_norm_SOURCES = %D%/test_batch_norm.c
 tests_op_test_batch_norm_LDADD = $(OP_TEST_LDADD)
 
+unit_tests += tests/op/test_bias_act
+tests_op_test_bias_act_SOURCES = %D%/test_bias_act.c
+tests_op_test_bias_act_LDADD = $(OP_TEST_LDADD)
+
 unit_tests += tests/op/test_collective
 tests_op_test_collective_SOURCES = %D%/test_collective.c
 tests_op_test_collective_LDADD = $(OP_TEST_LDADD)
