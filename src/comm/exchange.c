@@ -17,6 +17,12 @@ static size_t job_nbytes(int64_t count, enum dpt_dtype dtype)
 
 enum dpt_status dpt_exchange__run(struct dpt_exchange *exchange, const struct dpt_exchange__job *job)
 {
+    if (job->kind == DPT_EXCHANGE__KIND_SCATTER) {
+        return dpt_comm__scatter(exchange->comm, &exchange->slices, job->data, job->count, job->dtype, job->scratch);
+    }
+    if (job->kind == DPT_EXCHANGE__KIND_COLLECT) {
+        return dpt_comm__collect(exchange->comm, &exchange->slices, job->data, job->count, job->dtype);
+    }
     if (exchange->tree) {
         return dpt_comm__allreduce_tree(exchange->comm, job->data, job->count, job->dtype, job->scratch);
     }
@@ -54,7 +60,10 @@ enum dpt_status dpt_exchange_new(const struct dpt_exchange_conf *conf, struct dp
         status = dpt_error_set(DPT_STATUS_SPACE, __FILE__, __LINE__, "out of memory for the exchange");
     } else {
         *e = (struct dpt_exchange){.way = way, .comm = conf->comm, .tree = conf->tree};
-        status = way && way->open ? way->open(e) : DPT_STATUS_OK;
+        status = way ? dpt_comm__slices_open(conf->comm, &e->slices) : DPT_STATUS_OK;
+        if (status == DPT_STATUS_OK && way && way->open) {
+            status = way->open(e);
+        }
     }
     status = dpt_agree(status, conf->comm);
     if (status != DPT_STATUS_OK) {
@@ -69,9 +78,11 @@ static void unbind(struct dpt_exchange *exchange)
 {
     free(exchange->bucket);
     free(exchange->number);
+    free(exchange->publishing);
     free(exchange->scratch);
     exchange->bucket = NULL;
     exchange->number = NULL;
+    exchange->publishing = NULL;
     exchange->scratch = NULL;
     exchange->nbuckets = 0;
 }
@@ -86,7 +97,9 @@ void dpt_exchange_free(struct dpt_exchange *exchange)
         exchange->way->close(exchange);
     }
     unbind(exchange);
+    dpt_comm__slices_close(&exchange->slices);
     free(exchange->sum_scratch);
+    free(exchange->slice_scratch);
     free(exchange);
 }
 
@@ -98,50 +111,82 @@ const char *dpt_exchange_name(const struct dpt_exchange *exchange)
     return exchange->tree ? exchange->way->tree_name : exchange->way->name;
 }
 
+/* Bytes that the sum of a bucket needs beside it. */
+static size_t bucket_scratch(const struct dpt_exchange *e, int64_t longest)
+{
+    if (!e->way || longest == 0) {
+        return 0;
+    }
+    return e->sliced ? dpt_comm__scatter_scratch(e->comm, longest, e->dtype) : e->tree ? job_nbytes(longest, e->dtype) : 0;
+}
+
 /* Takes over the buckets and makes room for them. Local. */
 static enum dpt_status bind_here(struct dpt_exchange *e, int nbuckets, const struct dpt_range *bucket)
 {
     int64_t longest = 0;
     e->bucket = calloc((size_t)nbuckets + 1, sizeof *e->bucket);
     e->number = calloc((size_t)nbuckets + 1, sizeof *e->number);
-    DPT_CHECK(e->bucket && e->number, DPT_STATUS_SPACE, "out of memory for %d buckets", nbuckets);
+    e->publishing = calloc((size_t)nbuckets + 1, sizeof *e->publishing);
+    DPT_CHECK(e->bucket && e->number && e->publishing, DPT_STATUS_SPACE, "out of memory for %d buckets", nbuckets);
     for (int b = 0; b < nbuckets; b++) {
         DPT_ASSERT(bucket[b].begin >= 0 && bucket[b].begin <= bucket[b].end);
         const int64_t length = bucket[b].end - bucket[b].begin;
         longest = length > longest ? length : longest;
         e->bucket[b] = bucket[b];
-        e->number[b] = -1;
+        e->number[b] = e->publishing[b] = -1;
     }
-    if (e->way && e->tree && longest > 0) {
-        e->scratch = malloc(job_nbytes(longest, e->dtype));
-        DPT_CHECK(e->scratch, DPT_STATUS_SPACE, "out of memory: %zu bytes for the tree sum of the largest bucket",
-                  job_nbytes(longest, e->dtype));
+    const size_t scratch = bucket_scratch(e, longest);
+    if (scratch > 0) {
+        e->scratch = malloc(scratch);
+        DPT_CHECK(e->scratch, DPT_STATUS_SPACE, "out of memory: %zu bytes for the sum of the largest bucket", scratch);
     }
     e->nbuckets = nbuckets;
-    return e->way && e->way->reserve ? e->way->reserve(e, nbuckets + 1) : DPT_STATUS_OK;
+    return e->way && e->way->reserve ? e->way->reserve(e, 2 * nbuckets + DPT_EXCHANGE_TICKETS + 1) : DPT_STATUS_OK;
 }
 
-enum dpt_status dpt_exchange_bind(struct dpt_exchange *exchange, void *buffer, enum dpt_dtype dtype, int nbuckets,
-                                  const struct dpt_range *bucket)
+/* What is bound is in *e. Ranks with different buckets would add what does not belong together. Collective. */
+static enum dpt_status bind(struct dpt_exchange *e, int nbuckets, const struct dpt_range *bucket)
 {
     DPT_ASSERT(dpt_comm__pending == 0 && nbuckets >= 0);
-    unbind(exchange);
-    exchange->buffer = buffer;
-    exchange->dtype = dtype;
-    enum dpt_status status = bind_here(exchange, nbuckets, bucket);
-
-    /* Ranks with different buckets would add what does not belong together. */
-    const uint64_t parts[] = {(uint64_t)dtype, (uint64_t)nbuckets,
+    unbind(e);
+    enum dpt_status status = bind_here(e, nbuckets, bucket);
+    const uint64_t parts[] = {(uint64_t)e->dtype, (uint64_t)nbuckets, e->sliced,
                               nbuckets > 0 ? dpt_hash64(bucket, (size_t)nbuckets * sizeof *bucket) : 0};
     const uint64_t mine = dpt_hash64(parts, sizeof parts);
     uint64_t first = mine;
-    DPT_TRY(dpt_comm_bcast(exchange->comm, &first, sizeof first, 0));
+    DPT_TRY(dpt_comm_bcast(e->comm, &first, sizeof first, 0));
     if (status == DPT_STATUS_OK && first != mine) {
         status = dpt_error_set(DPT_STATUS_COMM, __FILE__, __LINE__,
                                "internal error: has other gradient buckets than rank 0 (%d here); please report it",
                                nbuckets);
     }
-    return dpt_agree(status, exchange->comm);
+    return dpt_agree(status, e->comm);
+}
+
+enum dpt_status dpt_exchange_bind(struct dpt_exchange *exchange, void *buffer, enum dpt_dtype dtype, int nbuckets,
+                                  const struct dpt_range *bucket)
+{
+    exchange->sliced = false;
+    exchange->buffer = buffer;
+    exchange->param = NULL;
+    exchange->dtype = dtype;
+    return bind(exchange, nbuckets, bucket);
+}
+
+enum dpt_status dpt_exchange_bind_slices(struct dpt_exchange *exchange, void *gradient, void *param,
+                                         enum dpt_dtype dtype, int nbuckets, const struct dpt_range *bucket)
+{
+    exchange->sliced = true;
+    exchange->buffer = gradient;
+    exchange->param = param;
+    exchange->dtype = dtype;
+    return bind(exchange, nbuckets, bucket);
+}
+
+struct dpt_range dpt_exchange_slice(const struct dpt_exchange *exchange, int bucket)
+{
+    DPT_ASSERT(bucket >= 0 && bucket < exchange->nbuckets);
+    return dpt_exchange_slice_of(exchange->bucket[bucket], dpt_comm_size(exchange->comm), dpt_comm_rank(exchange->comm));
 }
 
 /* Hands a job to the way and counts it. */
@@ -167,6 +212,42 @@ static enum dpt_status finish(struct dpt_exchange *e, uint64_t number)
     return e->way->finish(e, number);
 }
 
+/* Posts a job; *number is its own, or -1 where that failed. */
+static enum dpt_status begin(struct dpt_exchange *e, const struct dpt_exchange__job *job, int64_t *number)
+{
+    const double start = dpt_clock_s();
+    const int64_t next = (int64_t)e->posted;
+    const enum dpt_status status = post(e, job);
+    *number = status == DPT_STATUS_OK ? next : -1;
+    e->stats.exposed_s += dpt_clock_s() - start;
+    return status;
+}
+
+static enum dpt_status end(struct dpt_exchange *e, int64_t *number)
+{
+    DPT_ASSERT(*number >= 0);
+    const double start = dpt_clock_s();
+    const uint64_t n = (uint64_t)*number;
+    *number = -1;
+    const enum dpt_status status = finish(e, n);
+    e->stats.exposed_s += dpt_clock_s() - start;
+    return status;
+}
+
+/* The job of one kind on a bucket of one of the bound buffers. */
+static struct dpt_exchange__job bucket_job(const struct dpt_exchange *e, enum dpt_exchange__kind kind, char *buffer,
+                                           int bucket)
+{
+    const struct dpt_range range = e->bucket[bucket];
+    return (struct dpt_exchange__job){
+        .kind = kind,
+        .data = buffer + job_nbytes(range.begin, e->dtype),
+        .count = range.end - range.begin,
+        .dtype = e->dtype,
+        .scratch = e->scratch,
+    };
+}
+
 enum dpt_status dpt_exchange_start(struct dpt_exchange *exchange, int bucket)
 {
     struct dpt_exchange *e = exchange;
@@ -174,35 +255,88 @@ enum dpt_status dpt_exchange_start(struct dpt_exchange *exchange, int bucket)
     if (!e->way) {
         return DPT_STATUS_OK;
     }
-    const struct dpt_range range = e->bucket[bucket];
-    const struct dpt_exchange__job job = {
-        .data = e->buffer + job_nbytes(range.begin, e->dtype),
-        .count = range.end - range.begin,
-        .dtype = e->dtype,
-        .scratch = e->scratch,
-    };
-    const double start = dpt_clock_s();
-    const int64_t number = (int64_t)e->posted;
-    const enum dpt_status status = post(e, &job);
-    e->number[bucket] = status == DPT_STATUS_OK ? number : -1;
-    e->stats.exposed_s += dpt_clock_s() - start;
-    return status;
+    const struct dpt_exchange__job job =
+        bucket_job(e, e->sliced ? DPT_EXCHANGE__KIND_SCATTER : DPT_EXCHANGE__KIND_SUM, e->buffer, bucket);
+    return begin(e, &job, &e->number[bucket]);
 }
 
 enum dpt_status dpt_exchange_wait(struct dpt_exchange *exchange, int bucket)
 {
+    DPT_ASSERT(bucket >= 0 && bucket < exchange->nbuckets);
+    return exchange->way ? end(exchange, &exchange->number[bucket]) : DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_exchange_publish(struct dpt_exchange *exchange, int bucket)
+{
     struct dpt_exchange *e = exchange;
-    DPT_ASSERT(bucket >= 0 && bucket < e->nbuckets);
+    DPT_ASSERT(e->sliced && e->param && bucket >= 0 && bucket < e->nbuckets && e->publishing[bucket] == -1);
     if (!e->way) {
         return DPT_STATUS_OK;
     }
-    DPT_ASSERT(e->number[bucket] >= 0);
-    const double start = dpt_clock_s();
-    const uint64_t number = (uint64_t)e->number[bucket];
-    e->number[bucket] = -1;
-    const enum dpt_status status = finish(e, number);
-    e->stats.exposed_s += dpt_clock_s() - start;
-    return status;
+    const struct dpt_exchange__job job = bucket_job(e, DPT_EXCHANGE__KIND_COLLECT, e->param, bucket);
+    return begin(e, &job, &e->publishing[bucket]);
+}
+
+enum dpt_status dpt_exchange_publish_wait(struct dpt_exchange *exchange, int bucket)
+{
+    DPT_ASSERT(bucket >= 0 && bucket < exchange->nbuckets);
+    return exchange->way ? end(exchange, &exchange->publishing[bucket]) : DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_exchange_reserve(struct dpt_exchange *exchange, int64_t count, enum dpt_dtype dtype)
+{
+    struct dpt_exchange *e = exchange;
+    DPT_ASSERT(dpt_comm__pending == 0 && count >= 0);
+    const size_t nbytes = e->way ? dpt_comm__scatter_scratch(e->comm, count, dtype) : 0;
+    enum dpt_status status = DPT_STATUS_OK;
+    if (nbytes > e->slice_scratch_nbytes) {
+        free(e->slice_scratch);
+        e->slice_scratch = malloc(nbytes);
+        e->slice_scratch_nbytes = e->slice_scratch ? nbytes : 0;
+        if (!e->slice_scratch) {
+            status = dpt_error_set(DPT_STATUS_SPACE, __FILE__, __LINE__, "out of memory: %zu bytes for sums of slices",
+                                   nbytes);
+        }
+    }
+    return dpt_agree(status, e->comm);
+}
+
+/* Begins a job on an array that is not bound. */
+static enum dpt_status begin_free(struct dpt_exchange *e, enum dpt_exchange__kind kind, void *data, int64_t count,
+                                  enum dpt_dtype dtype, uint64_t *ticket)
+{
+    int64_t number = 0;
+    const struct dpt_exchange__job job = {
+        .kind = kind,
+        .data = data,
+        .count = count,
+        .dtype = dtype,
+        .scratch = e->slice_scratch,
+    };
+    if (e->way) {
+        DPT_ASSERT(dpt_comm__scatter_scratch(e->comm, count, dtype) <= e->slice_scratch_nbytes);
+        DPT_TRY(begin(e, &job, &number));
+    }
+    *ticket = (uint64_t)number;
+    return DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_exchange_scatter(struct dpt_exchange *exchange, void *data, int64_t count, enum dpt_dtype dtype,
+                                     uint64_t *ticket)
+{
+    return begin_free(exchange, DPT_EXCHANGE__KIND_SCATTER, data, count, dtype, ticket);
+}
+
+enum dpt_status dpt_exchange_gather(struct dpt_exchange *exchange, void *data, int64_t count, enum dpt_dtype dtype,
+                                    uint64_t *ticket)
+{
+    return begin_free(exchange, DPT_EXCHANGE__KIND_COLLECT, data, count, dtype, ticket);
+}
+
+enum dpt_status dpt_exchange_finish(struct dpt_exchange *exchange, uint64_t ticket)
+{
+    int64_t number = (int64_t)ticket;
+    return exchange->way ? end(exchange, &number) : DPT_STATUS_OK;
 }
 
 /* Room for the tree sum of another array; a larger one than ever before makes it grow. */

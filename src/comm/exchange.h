@@ -7,6 +7,10 @@
  * called inline, MPI_Allreduce on a communication thread, and each of them with the fixed-tree sum. Later ways
  * (node-shared windows, hierarchy, NCCL) are further files.
  *
+ * Sums can be sliced: then a rank gets the sum of its own slice of each bucket only, updates that slice of the
+ * parameters, and publishes it to the others. Half of the traffic of a whole sum is in each of the two steps, and the
+ * update is done once instead of by every rank.
+ *
  * Every rank starts the same buckets and calls in the same order. While a bucket is under way its range of the
  * buffer belongs to the exchange, and so does MPI: until every started bucket was waited for, what the compute thread
  * wants summed goes through dpt_exchange_sum of the same exchange. After a failure only the end of the job remains
@@ -47,11 +51,51 @@ const char *dpt_exchange_name(const struct dpt_exchange *exchange);
 enum dpt_status dpt_exchange_bind(struct dpt_exchange *exchange, void *buffer, enum dpt_dtype dtype, int nbuckets,
                                   const struct dpt_range *bucket);
 
+/*
+ * The same for sliced sums: after start and wait of a bucket only this rank's slice of it in `gradient` holds the sum (in
+ * the order of a binary tree over the ranks, whatever conf.tree says). `param`, or NULL, is a second buffer with the same
+ * ranges: dpt_exchange_publish makes everybody's slice of a bucket of it known to all. On one rank the slice is the
+ * bucket. Collective.
+ */
+enum dpt_status dpt_exchange_bind_slices(struct dpt_exchange *exchange, void *gradient, void *param,
+                                         enum dpt_dtype dtype, int nbuckets, const struct dpt_range *bucket);
+
+/*
+ * Part `part` of `parts` of a range: parts are as even as can be, in order, and begin at a multiple of DPT_EXCHANGE_ALIGN
+ * elements from the begin of the range. With fewer such units than parts some are empty. Pure: a plan may use it.
+ */
+enum { DPT_EXCHANGE_ALIGN = 16 };
+struct dpt_range dpt_exchange_slice_of(struct dpt_range range, int parts, int part);
+
+/* This rank's slice of a bucket, dpt_exchange_slice_of(bucket, size, rank), in elements of the bound buffer. Local. */
+struct dpt_range dpt_exchange_slice(const struct dpt_exchange *exchange, int bucket);
+
 /* Begins the sum of one bucket; returns at once where there is a thread. Collective, same order everywhere. */
 enum dpt_status dpt_exchange_start(struct dpt_exchange *exchange, int bucket);
 
 /* Returns when the bucket holds the sum. Local wait. */
 enum dpt_status dpt_exchange_wait(struct dpt_exchange *exchange, int bucket);
+
+/*
+ * Begins to make each rank's slice of one bucket of `param` known to all; _publish_wait returns when all of the bucket is
+ * there. Before, no rank may have more than its slice to itself. Collective, same order everywhere.
+ */
+enum dpt_status dpt_exchange_publish(struct dpt_exchange *exchange, int bucket);
+enum dpt_status dpt_exchange_publish_wait(struct dpt_exchange *exchange, int bucket);
+
+/*
+ * The same steps for an array of `count` elements that is not bound, cut by dpt_exchange_slice_of({0, count}, size, rank):
+ * _scatter sums this rank's slice, _gather collects everybody's slices. They begin the work and give a ticket;
+ * dpt_exchange_finish waits for it. At most DPT_EXCHANGE_TICKETS are open at a time, and count is at most what
+ * dpt_exchange_reserve made room for. F32 or F64. Collective, same order everywhere.
+ */
+enum { DPT_EXCHANGE_TICKETS = 8 };
+enum dpt_status dpt_exchange_reserve(struct dpt_exchange *exchange, int64_t count, enum dpt_dtype dtype);
+enum dpt_status dpt_exchange_scatter(struct dpt_exchange *exchange, void *data, int64_t count, enum dpt_dtype dtype,
+                                     uint64_t *ticket);
+enum dpt_status dpt_exchange_gather(struct dpt_exchange *exchange, void *data, int64_t count, enum dpt_dtype dtype,
+                                    uint64_t *ticket);
+enum dpt_status dpt_exchange_finish(struct dpt_exchange *exchange, uint64_t ticket);
 
 /*
  * A small sum between them, waited for: statistics, loss, norm. Takes its turn after the buckets started before it.

@@ -5,13 +5,21 @@
 
 #include "comm/exchange.h"
 #include "comm/impl.h"
+#include "comm/slices.h"
 
-/* One sum to do. */
+enum dpt_exchange__kind {
+    DPT_EXCHANGE__KIND_SUM,     /* to all                  */
+    DPT_EXCHANGE__KIND_SCATTER, /* of this rank's slice    */
+    DPT_EXCHANGE__KIND_COLLECT, /* of everybody's slices   */
+};
+
+/* One thing to do. */
 struct dpt_exchange__job {
+    enum dpt_exchange__kind kind;
     void *data;
     int64_t count;
     enum dpt_dtype dtype;
-    void *scratch; /* of `count` elements, for the tree */
+    void *scratch; /* for a tree sum `count` elements, for a slice dpt_comm__scatter_scratch() bytes */
 };
 
 /*
@@ -37,15 +45,20 @@ struct dpt_exchange {
     bool tree;
     void *own;                           /* the way's                         */
 
-    char *buffer;
+    struct dpt_comm__slices slices;
+
+    bool sliced;
+    char *buffer, *param;                /* param: NULL without                    */
     enum dpt_dtype dtype;
     int nbuckets;
     struct dpt_range *bucket;
-    int64_t *number;                     /* of each bucket's job; -1: not started  */
+    int64_t *number, *publishing;        /* of each bucket's jobs; -1: not started */
     uint64_t posted;                     /* jobs posted so far                     */
 
-    void *scratch, *sum_scratch;         /* tree: for the buckets, for other sums  */
+    void *scratch, *sum_scratch;         /* for the buckets; tree: for other sums  */
     size_t sum_scratch_nbytes;
+    void *slice_scratch;                 /* for dpt_exchange_scatter               */
+    size_t slice_scratch_nbytes;
 
     struct dpt_exchange_stats stats;     /* of the compute thread, but for busy_s: see the ways */
 };

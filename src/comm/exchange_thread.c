@@ -103,7 +103,7 @@ static enum dpt_status open_thread(struct dpt_exchange *exchange)
     pthread_cond_init(&own->work, NULL);
     pthread_cond_init(&own->idle, NULL);
     exchange->own = own;
-    enum dpt_status status = reserve(exchange, 1);
+    enum dpt_status status = reserve(exchange, DPT_EXCHANGE_TICKETS + 1);
     if (status == DPT_STATUS_OK) {
         status = dpt_thread_new(&own->thread, "dpt-exchange", serve, exchange);
     }

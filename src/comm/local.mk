@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 libdpt_a_SOURCES += \
+	%D%/add.c \
+	%D%/add.h \
 	%D%/agree.c \
 	%D%/board.c \
 	%D%/board.h \
@@ -14,5 +16,7 @@ libdpt_a_SOURCES += \
 	%D%/group.c \
 	%D%/impl.h \
 	%D%/mesh.c \
+	%D%/slices.c \
+	%D%/slices.h \
 	%D%/start.c \
 	%D%/tree.c
