@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "comm/exchange.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
 #include "comm/exchange_impl.h"
+#include "comm/exchange_node.h"
 
 /* The exchange that has the turn at MPI while dpt_comm__pending > 0. */
 static const struct dpt_exchange *owner;
@@ -17,11 +19,16 @@ static size_t job_nbytes(int64_t count, enum dpt_dtype dtype)
 
 enum dpt_status dpt_exchange__run(struct dpt_exchange *exchange, const struct dpt_exchange__job *job)
 {
+    if (job->shared) {
+        return dpt_exchange__node_run(exchange, job);
+    }
     if (job->kind == DPT_EXCHANGE__KIND_SCATTER) {
-        return dpt_comm__scatter(exchange->comm, &exchange->slices, job->data, job->count, job->dtype, job->scratch);
+        dpt_comm__slices_even(exchange->comm, &exchange->slices, job->count);
+        return dpt_comm__scatter(exchange->comm, &exchange->slices, job->data, job->dtype, job->scratch);
     }
     if (job->kind == DPT_EXCHANGE__KIND_COLLECT) {
-        return dpt_comm__collect(exchange->comm, &exchange->slices, job->data, job->count, job->dtype);
+        dpt_comm__slices_even(exchange->comm, &exchange->slices, job->count);
+        return dpt_comm__collect(exchange->comm, &exchange->slices, job->data, job->dtype);
     }
     if (exchange->tree) {
         return dpt_comm__allreduce_tree(exchange->comm, job->data, job->count, job->dtype, job->scratch);
@@ -43,6 +50,22 @@ static enum dpt_status choose_way(const struct dpt_exchange_conf *conf, const st
     return DPT_STATUS_OK;
 }
 
+/* Shares memory within hosts where that was asked for or is possible. Collective. */
+static enum dpt_status open_path(const struct dpt_exchange_conf *conf, struct dpt_exchange *e)
+{
+    if (conf->path == DPT_EXCHANGE_PATH_FLAT) {
+        return DPT_STATUS_OK;
+    }
+    DPT_TRY(dpt_exchange__node_open(conf, &e->node, e->note));
+    const int nodes = e->node ? e->node->nodes : 0;
+    DPT_CHECK(nodes <= 1 || conf->path != DPT_EXCHANGE_PATH_SHARED, DPT_STATUS_USAGE,
+              "[parallel] exchange = shared needs all ranks on one host, but they are on %d; use hierarchical or auto",
+              nodes);
+    DPT_CHECK(nodes != 1 || conf->path != DPT_EXCHANGE_PATH_HIERARCHICAL, DPT_STATUS_USAGE,
+              "[parallel] exchange = hierarchical needs ranks on several hosts, but all are on one; use shared or auto");
+    return DPT_STATUS_OK;
+}
+
 enum dpt_status dpt_exchange_new(const struct dpt_exchange_conf *conf, struct dpt_exchange **exchange)
 {
     const int size = dpt_comm_size(conf->comm);
@@ -56,14 +79,12 @@ enum dpt_status dpt_exchange_new(const struct dpt_exchange_conf *conf, struct dp
     }
     struct dpt_exchange *e = calloc(1, sizeof *e);
     enum dpt_status status = DPT_STATUS_OK;
-    if (!e) {
-        status = dpt_error_set(DPT_STATUS_SPACE, __FILE__, __LINE__, "out of memory for the exchange");
-    } else {
-        *e = (struct dpt_exchange){.way = way, .comm = conf->comm, .tree = conf->tree};
-        status = way ? dpt_comm__slices_open(conf->comm, &e->slices) : DPT_STATUS_OK;
-        if (status == DPT_STATUS_OK && way && way->open) {
-            status = way->open(e);
-        }
+    DPT_TRY(dpt_agree(e ? status : dpt_error_set(DPT_STATUS_SPACE, __FILE__, __LINE__, "out of memory"), conf->comm));
+    *e = (struct dpt_exchange){.way = way, .comm = conf->comm, .tree = conf->tree};
+    if (way) {
+        status = open_path(conf, e);
+        status = status == DPT_STATUS_OK ? dpt_comm__slices_open(conf->comm, &e->slices) : status;
+        status = status == DPT_STATUS_OK ? way->open(e) : status;
     }
     status = dpt_agree(status, conf->comm);
     if (status != DPT_STATUS_OK) {
@@ -93,9 +114,10 @@ void dpt_exchange_free(struct dpt_exchange *exchange)
         return;
     }
     DPT_ASSERT(dpt_comm__pending == 0);
-    if (exchange->way && exchange->way->close) {
+    if (exchange->way) {
         exchange->way->close(exchange);
     }
+    dpt_exchange__node_close(exchange->node);
     unbind(exchange);
     dpt_comm__slices_close(&exchange->slices);
     free(exchange->sum_scratch);
@@ -108,7 +130,40 @@ const char *dpt_exchange_name(const struct dpt_exchange *exchange)
     if (!exchange->way) {
         return "none (one rank)";
     }
+    if (exchange->buffer_block) {
+        return exchange->node->rail ? exchange->way->hierarchical_name : exchange->way->shared_name;
+    }
     return exchange->tree ? exchange->way->tree_name : exchange->way->name;
+}
+
+const char *dpt_exchange_note(const struct dpt_exchange *exchange)
+{
+    return exchange->note;
+}
+
+enum dpt_status dpt_exchange_alloc(struct dpt_exchange *exchange, size_t nbytes, enum dpt_exchange_memory memory,
+                                   void **block)
+{
+    struct dpt_exchange__node *node = exchange->node;
+    char reason[160] = "";
+    *block = NULL;
+    if (!node || node->refused || nbytes == 0) {
+        return DPT_STATUS_OK;
+    }
+    DPT_ASSERT(node->nblocks < DPT_EXCHANGE__MAX_BLOCKS);
+    struct dpt_comm__segment *segment = &node->block[node->nblocks];
+    int32_t all = dpt_comm__segment_open(node->mpi, nbytes, memory == DPT_EXCHANGE_MEMORY_COMMON, segment, reason);
+    DPT_TRY(dpt_comm_allreduce(exchange->comm, &all, 1, DPT_DTYPE_I32, DPT_COMM_REDUCE_MIN));
+    if (!all) {
+        snprintf(exchange->note, sizeof exchange->note, "%s",
+                 reason[0] ? reason : "another host has too little shared memory");
+        dpt_comm__segment_close(segment);
+        node->refused = true;
+        return DPT_STATUS_OK;
+    }
+    node->nblocks++;
+    *block = segment->mine;
+    return DPT_STATUS_OK;
 }
 
 /* Bytes that the sum of a bucket needs beside it. */
@@ -117,7 +172,7 @@ static size_t bucket_scratch(const struct dpt_exchange *e, int64_t longest)
     if (!e->way || longest == 0) {
         return 0;
     }
-    return e->sliced ? dpt_comm__scatter_scratch(e->comm, longest, e->dtype) : e->tree ? job_nbytes(longest, e->dtype) : 0;
+    return e->sliced && !e->by_host ? dpt_comm__scatter_scratch(e->comm, longest, e->dtype) : e->tree ? job_nbytes(longest, e->dtype) : 0;
 }
 
 /* Takes over the buckets and makes room for them. Local. */
@@ -141,7 +196,15 @@ static enum dpt_status bind_here(struct dpt_exchange *e, int nbuckets, const str
         DPT_CHECK(e->scratch, DPT_STATUS_SPACE, "out of memory: %zu bytes for the sum of the largest bucket", scratch);
     }
     e->nbuckets = nbuckets;
-    return e->way && e->way->reserve ? e->way->reserve(e, 2 * nbuckets + DPT_EXCHANGE_TICKETS + 1) : DPT_STATUS_OK;
+    return e->way ? e->way->reserve(e, 2 * nbuckets + DPT_EXCHANGE_TICKETS + 1) : DPT_STATUS_OK;
+}
+
+/* Finds out whether a buffer lies in memory of the exchange; a number that must be the same on all ranks. Local. */
+static uint64_t find_block(const struct dpt_exchange *e, const char *buffer, const struct dpt_comm__segment **block)
+{
+    *block = e->node && buffer ? dpt_exchange__node_find(e->node, buffer) : NULL;
+    return *block ? (uint64_t)(buffer - (*block)->mine) * DPT_EXCHANGE__MAX_BLOCKS + (uint64_t)(*block - e->node->block) + 1
+                  : 0;
 }
 
 /* What is bound is in *e. Ranks with different buckets would add what does not belong together. Collective. */
@@ -150,7 +213,10 @@ static enum dpt_status bind(struct dpt_exchange *e, int nbuckets, const struct d
     DPT_ASSERT(dpt_comm__pending == 0 && nbuckets >= 0);
     unbind(e);
     enum dpt_status status = bind_here(e, nbuckets, bucket);
-    const uint64_t parts[] = {(uint64_t)e->dtype, (uint64_t)nbuckets, e->sliced,
+    const uint64_t buffer_at = find_block(e, e->buffer, &e->buffer_block);
+    const uint64_t param_at = find_block(e, e->param, &e->param_block);
+    DPT_ASSERT(!e->buffer_block || !e->buffer_block->common);
+    const uint64_t parts[] = {(uint64_t)e->dtype, (uint64_t)nbuckets, e->sliced + 2 * e->by_host, buffer_at, param_at,
                               nbuckets > 0 ? dpt_hash64(bucket, (size_t)nbuckets * sizeof *bucket) : 0};
     const uint64_t mine = dpt_hash64(parts, sizeof parts);
     uint64_t first = mine;
@@ -166,39 +232,64 @@ static enum dpt_status bind(struct dpt_exchange *e, int nbuckets, const struct d
 enum dpt_status dpt_exchange_bind(struct dpt_exchange *exchange, void *buffer, enum dpt_dtype dtype, int nbuckets,
                                   const struct dpt_range *bucket)
 {
-    exchange->sliced = false;
+    exchange->sliced = exchange->by_host = false;
     exchange->buffer = buffer;
     exchange->param = NULL;
     exchange->dtype = dtype;
     return bind(exchange, nbuckets, bucket);
 }
 
-enum dpt_status dpt_exchange_bind_slices(struct dpt_exchange *exchange, void *gradient, void *param,
-                                         enum dpt_dtype dtype, int nbuckets, const struct dpt_range *bucket)
+enum dpt_status dpt_exchange_bind_slices(struct dpt_exchange *exchange, enum dpt_exchange_slices slices, void *gradient,
+                                         void *param, enum dpt_dtype dtype, int nbuckets,
+                                         const struct dpt_range *bucket)
 {
-    exchange->sliced = true;
-    exchange->buffer = gradient;
-    exchange->param = param;
-    exchange->dtype = dtype;
-    return bind(exchange, nbuckets, bucket);
+    struct dpt_exchange *e = exchange;
+    e->by_host = slices == DPT_EXCHANGE_SLICES_HOST;
+    e->sliced = true;
+    e->buffer = gradient;
+    e->param = param;
+    e->dtype = dtype;
+    find_block(e, e->buffer, &e->buffer_block);
+    find_block(e, e->param, &e->param_block);
+    if (e->by_host && (!e->buffer_block || !e->param_block || !e->param_block->common)) {
+        e->sliced = false; /* all ranks have the same memory, so that they all come here */
+    }
+    return bind(e, nbuckets, bucket);
 }
 
 struct dpt_range dpt_exchange_slice(const struct dpt_exchange *exchange, int bucket)
 {
-    DPT_ASSERT(bucket >= 0 && bucket < exchange->nbuckets);
-    return dpt_exchange_slice_of(exchange->bucket[bucket], dpt_comm_size(exchange->comm), dpt_comm_rank(exchange->comm));
+    const struct dpt_exchange *e = exchange;
+    DPT_ASSERT(bucket >= 0 && bucket < e->nbuckets);
+    if (!e->sliced) {
+        return e->bucket[bucket];
+    }
+    return e->by_host ? dpt_exchange_slice_of(e->bucket[bucket], e->node->size, e->node->rank)
+                      : dpt_exchange_slice_of(e->bucket[bucket], dpt_comm_size(e->comm), dpt_comm_rank(e->comm));
+}
+
+int dpt_exchange_slice_counts(const struct dpt_exchange *exchange)
+{
+    const struct dpt_exchange *e = exchange;
+    if (!e->sliced) {
+        return -1;
+    }
+    return !e->by_host || !e->node->rail || e->node->rail->rank == 0;
 }
 
 /* Hands a job to the way and counts it. */
-static enum dpt_status post(struct dpt_exchange *e, const struct dpt_exchange__job *job)
+static enum dpt_status post(struct dpt_exchange *e, struct dpt_exchange__job *job)
 {
     DPT_ASSERT(dpt_comm__pending == 0 || owner == e);
     owner = e;
     dpt_comm__pending++;
     dpt_comm__begin();
-    e->posted++;
+    job->number = e->posted++;
     e->stats.ncalls++;
     e->stats.nbytes += job_nbytes(job->count, job->dtype);
+    if (e->node) {
+        dpt_exchange__node_post(e->node, e->posted);
+    }
     const enum dpt_status status = e->way->post(e, job);
     if (status != DPT_STATUS_OK) {
         dpt_comm__pending--;
@@ -213,7 +304,7 @@ static enum dpt_status finish(struct dpt_exchange *e, uint64_t number)
 }
 
 /* Posts a job; *number is its own, or -1 where that failed. */
-static enum dpt_status begin(struct dpt_exchange *e, const struct dpt_exchange__job *job, int64_t *number)
+static enum dpt_status begin(struct dpt_exchange *e, struct dpt_exchange__job *job, int64_t *number)
 {
     const double start = dpt_clock_s();
     const int64_t next = (int64_t)e->posted;
@@ -235,11 +326,15 @@ static enum dpt_status end(struct dpt_exchange *e, int64_t *number)
 }
 
 /* The job of one kind on a bucket of one of the bound buffers. */
-static struct dpt_exchange__job bucket_job(const struct dpt_exchange *e, enum dpt_exchange__kind kind, char *buffer,
-                                           int bucket)
+static struct dpt_exchange__job bucket_job(const struct dpt_exchange *e, enum dpt_exchange__kind kind, int bucket)
 {
     const struct dpt_range range = e->bucket[bucket];
+    const bool collect = kind == DPT_EXCHANGE__KIND_COLLECT;
+    char *buffer = collect ? e->param : e->buffer;
+    const struct dpt_comm__segment *block = collect ? e->param_block : e->buffer_block;
     return (struct dpt_exchange__job){
+        .block = block,
+        .shared = block && (!collect || block->common),
         .kind = kind,
         .data = buffer + job_nbytes(range.begin, e->dtype),
         .count = range.end - range.begin,
@@ -255,32 +350,46 @@ enum dpt_status dpt_exchange_start(struct dpt_exchange *exchange, int bucket)
     if (!e->way) {
         return DPT_STATUS_OK;
     }
-    const struct dpt_exchange__job job =
-        bucket_job(e, e->sliced ? DPT_EXCHANGE__KIND_SCATTER : DPT_EXCHANGE__KIND_SUM, e->buffer, bucket);
+    struct dpt_exchange__job job = bucket_job(e,
+                                              !e->sliced   ? DPT_EXCHANGE__KIND_SUM
+                                              : e->by_host ? DPT_EXCHANGE__KIND_HOST
+                                                           : DPT_EXCHANGE__KIND_SCATTER,
+                                              bucket);
     return begin(e, &job, &e->number[bucket]);
 }
 
 enum dpt_status dpt_exchange_wait(struct dpt_exchange *exchange, int bucket)
 {
-    DPT_ASSERT(bucket >= 0 && bucket < exchange->nbuckets);
-    return exchange->way ? end(exchange, &exchange->number[bucket]) : DPT_STATUS_OK;
+    struct dpt_exchange *e = exchange;
+    DPT_ASSERT(bucket >= 0 && bucket < e->nbuckets);
+    if (!e->way) {
+        return DPT_STATUS_OK;
+    }
+    if (e->sliced && e->param_block && e->param_block->common) {
+        /* What comes next may change the one copy of the parameters: everybody must be through with them. */
+        const double start = dpt_clock_s();
+        dpt_exchange__node_await(e->node, e->posted);
+        e->stats.exposed_s += dpt_clock_s() - start;
+    }
+    return end(e, &e->number[bucket]);
 }
 
 enum dpt_status dpt_exchange_publish(struct dpt_exchange *exchange, int bucket)
 {
     struct dpt_exchange *e = exchange;
-    DPT_ASSERT(e->sliced && e->param && bucket >= 0 && bucket < e->nbuckets && e->publishing[bucket] == -1);
-    if (!e->way) {
+    DPT_ASSERT((e->sliced || e->by_host) && e->param && bucket >= 0 && bucket < e->nbuckets);
+    DPT_ASSERT(e->publishing[bucket] == -1);
+    if (!e->way || !e->sliced) {
         return DPT_STATUS_OK;
     }
-    const struct dpt_exchange__job job = bucket_job(e, DPT_EXCHANGE__KIND_COLLECT, e->param, bucket);
+    struct dpt_exchange__job job = bucket_job(e, DPT_EXCHANGE__KIND_COLLECT, bucket);
     return begin(e, &job, &e->publishing[bucket]);
 }
 
 enum dpt_status dpt_exchange_publish_wait(struct dpt_exchange *exchange, int bucket)
 {
     DPT_ASSERT(bucket >= 0 && bucket < exchange->nbuckets);
-    return exchange->way ? end(exchange, &exchange->publishing[bucket]) : DPT_STATUS_OK;
+    return exchange->way && exchange->sliced ? end(exchange, &exchange->publishing[bucket]) : DPT_STATUS_OK;
 }
 
 enum dpt_status dpt_exchange_reserve(struct dpt_exchange *exchange, int64_t count, enum dpt_dtype dtype)
@@ -306,7 +415,7 @@ static enum dpt_status begin_free(struct dpt_exchange *e, enum dpt_exchange__kin
                                   enum dpt_dtype dtype, uint64_t *ticket)
 {
     int64_t number = 0;
-    const struct dpt_exchange__job job = {
+    struct dpt_exchange__job job = {
         .kind = kind,
         .data = data,
         .count = count,
@@ -361,7 +470,8 @@ enum dpt_status dpt_exchange_sum(struct dpt_exchange *exchange, void *data, int6
     if (e->tree) {
         DPT_TRY(need_scratch(e, job_nbytes(count, dtype)));
     }
-    const struct dpt_exchange__job job = {.data = data, .count = count, .dtype = dtype, .scratch = e->sum_scratch};
+    struct dpt_exchange__job job = {.data = data, .count = count, .dtype = dtype, .scratch = e->sum_scratch};
+    job.shared = e->node && dpt_exchange__node_small(e->node, count, dtype);
     const double start = dpt_clock_s();
     const uint64_t number = e->posted;
     enum dpt_status status = post(e, &job);

@@ -3,9 +3,9 @@
 
 /*
  * The exchange of gradients: turns each rank's flat buffer into the sum over the ranks, bucket by bucket, in the
- * order in which the buckets are started. One interface, several ways behind it (a table of functions): MPI_Allreduce
- * called inline, MPI_Allreduce on a communication thread, and each of them with the fixed-tree sum. Later ways
- * (node-shared windows, hierarchy, NCCL) are further files.
+ * order in which the buckets are started. One interface, several ways behind it: MPI_Allreduce, called inline or on a
+ * communication thread, each of them with the fixed-tree sum; and the memory of a host, in which ranks read each
+ * other's buffers where they are, alone or together with MPI between hosts. A later way (NCCL) is a further file.
  *
  * Sums can be sliced: then a rank gets the sum of its own slice of each bucket only, updates that slice of the
  * parameters, and publishes it to the others. Half of the traffic of a whole sum is in each of the two steps, and the
@@ -30,19 +30,42 @@ struct dpt_range {
 
 enum dpt_exchange_thread { DPT_EXCHANGE_THREAD_AUTO, DPT_EXCHANGE_THREAD_ON, DPT_EXCHANGE_THREAD_OFF };
 
+enum dpt_exchange_path {
+    DPT_EXCHANGE_PATH_AUTO,         /* through the memory of hosts where they have several ranks and give it     */
+    DPT_EXCHANGE_PATH_SHARED,       /* the same, and all ranks must be on one host                               */
+    DPT_EXCHANGE_PATH_HIERARCHICAL, /* the same, and there must be several hosts                                 */
+    DPT_EXCHANGE_PATH_FLAT          /* MPI among all ranks                                                       */
+};
+
 struct dpt_exchange_conf {
     struct dpt_comm *comm;           /* the ranks to sum over                                     */
     enum dpt_exchange_thread thread; /* auto: a thread if `spare_core`                            */
     bool spare_core;                 /* this rank has a core that computes nothing                */
     bool tree;                       /* fixed binary tree: the same bits for every library        */
+    enum dpt_exchange_path path;
+    int node_ranks;                  /* for tests: so many ranks each pretend to be a host; 0: real hosts */
 };
 
 /* A new exchange. Collective over conf->comm (the ways must agree). Freed by dpt_exchange_free. */
 enum dpt_status dpt_exchange_new(const struct dpt_exchange_conf *conf, struct dpt_exchange **exchange);
 void dpt_exchange_free(struct dpt_exchange *exchange);
 
-/* "inline MPI_Allreduce", "MPI_Allreduce on a thread", ... for the banner. Local. */
+/* "inline MPI_Allreduce", "shared memory on a thread", ... of the bound buffer, for the banner. Local. */
 const char *dpt_exchange_name(const struct dpt_exchange *exchange);
+
+/* Why the memory of hosts is not used although it was wanted: a clause; "" where there is nothing to tell. Local. */
+const char *dpt_exchange_note(const struct dpt_exchange *exchange);
+
+/*
+ * Zeroed memory that the ranks of a host share, for what will be bound: OWN, a block for each rank that the others read
+ * (gradients); COMMON, one block for all (parameters: each rank writes its slices only, or all write the same). It is
+ * given back by dpt_exchange_free. *block is NULL, and the status OK, where there is none; then memory from elsewhere
+ * does, and the exchange of it goes through MPI. Where one block was refused, all later ones are: ask for gradients
+ * first, since updates of one copy of the parameters need them. nbytes is the same on all ranks. Collective.
+ */
+enum dpt_exchange_memory { DPT_EXCHANGE_MEMORY_OWN, DPT_EXCHANGE_MEMORY_COMMON };
+enum dpt_status dpt_exchange_alloc(struct dpt_exchange *exchange, size_t nbytes, enum dpt_exchange_memory memory,
+                                   void **block);
 
 /*
  * Gives the exchange the buffer whose ranges are summed, and its buckets; allocates what it needs for them. Again for
@@ -55,10 +78,19 @@ enum dpt_status dpt_exchange_bind(struct dpt_exchange *exchange, void *buffer, e
  * The same for sliced sums: after start and wait of a bucket only this rank's slice of it in `gradient` holds the sum (in
  * the order of a binary tree over the ranks, whatever conf.tree says). `param`, or NULL, is a second buffer with the same
  * ranges: dpt_exchange_publish makes everybody's slice of a bucket of it known to all. On one rank the slice is the
- * bucket. Collective.
+ * bucket.
+ *
+ * ALL: a bucket has as many slices as there are ranks. HOST: as many as a host has ranks, and every host has all of
+ * them. That needs `param` in COMMON and `gradient` in OWN memory of dpt_exchange_alloc; where they are not, the slice is
+ * the bucket: a whole sum, and nothing is left to publish.
+ *
+ * All buckets are started before the first is waited for. After its wait a bucket is still read by others until
+ * a dpt_exchange_sum or a _publish that was started later has ended; then it may be written again. Collective.
  */
-enum dpt_status dpt_exchange_bind_slices(struct dpt_exchange *exchange, void *gradient, void *param,
-                                         enum dpt_dtype dtype, int nbuckets, const struct dpt_range *bucket);
+enum dpt_exchange_slices { DPT_EXCHANGE_SLICES_ALL, DPT_EXCHANGE_SLICES_HOST };
+enum dpt_status dpt_exchange_bind_slices(struct dpt_exchange *exchange, enum dpt_exchange_slices slices, void *gradient,
+                                         void *param, enum dpt_dtype dtype, int nbuckets,
+                                         const struct dpt_range *bucket);
 
 /*
  * Part `part` of `parts` of a range: parts are as even as can be, in order, and begin at a multiple of DPT_EXCHANGE_ALIGN
@@ -67,8 +99,14 @@ enum dpt_status dpt_exchange_bind_slices(struct dpt_exchange *exchange, void *gr
 enum { DPT_EXCHANGE_ALIGN = 16 };
 struct dpt_range dpt_exchange_slice_of(struct dpt_range range, int parts, int part);
 
-/* This rank's slice of a bucket, dpt_exchange_slice_of(bucket, size, rank), in elements of the bound buffer. Local. */
+/* This rank's slice of a bucket in elements of the bound buffer: dpt_exchange_slice_of(bucket, size, rank), or HOST's. Local. */
 struct dpt_range dpt_exchange_slice(const struct dpt_exchange *exchange, int bucket);
+
+/*
+ * How slices count in a sum over all ranks (of the square of a norm): 1 where this rank's slices are its own, 0 where a
+ * rank of another host has the same and is counted. -1: the slices are whole buckets, which all ranks have. Local.
+ */
+int dpt_exchange_slice_counts(const struct dpt_exchange *exchange);
 
 /* Begins the sum of one bucket; returns at once where there is a thread. Collective, same order everywhere. */
 enum dpt_status dpt_exchange_start(struct dpt_exchange *exchange, int bucket);

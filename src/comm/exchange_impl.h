@@ -10,8 +10,11 @@
 enum dpt_exchange__kind {
     DPT_EXCHANGE__KIND_SUM,     /* to all                  */
     DPT_EXCHANGE__KIND_SCATTER, /* of this rank's slice    */
+    DPT_EXCHANGE__KIND_HOST,    /* of this rank's slice of those of its host */
     DPT_EXCHANGE__KIND_COLLECT, /* of everybody's slices   */
 };
+
+struct dpt_comm__segment;
 
 /* One thing to do. */
 struct dpt_exchange__job {
@@ -19,6 +22,9 @@ struct dpt_exchange__job {
     void *data;
     int64_t count;
     enum dpt_dtype dtype;
+    uint64_t number;
+    const struct dpt_comm__segment *block; /* through the memory of the host: in which `data` lies; or NULL */
+    bool shared;   /* through the memory of the host */
     void *scratch; /* for a tree sum `count` elements, for a slice dpt_comm__scatter_scratch() bytes */
 };
 
@@ -27,7 +33,7 @@ struct dpt_exchange__job {
  * each of them, in any order.
  */
 struct dpt_exchange__way {
-    const char *name, *tree_name; /* for the banner */
+    const char *name, *tree_name, *shared_name, *hierarchical_name; /* for the banner */
     enum dpt_status (*open)(struct dpt_exchange *exchange);
     void (*close)(struct dpt_exchange *exchange);
     /* Makes room for `jobs` posted jobs; called while none is under way. */
@@ -46,9 +52,13 @@ struct dpt_exchange {
     void *own;                           /* the way's                         */
 
     struct dpt_comm__slices slices;
+    struct dpt_exchange__node *node;     /* NULL: only MPI                         */
+    char note[200];                      /* why                                    */
 
     bool sliced;
+    bool by_host;                        /* each host has all slices               */
     char *buffer, *param;                /* param: NULL without                    */
+    const struct dpt_comm__segment *buffer_block, *param_block; /* NULL: other memory */
     enum dpt_dtype dtype;
     int nbuckets;
     struct dpt_range *bucket;

@@ -159,6 +159,8 @@ static enum dpt_status finish(struct dpt_exchange *exchange, uint64_t number)
 const struct dpt_exchange__way dpt_exchange__thread = {
     .name = "MPI_Allreduce on a thread",
     .tree_name = "tree sum on a thread",
+    .shared_name = "shared memory on a thread",
+    .hierarchical_name = "shared memory and MPI on a thread",
     .open = open_thread,
     .close = close_thread,
     .reserve = reserve,

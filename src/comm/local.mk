@@ -12,10 +12,14 @@ libdpt_a_SOURCES += \
 	%D%/exchange.h \
 	%D%/exchange_impl.h \
 	%D%/exchange_inline.c \
+	%D%/exchange_node.c \
+	%D%/exchange_node.h \
 	%D%/exchange_thread.c \
 	%D%/group.c \
 	%D%/impl.h \
 	%D%/mesh.c \
+	%D%/segment.c \
+	%D%/segment.h \
 	%D%/slices.c \
 	%D%/slices.h \
 	%D%/start.c \

@@ -31,23 +31,32 @@ enum dpt_status dpt_comm__slices_open(const struct dpt_comm *comm, struct dpt_co
 {
     const size_t size = (size_t)comm->size;
     *slices = (struct dpt_comm__slices){
+        .range = calloc(size, sizeof *slices->range),
         .request = calloc(2 * size, sizeof(MPI_Request)),
         .give = calloc(size, sizeof *slices->give),
         .take = calloc(size, sizeof *slices->take),
         .part = calloc(size, sizeof *slices->part),
     };
-    DPT_CHECK(slices->request && slices->give && slices->take && slices->part, DPT_STATUS_SPACE,
+    DPT_CHECK(slices->range && slices->request && slices->give && slices->take && slices->part, DPT_STATUS_SPACE,
               "out of memory for the messages of %d ranks", comm->size);
     return DPT_STATUS_OK;
 }
 
 void dpt_comm__slices_close(struct dpt_comm__slices *slices)
 {
+    free(slices->range);
     free(slices->request);
     free(slices->give);
     free(slices->take);
     free(slices->part);
     *slices = (struct dpt_comm__slices){0};
+}
+
+void dpt_comm__slices_even(const struct dpt_comm *comm, struct dpt_comm__slices *slices, int64_t count)
+{
+    for (int r = 0; r < comm->size; r++) {
+        slices->range[r] = dpt_exchange_slice_of((struct dpt_range){0, count}, comm->size, r);
+    }
 }
 
 size_t dpt_comm__scatter_scratch(const struct dpt_comm *comm, int64_t count, enum dpt_dtype dtype)
@@ -95,25 +104,24 @@ static enum dpt_status swap(struct dpt_comm *comm, struct dpt_comm__slices *slic
     return DPT_STATUS_OK;
 }
 
-/* Rank r's slice of data, as a message. */
-static struct dpt_comm__message slice(const struct dpt_comm *comm, int r, void *data, int64_t count, size_t width)
+/* A range of data, as a message. */
+static struct dpt_comm__message message(struct dpt_range range, void *data, size_t width)
 {
-    const struct dpt_range range = dpt_exchange_slice_of((struct dpt_range){0, count}, comm->size, r);
     return (struct dpt_comm__message){
         .data = (char *)data + (size_t)range.begin * width,
         .nbytes = (size_t)(range.end - range.begin) * width,
     };
 }
 
-enum dpt_status dpt_comm__scatter(struct dpt_comm *comm, struct dpt_comm__slices *slices, void *data, int64_t count,
+enum dpt_status dpt_comm__scatter(struct dpt_comm *comm, struct dpt_comm__slices *slices, void *data,
                                   enum dpt_dtype dtype, void *scratch)
 {
     const size_t width = dpt_dtype_nbytes(dtype);
-    const struct dpt_comm__message mine = slice(comm, comm->rank, data, count, width);
+    const struct dpt_comm__message mine = message(slices->range[comm->rank], data, width);
     char *at = scratch;
     for (int r = 0; r < comm->size; r++) {
         const bool here = r == comm->rank;
-        slices->give[r] = slice(comm, r, data, count, width);
+        slices->give[r] = message(slices->range[r], data, width);
         slices->take[r] = (struct dpt_comm__message){here ? mine.data : at, mine.nbytes};
         slices->part[r] = slices->take[r].data;
         at += here ? 0 : mine.nbytes;
@@ -123,13 +131,13 @@ enum dpt_status dpt_comm__scatter(struct dpt_comm *comm, struct dpt_comm__slices
     return DPT_STATUS_OK;
 }
 
-enum dpt_status dpt_comm__collect(struct dpt_comm *comm, struct dpt_comm__slices *slices, void *data, int64_t count,
+enum dpt_status dpt_comm__collect(struct dpt_comm *comm, struct dpt_comm__slices *slices, void *data,
                                   enum dpt_dtype dtype)
 {
     const size_t width = dpt_dtype_nbytes(dtype);
     for (int r = 0; r < comm->size; r++) {
-        slices->give[r] = slice(comm, comm->rank, data, count, width);
-        slices->take[r] = slice(comm, r, data, count, width);
+        slices->give[r] = message(slices->range[comm->rank], data, width);
+        slices->take[r] = message(slices->range[r], data, width);
     }
     return swap(comm, slices);
 }

@@ -4,6 +4,7 @@ unit_tests += \
 	tests/comm/test_cores \
 	tests/comm/test_exchange \
 	tests/comm/test_group \
+	tests/comm/test_shared \
 	tests/comm/test_slices \
 	tests/comm/test_tree
 tests_comm_test_agree_SOURCES = %D%/test_agree.c %D%/world.h
@@ -14,6 +15,8 @@ tests_comm_test_exchange_SOURCES = %D%/test_exchange.c %D%/world.h
 tests_comm_test_exchange_LDADD = $(TEST_LDADD)
 tests_comm_test_group_SOURCES = %D%/test_group.c %D%/world.h
 tests_comm_test_group_LDADD = $(TEST_LDADD)
+tests_comm_test_shared_SOURCES = %D%/test_shared.c %D%/world.h
+tests_comm_test_shared_LDADD = $(TEST_LDADD)
 tests_comm_test_slices_SOURCES = %D%/test_slices.c %D%/world.h
 tests_comm_test_slices_LDADD = $(TEST_LDADD)
 tests_comm_test_tree_SOURCES = %D%/test_tree.c %D%/world.h

@@ -139,7 +139,9 @@ static void slices_are_summed_and_published(void **state)
     for (int w = 0; w < 4; w++) {
         dpt_comm__piece = w < 2 ? 1 << 30 : 100; /* messages longer than MPI can count go in pieces */
         struct dpt_exchange *exchange = exchange_new(ways[w % 2]);
-        assert_int_equal(dpt_exchange_bind_slices(exchange, x, param, DPT_DTYPE_F32, NBUCKETS, buckets), DPT_STATUS_OK);
+        assert_int_equal(dpt_exchange_bind_slices(exchange, DPT_EXCHANGE_SLICES_ALL, x, param, DPT_DTYPE_F32, NBUCKETS,
+                                                  buckets),
+                         DPT_STATUS_OK);
         for (int step = 0; step < 5; step++) {
             memset(param, 0, sizeof param);
             do_step(exchange, step, x, param);
