@@ -4,7 +4,7 @@
  * Layer normalisation (Ba, Kiros, Hinton, 2016) over the last dimension. n = all other dimensions, h features.
  *
  *   forward   mean[n] = sum_h x / h,  rstd[n] = 1 / sqrt(sum_h (x - mean)^2 / h + eps)
- *             xhat = (x - mean) rstd,  y = gamma xhat + beta
+ *             xhat = (x - mean) rstd,  y = gamma xhat + beta, beta may be missing
  *   backward  e = dy gamma
  *             dx = rstd (e - mean_h(e) - xhat mean_h(e xhat))
  *             dgamma[h] = sum_n dy xhat,  dbeta[h] = sum_n dy
@@ -54,11 +54,11 @@ static enum dpt_status shape(struct dpt_op_types *types)
 {
     const struct dpt_layer_norm_param *param = types->param;
     DPT_TRY(dpt_op__check_inputs(&dpt_op_layer_norm, types));
-    DPT_TRY(dpt_op__check_real(types, 3));
+    DPT_TRY(dpt_op__check_real(types, types->nin));
     const struct dpt_type *x = &types->in[0];
     DPT_CHECK(x->dim[x->ndim - 1] > 0, DPT_STATUS_USAGE, "x has no features in its last dimension");
     DPT_TRY(check_shape(types, 1, features(x), "gamma"));
-    DPT_TRY(check_shape(types, 2, features(x), "beta"));
+    DPT_TRY(types->nin > 2 ? check_shape(types, 2, features(x), "beta") : DPT_STATUS_OK);
     DPT_CHECK(param->eps > 0.0, DPT_STATUS_USAGE, "eps is %g, must be above 0", param->eps);
     types->nout = 3;
     types->out[0] = *x;
@@ -116,11 +116,14 @@ static void cost_dw(const struct dpt_op_types *types, struct dpt_op_cost *cost)
 static enum dpt_status grad(struct dpt_op_grad *grad)
 {
     const int x = grad->in[0], gamma = grad->in[1], mean = grad->out[1], rstd = grad->out[2], dy = grad->dout[0];
-    if (grad->need[1] || grad->need[2]) {
+    const bool offset = grad->types->nin > 2 && grad->need[2];
+    if (grad->need[1] || offset) {
         int first;
         DPT_TRY(dpt_op__add(grad, "layer_norm_dw", NULL, 4, (int[]){dy, x, mean, rstd}, &first));
         grad->din[1] = grad->need[1] ? first : -1;
-        grad->din[2] = grad->need[2] ? first + 1 : -1;
+        if (offset) {
+            grad->din[2] = first + 1;
+        }
     }
     if (grad->need[0]) {
         const int in[] = {dy, x, mean, rstd, gamma};
@@ -133,7 +136,7 @@ const struct dpt_op dpt_op_layer_norm = {
     .name = "layer_norm",
     .doc = "normalises every row over the last dimension",
     .param_nbytes = sizeof(struct dpt_layer_norm_param),
-    .signature = "b.h,h,h->b.h,b.,b.",
+    .signature = "b.h,h,h?->b.h,b.,b.",
     .whole = "h",
     .alias = 1u << 0,
     .shape = shape,

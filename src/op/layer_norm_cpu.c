@@ -28,7 +28,11 @@ DPT_SIMD static void layer_norm_row(int64_t h, float eps, const float *x, const 
     const float factor = 1.0f / sqrtf(squares / (float)h + eps);
 #pragma omp simd
     for (int64_t j = 0; j < h; j++) {
-        y[j] = gamma[j] * ((x[j] - centre) * factor) + beta[j];
+        y[j] = gamma[j] * ((x[j] - centre) * factor);
+    }
+#pragma omp simd
+    for (int64_t j = 0; j < (beta ? h : 0); j++) {
+        y[j] += beta[j];
     }
     *mean = centre;
     *rstd = factor;
@@ -38,10 +42,10 @@ void dpt_op__layer_norm_f32(const struct dpt_op_call *call)
 {
     const struct dpt_layer_norm_param *param = call->types->param;
     const int64_t h = call->in[1].type.dim[0], n = dpt_type_numel(&call->in[0].type) / h;
-    const float *x = call->in[0].data;
+    const float *x = call->in[0].data, *beta = call->types->nin > 2 ? call->in[2].data : NULL;
     float *y = call->out[0].data, *mean = call->out[1].data, *rstd = call->out[2].data;
     for (int64_t i = 0; i < n; i++) {
-        layer_norm_row(h, (float)param->eps, x + i * h, call->in[1].data, call->in[2].data, y + i * h, &mean[i],
+        layer_norm_row(h, (float)param->eps, x + i * h, call->in[1].data, beta, y + i * h, &mean[i],
                        &rstd[i]);
     }
 }
