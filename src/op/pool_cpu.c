@@ -130,18 +130,33 @@ enum dpt_status dpt_op__max_pool_cpu(const struct dpt_op_call *call)
     return DPT_STATUS_OK;
 }
 
-/* A row of `count` windows of 2 x 2, as above; writes each place. */
+/*
+ * A row of `count` windows of 2 x 2, as above; writes each place. Eight channels at a time with the places widened
+ * first: a loop that reads bytes and writes to four lines at once does not become vector code by itself.
+ */
 DPT_SIMD static void dpt_op__max_pool_dx_row(int64_t count, int64_t step, int64_t row, int64_t c,
                                              const float *restrict dy, const uint8_t *restrict at, float *restrict dx)
 {
+    enum { BLOCK = 8 };
     for (int64_t i = 0; i < count; i++, dx += step, dy += c, at += c) {
-#pragma omp simd
-        for (int64_t k = 0; k < c; k++) {
-            const int32_t place = at[k];
-            dx[k] = place == 0 ? dy[k] : 0.0f;
-            dx[c + k] = place == 1 ? dy[k] : 0.0f;
-            dx[row + k] = place == 2 ? dy[k] : 0.0f;
-            dx[row + c + k] = place == 3 ? dy[k] : 0.0f;
+        int64_t k = 0;
+        for (; k + BLOCK <= c; k += BLOCK) {
+            int32_t place[BLOCK];
+            for (int e = 0; e < BLOCK; e++) {
+                place[e] = at[k + e];
+            }
+            float *const to[4] = {dx + k, dx + c + k, dx + row + k, dx + row + c + k};
+            for (int p = 0; p < 4; p++) {
+                for (int e = 0; e < BLOCK; e++) {
+                    to[p][e] = place[e] == p ? dy[k + e] : 0.0f;
+                }
+            }
+        }
+        for (; k < c; k++) {
+            dx[k] = at[k] == 0 ? dy[k] : 0.0f;
+            dx[c + k] = at[k] == 1 ? dy[k] : 0.0f;
+            dx[row + k] = at[k] == 2 ? dy[k] : 0.0f;
+            dx[row + c + k] = at[k] == 3 ? dy[k] : 0.0f;
         }
     }
 }
