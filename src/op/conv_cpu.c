@@ -190,11 +190,9 @@ enum dpt_status dpt_op__conv_prepare(const struct dpt_op_types *types, enum dpt_
     if (!wants_library(types, run)) {
         return DPT_STATUS_OK;
     }
-    const struct dpt_conv_param *param = types->param;
     const struct dpt_op__conv conv = forward_sizes(types);
     struct dpt_onednn_conv spec = library_spec(&conv, DPT_ONEDNN_PASS_FORWARD);
     spec.bias = types->nin > 2;
-    spec.relu = param->act == DPT_ACTIVATION_KIND_RELU;
     struct dpt_onednn *library;
     DPT_TRY(dpt_onednn_conv(&spec, &library));
     return new_prep(library, (struct prep){.rows = conv.n}, prep);
@@ -312,7 +310,11 @@ enum dpt_status dpt_op__conv_cpu(const struct dpt_op_call *call)
     const struct dpt_op__conv conv = dpt_op__conv_sizes(param, &x->type, &w->type, &y->type);
     const struct prep *prep = fitting(call);
     if (prep) {
-        return dpt_onednn_run(prep->library, x->data, w->data, bias, y->data, call->scratch);
+        DPT_TRY(dpt_onednn_run(prep->library, x->data, w->data, bias, y->data, call->scratch));
+        if (relu) { /* not the library's, which would make 0 of nan, and hide that a training diverged */
+            finish_f32(y->data, NULL, conv.n * conv.out[0] * conv.out[1], conv.groups * conv.o, true);
+        }
+        return DPT_STATUS_OK;
     }
     DPT_TRY(check_blas(&conv));
     if (x->type.dtype == DPT_DTYPE_F64) {

@@ -27,7 +27,6 @@ enum dpt_onednn_pass {
 struct dpt_onednn_conv {
     enum dpt_onednn_pass pass;
     bool bias;               /* not BACKWARD_DATA                     */
-    bool relu;               /* FORWARD only: y = max(., 0), 0 of nan */
     int64_t n, c, o, groups; /* samples, channels of x, channels of y */
     int64_t in[2], out[2], kernel[2];
     int64_t stride[2], pad[2], dilation[2];

@@ -6,17 +6,10 @@
 
 #define TRY DPT_ONEDNN__TRY
 
-static dnnl_status_t attributes(bool relu, dnnl_primitive_attr_t *attr)
+static dnnl_status_t attributes(dnnl_primitive_attr_t *attr)
 {
     TRY(dnnl_primitive_attr_create(attr));
     TRY(dnnl_primitive_attr_set_scratchpad_mode(*attr, dnnl_scratchpad_mode_user));
-    if (relu) {
-        dnnl_post_ops_t ops;
-        TRY(dnnl_post_ops_create(&ops));
-        TRY(dnnl_post_ops_append_eltwise(ops, 1.0f, dnnl_eltwise_relu, 0.0f, 0.0f));
-        TRY(dnnl_primitive_attr_set_post_ops(*attr, ops));
-        TRY(dnnl_post_ops_destroy(ops));
-    }
     return dnnl_success;
 }
 
@@ -75,7 +68,7 @@ dnnl_status_t dpt_onednn__conv_desc(const struct dpt_onednn_conv *conv, dnnl_eng
     TRY(dnnl_dilated_convolution_forward_desc_init(&forward, dnnl_forward_training, dnnl_convolution_direct, &x, &w,
                                                    bias, &y, at.stride, at.gap, at.pad, at.pad));
     dnnl_primitive_attr_t attr;
-    TRY(attributes(conv->relu, &attr));
+    TRY(attributes(&attr));
     dnnl_status_t status = dnnl_success;
     switch (conv->pass) {
     case DPT_ONEDNN_PASS_FORWARD:
@@ -110,7 +103,7 @@ dnnl_status_t dpt_onednn__matmul_desc(const struct dpt_onednn_matmul *matmul, dn
     dnnl_matmul_desc_t op;
     TRY(dnnl_matmul_desc_init(&op, &a, &b, matmul->bias ? &bias : NULL, &out));
     dnnl_primitive_attr_t attr;
-    TRY(attributes(false, &attr));
+    TRY(attributes(&attr));
     const dnnl_status_t status = choose(&op, attr, engine, NULL, NULL, false, desc);
     dnnl_primitive_attr_destroy(attr);
     return status;
@@ -131,7 +124,7 @@ dnnl_status_t dpt_onednn__weights_desc(const struct dpt_onednn_conv *conv, const
         return dnnl_success;
     }
     dnnl_primitive_attr_t attr;
-    TRY(attributes(false, &attr));
+    TRY(attributes(&attr));
     const dnnl_status_t status = dnnl_reorder_primitive_desc_create(desc, out ? library : &plain, engine,
                                                                     out ? &plain : library, engine, attr);
     dnnl_primitive_attr_destroy(attr);

@@ -12,17 +12,10 @@ struct operands {
     dnnl_primitive_attr_t attr;
 };
 
-static dnnl_status_t attributes(bool relu, dnnl_primitive_attr_t *attr)
+static dnnl_status_t attributes(dnnl_primitive_attr_t *attr)
 {
     TRY(dnnl_primitive_attr_create(attr));
     TRY(dnnl_primitive_attr_set_scratchpad_mode(*attr, dnnl_scratchpad_mode_user));
-    if (relu) {
-        dnnl_post_ops_t ops;
-        TRY(dnnl_post_ops_create(&ops));
-        TRY(dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_relu, 0.0f, 0.0f));
-        TRY(dnnl_primitive_attr_set_post_ops(*attr, ops));
-        TRY(dnnl_post_ops_destroy(ops));
-    }
     return dnnl_success;
 }
 
@@ -35,7 +28,7 @@ static dnnl_status_t conv_operands(const struct dpt_onednn_conv *conv, const str
     if (conv->bias) {
         TRY(dnnl_memory_desc_create_with_tag(&of->bias, 1, at->bias, dnnl_f32, dnnl_x));
     }
-    return attributes(conv->relu, &of->attr);
+    return attributes(&of->attr);
 }
 
 static dnnl_status_t matmul_operands(const struct dpt_onednn_matmul *matmul, struct operands *of)
@@ -48,7 +41,7 @@ static dnnl_status_t matmul_operands(const struct dpt_onednn_matmul *matmul, str
     if (matmul->bias) {
         TRY(dnnl_memory_desc_create_with_tag(&of->bias, 2, bias_dims, dnnl_f32, dnnl_ab));
     }
-    return attributes(false, &of->attr);
+    return attributes(&of->attr);
 }
 
 static void destroy_operands(struct operands *of)
@@ -149,7 +142,7 @@ dnnl_status_t dpt_onednn__weights_desc(const struct dpt_onednn_conv *conv, const
     dnnl_status_t status = dnnl_success;
     if (!dnnl_memory_desc_equal(library, plain)) {
         dnnl_primitive_attr_t attr;
-        TRY(attributes(false, &attr));
+        TRY(attributes(&attr));
         status = dnnl_reorder_primitive_desc_create(desc, out ? library : plain, engine, out ? plain : library, engine,
                                                     attr);
         dnnl_primitive_attr_destroy(attr);

@@ -178,6 +178,42 @@ static void other_rows(void **state)
     }
 }
 
+/* A relu that makes 0 of nan would hide that a training diverged: in each of the kernels, with channels for each. */
+static void relu_keeps_nan(void **state)
+{
+    (void)state;
+    const struct dpt_conv_param relu = {PLAIN, .act = DPT_ACTIVATION_KIND_RELU};
+    const int64_t channels[] = {2, 3, 16}, outputs[] = {3, 16, 16};
+    for (int i = 0; i < 3; i++) {
+        for (int prepare = 0; prepare < 2; prepare++) {
+            struct dpt_op_types types = {
+                .param = &relu, .nin = 2, .in = {TYPE(1, 4, 4, channels[i]), TYPE(outputs[i], channels[i], 3, 3)}};
+            const struct dpt_op *op = dpt_op_find("conv");
+            assert_int_equal(op->shape(&types), DPT_STATUS_OK);
+            void *prep = NULL;
+            if (prepare) {
+                assert_int_equal(op->prepare(&types, DPT_RUN_CPU, 1, &prep), DPT_STATUS_OK);
+            }
+            void *scratch = aligned_alloc(64, (op->scratch(&types, DPT_RUN_CPU, 1, prep) + 64) / 64 * 64);
+            struct dpt_tensor in[2] = {tensor_of(types.in[0], 1), tensor_of(types.in[1], 2)};
+            struct dpt_tensor y = tensor_of(types.out[0], 3);
+            ((float *)in[0].data)[0] = NAN; /* only the first place of y reads it */
+            const struct dpt_op_ctx ctx = {.rows = 1, .micro_rows = 1, .batch_rows = 1};
+            const struct dpt_op_call call = {&types, in, &y, prep, scratch, &ctx, NULL};
+            assert_int_equal(op->run[DPT_RUN_CPU](&call), DPT_STATUS_OK);
+            for (int64_t k = 0; k < 4 * outputs[i]; k++) {
+                const float got = ((float *)y.data)[k];
+                assert_true(k < outputs[i] ? isnan(got) : got >= 0.0f);
+            }
+            op->release(prep);
+            free(scratch);
+            free(in[0].data);
+            free(in[1].data);
+            free(y.data);
+        }
+    }
+}
+
 static void refuses(const struct dpt_conv_param *param, struct dpt_type x, struct dpt_type w, const char *words)
 {
     optest_refuses(&(struct optest){.op = "conv", .param = param, .nin = 2, .in = {x, w}}, words);
@@ -222,6 +258,7 @@ int main(void)
         cmocka_unit_test(wide),
         cmocka_unit_test(fused_relu),
         cmocka_unit_test(other_rows),
+        cmocka_unit_test(relu_keeps_nan),
         cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
