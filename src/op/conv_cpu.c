@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Fast kernels of op/conv.c. F32 runs in oneDNN where that has a fast kernel for the shape; all else, and calls with
- * another number of samples than was prepared for, as matrix products of BLAS over patches of the image
- * (op/conv_cpu.inc; Chellapilla, Puri, Simard, 2006).
+ * Fast kernels of op/conv.c. F32 runs in loops of our own on the processors where they are the faster ones
+ * (op/conv_direct.h), else in oneDNN where that has a fast kernel for the shape, else in those loops where they serve;
+ * all else, and calls of the library with another number of samples than was prepared for, as matrix products of BLAS
+ * over patches of the image (op/conv_cpu.inc; Chellapilla, Puri, Simard, 2006).
  *
  * The gradient of the input of a convolution with stride 1 is itself a convolution: of dy, with w turned by 180 degrees
  * and its channels exchanged. Where the library has its newer kernels ("brg": batch-reduced products) for the forward
@@ -18,11 +19,13 @@
 #include <string.h>
 
 #include "base/simd.h"
+#include "op/conv_direct.h"
 #include "op/onednn.h"
 
-/* What prepare makes for one op and one number of samples. */
+/* What prepare makes for one op: our own loops, for any number of samples, or the library's for `rows` of them. */
 struct prep {
-    struct dpt_onednn *library; /* not NULL */
+    struct dpt_op__direct *direct; /* or NULL                             */
+    struct dpt_onednn *library;    /* or NULL; one of the two is not NULL */
     int64_t rows;
     bool turned; /* conv_dx as a forward pass                       */
     bool bias;   /* conv_dw: the library gives the bias gradient too */
@@ -146,21 +149,30 @@ static bool is_batch_reduced(const struct dpt_onednn *library)
     return strncmp(dpt_onednn_name(library), "brg", 3) == 0;
 }
 
-/* Makes *out of `made` and the library object, which it takes in any case; leaves it NULL where there is none. */
-static enum dpt_status new_prep(struct dpt_onednn *library, struct prep made, void **out)
+/* Makes *out of `made`, whose objects it takes in any case; leaves it NULL where there are none. */
+static enum dpt_status new_prep(struct prep made, void **out)
 {
-    if (!library) {
+    if (!made.library && !made.direct) {
         return DPT_STATUS_OK;
     }
     struct prep *prep = malloc(sizeof *prep);
     if (!prep) {
-        dpt_onednn_free(library);
+        dpt_onednn_free(made.library);
+        dpt_op__direct_free(made.direct);
         return dpt_error_set(DPT_STATUS_SPACE, __FILE__, __LINE__, "no memory to prepare a convolution");
     }
     *prep = made;
-    prep->library = library;
     *out = prep;
     return DPT_STATUS_OK;
+}
+
+/* Our own loops, where they pay, or with `needed` where they can. */
+static enum dpt_status prepare_direct(const struct dpt_op__conv *conv, enum dpt_op__direct_pass pass, int threads,
+                                      bool needed, void **prep)
+{
+    struct dpt_op__direct *direct;
+    DPT_TRY(dpt_op__direct_new(conv, pass, threads, needed, &direct));
+    return new_prep((struct prep){.direct = direct}, prep);
 }
 
 static bool wants_library(const struct dpt_op_types *types, enum dpt_run run)
@@ -183,36 +195,24 @@ static struct dpt_op__conv dw_sizes(const struct dpt_op_types *types)
     return dpt_op__conv_sizes(types->param, &types->in[0], &types->out[0], &types->in[1]);
 }
 
-enum dpt_status dpt_op__conv_prepare(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep)
+static enum dpt_status prepare_forward(const struct dpt_op_types *types, const struct dpt_op__conv *conv, void **prep)
 {
-    (void)threads; /* the device has set the library's number */
-    *prep = NULL;
-    if (!wants_library(types, run)) {
-        return DPT_STATUS_OK;
-    }
-    const struct dpt_op__conv conv = forward_sizes(types);
-    struct dpt_onednn_conv spec = library_spec(&conv, DPT_ONEDNN_PASS_FORWARD);
+    struct dpt_onednn_conv spec = library_spec(conv, DPT_ONEDNN_PASS_FORWARD);
     spec.bias = types->nin > 2;
     struct dpt_onednn *library;
     DPT_TRY(dpt_onednn_conv(&spec, &library));
-    return new_prep(library, (struct prep){.rows = conv.n}, prep);
+    return new_prep((struct prep){.library = library, .rows = conv->n}, prep);
 }
 
-enum dpt_status dpt_op__conv_dx_prepare(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep)
+static enum dpt_status prepare_dx(const struct dpt_op__conv *conv, void **prep)
 {
-    (void)threads;
-    *prep = NULL;
-    if (!wants_library(types, run)) {
-        return DPT_STATUS_OK;
-    }
-    const struct dpt_op__conv conv = dx_sizes(types);
-    struct dpt_onednn_conv spec = library_spec(&conv, DPT_ONEDNN_PASS_BACKWARD_DATA);
+    struct dpt_onednn_conv spec = library_spec(conv, DPT_ONEDNN_PASS_BACKWARD_DATA);
     struct dpt_onednn *backward, *forward = NULL;
     DPT_TRY(dpt_onednn_conv(&spec, &backward));
     if (backward && is_batch_reduced(backward)) {
-        return new_prep(backward, (struct prep){.rows = conv.n}, prep);
+        return new_prep((struct prep){.library = backward, .rows = conv->n}, prep);
     }
-    if (turned_spec(&conv, &spec)) {
+    if (turned_spec(conv, &spec)) {
         const enum dpt_status status = dpt_onednn_conv(&spec, &forward);
         if (status != DPT_STATUS_OK) {
             dpt_onednn_free(backward);
@@ -221,28 +221,65 @@ enum dpt_status dpt_op__conv_dx_prepare(const struct dpt_op_types *types, enum d
     }
     const bool turned = forward && (!backward || is_batch_reduced(forward));
     dpt_onednn_free(turned ? backward : forward);
-    return new_prep(turned ? forward : backward, (struct prep){.rows = conv.n, .turned = turned}, prep);
+    return new_prep((struct prep){.library = turned ? forward : backward, .rows = conv->n, .turned = turned}, prep);
+}
+
+static enum dpt_status prepare_dw(const struct dpt_op_types *types, const struct dpt_op__conv *conv, void **prep)
+{
+    struct dpt_onednn_conv spec = library_spec(conv, DPT_ONEDNN_PASS_BACKWARD_WEIGHTS);
+    spec.bias = types->nout > 1 && conv->c >= BIAS_CHANNELS;
+    struct dpt_onednn *library;
+    DPT_TRY(dpt_onednn_conv(&spec, &library));
+    return new_prep((struct prep){.library = library, .rows = conv->n, .bias = spec.bias}, prep);
+}
+
+enum dpt_status dpt_op__conv_prepare(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep)
+{
+    *prep = NULL;
+    if (!wants_library(types, run)) {
+        return DPT_STATUS_OK;
+    }
+    const struct dpt_op__conv conv = forward_sizes(types);
+    DPT_TRY(prepare_direct(&conv, DPT_OP__DIRECT_FORWARD, threads, false, prep));
+    if (!*prep) {
+        DPT_TRY(prepare_forward(types, &conv, prep)); /* the device has set the library's number of threads */
+    }
+    return *prep ? DPT_STATUS_OK : prepare_direct(&conv, DPT_OP__DIRECT_FORWARD, threads, true, prep);
+}
+
+enum dpt_status dpt_op__conv_dx_prepare(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep)
+{
+    *prep = NULL;
+    if (!wants_library(types, run)) {
+        return DPT_STATUS_OK;
+    }
+    const struct dpt_op__conv conv = dx_sizes(types);
+    DPT_TRY(prepare_direct(&conv, DPT_OP__DIRECT_TURNED, threads, false, prep));
+    if (!*prep) {
+        DPT_TRY(prepare_dx(&conv, prep));
+    }
+    return *prep ? DPT_STATUS_OK : prepare_direct(&conv, DPT_OP__DIRECT_TURNED, threads, true, prep);
 }
 
 enum dpt_status dpt_op__conv_dw_prepare(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep)
 {
-    (void)threads;
     *prep = NULL;
     if (!wants_library(types, run)) {
         return DPT_STATUS_OK;
     }
     const struct dpt_op__conv conv = dw_sizes(types);
-    struct dpt_onednn_conv spec = library_spec(&conv, DPT_ONEDNN_PASS_BACKWARD_WEIGHTS);
-    spec.bias = types->nout > 1 && conv.c >= BIAS_CHANNELS;
-    struct dpt_onednn *library;
-    DPT_TRY(dpt_onednn_conv(&spec, &library));
-    return new_prep(library, (struct prep){.rows = conv.n, .bias = spec.bias}, prep);
+    DPT_TRY(prepare_direct(&conv, DPT_OP__DIRECT_DW, threads, false, prep));
+    if (!*prep) {
+        DPT_TRY(prepare_dw(types, &conv, prep));
+    }
+    return *prep ? DPT_STATUS_OK : prepare_direct(&conv, DPT_OP__DIRECT_DW, threads, true, prep);
 }
 
 void dpt_op__conv_release(void *prep)
 {
     if (prep) {
         dpt_onednn_free(((struct prep *)prep)->library);
+        dpt_op__direct_free(((struct prep *)prep)->direct);
         free(prep);
     }
 }
@@ -266,6 +303,9 @@ static size_t scratch_nbytes(const struct dpt_op__conv *conv, enum dpt_run run, 
     const int64_t patch = band_rows(conv, dpt_dtype_nbytes(dtype)) * conv->out[1] * patch_depth(conv);
     const size_t products = (size_t)(w + patch) * dpt_dtype_nbytes(dtype);
     const struct prep *at = prep;
+    if (at && at->direct) {
+        return dpt_op__direct_scratch(at->direct);
+    }
     const size_t library =
         at ? dpt_onednn_scratch(at->library) + (at->turned ? turned_nbytes(conv) : 0) : 0;
     return products > library ? products : library;
@@ -294,11 +334,11 @@ size_t dpt_op__conv_dw_scratch(const struct dpt_op_types *types, enum dpt_run ru
 
 /* ---- calls ---- */
 
-/* The prepared library object when it fits this call, else NULL. */
+/* What was prepared when it fits this call, else NULL. */
 static const struct prep *fitting(const struct dpt_op_call *call)
 {
     const struct prep *prep = call->prep;
-    return prep && prep->rows == call->in[0].type.dim[0] ? prep : NULL;
+    return prep && (prep->direct || prep->rows == call->in[0].type.dim[0]) ? prep : NULL;
 }
 
 enum dpt_status dpt_op__conv_cpu(const struct dpt_op_call *call)
@@ -309,6 +349,10 @@ enum dpt_status dpt_op__conv_cpu(const struct dpt_op_call *call)
     const bool relu = param->act == DPT_ACTIVATION_KIND_RELU;
     const struct dpt_op__conv conv = dpt_op__conv_sizes(param, &x->type, &w->type, &y->type);
     const struct prep *prep = fitting(call);
+    if (prep && prep->direct) {
+        dpt_op__direct_forward(prep->direct, conv.n, x->data, w->data, bias, relu, y->data, call->scratch);
+        return DPT_STATUS_OK;
+    }
     if (prep) {
         DPT_TRY(dpt_onednn_run(prep->library, x->data, w->data, bias, y->data, call->scratch));
         if (relu) { /* not the library's, which would make 0 of nan, and hide that a training diverged */
@@ -330,6 +374,10 @@ enum dpt_status dpt_op__conv_dx_cpu(const struct dpt_op_call *call)
     const struct dpt_tensor *dy = &call->in[0], *w = &call->in[1], *dx = &call->out[0];
     const struct dpt_op__conv conv = dpt_op__conv_sizes(call->types->param, &dx->type, &w->type, &dy->type);
     const struct prep *prep = fitting(call);
+    if (prep && prep->direct) {
+        dpt_op__direct_forward(prep->direct, conv.n, dy->data, w->data, NULL, false, dx->data, call->scratch);
+        return DPT_STATUS_OK;
+    }
     if (prep && prep->turned) {
         float *turned = call->scratch;
         turn_w(&conv, w->data, turned);
@@ -361,6 +409,10 @@ enum dpt_status dpt_op__conv_dw_cpu(const struct dpt_op_call *call)
         } else {
             bias_gradient_f32(&conv, dy->data, call->scratch, dbias);
         }
+    }
+    if (prep && prep->direct) {
+        dpt_op__direct_dw(prep->direct, conv.n, x->data, dy->data, dw->data, call->scratch);
+        return DPT_STATUS_OK;
     }
     if (prep) {
         return dpt_onednn_run(prep->library, x->data, dy->data, prep->bias ? dbias : NULL, dw->data, call->scratch);

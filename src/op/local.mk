@@ -24,6 +24,8 @@ libdpt_a_SOURCES += \
 	%D%/conv.h \
 	%D%/conv_cpu.c \
 	%D%/conv_cpu.inc \
+	%D%/conv_direct.c \
+	%D%/conv_direct.h \
 	%D%/conv_ref.inc \
 	%D%/dropout.c \
 	%D%/dropout.h \
@@ -49,6 +51,8 @@ libdpt_a_SOURCES += \
 	%D%/real.h \
 	%D%/reshape.c \
 	%D%/reshape.h \
+	%D%/tile.c \
+	%D%/tile.h \
 	%D%/update.c \
 	%D%/update.h \
 	%D%/update_cpu.c \

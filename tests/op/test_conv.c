@@ -90,6 +90,22 @@ static void wide(void **state)
     run(&grouped, TYPE(2, 6, 6, 32), TYPE(32, 16, 3, 3), false, 0);
 }
 
+/* Sizes that our own loops serve where the processor has them: odd numbers of rows, runs, places and blocks. */
+static void tiles(void **state)
+{
+    (void)state;
+    const struct dpt_conv_param five = {PLAIN, .pad = {2, 2}};
+    run(&five, TYPE(1, 3, 4, 10), TYPE(16, 10, 5, 5), true, 0);
+    const struct dpt_conv_param rows_apart = {.stride = {1, 2}, .pad = {2, 1}, .dilation = {2, 1}, .groups = 1};
+    run(&rows_apart, TYPE(2, 5, 6, 11), TYPE(16, 11, 3, 3), true, 0);
+    const struct dpt_conv_param apart = {.stride = {2, 1}, .pad = {2, 2}, .dilation = {2, 2}, .groups = 1};
+    run(&apart, TYPE(1, 6, 6, 16), TYPE(16, 16, 3, 3), false, 0);
+    const struct dpt_conv_param one = {PLAIN};
+    run(&one, TYPE(3, 6, 6, 64), TYPE(16, 64, 1, 1), true, 0);
+    const struct dpt_conv_param beyond = {PLAIN, .pad = {3, 3}}; /* places of y that read no image at all */
+    run(&beyond, TYPE(1, 2, 1, 16), TYPE(16, 16, 3, 3), true, 0);
+}
+
 static void fused_relu(void **state)
 {
     (void)state;
@@ -256,6 +272,7 @@ int main(void)
         cmocka_unit_test(dilation),
         cmocka_unit_test(groups),
         cmocka_unit_test(wide),
+        cmocka_unit_test(tiles),
         cmocka_unit_test(fused_relu),
         cmocka_unit_test(other_rows),
         cmocka_unit_test(relu_keeps_nan),
