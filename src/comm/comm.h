@@ -50,7 +50,10 @@ int dpt_comm_nodes(const struct dpt_comm *comm);     /* hosts of the world. Loca
 const char *dpt_comm_host(void);                     /* this host's name. Local. */
 const char *dpt_comm_library(void);                  /* "Open MPI 4.1.4", "MPICH 4.0.2". Local, before start too. */
 
-/* Splits into groups of equal colour, ordered by rank. Collective over comm. The new group is freed by _free. */
+/*
+ * Splits into groups of equal colour, ordered by rank; a rank with colour -1 is in none, its *part is NULL. Collective
+ * over comm. The new group is freed by _free.
+ */
 enum dpt_status dpt_comm_split(struct dpt_comm *comm, int color, struct dpt_comm **part);
 void dpt_comm_free(struct dpt_comm *part);
 
@@ -72,6 +75,34 @@ enum dpt_status dpt_comm_allreduce(struct dpt_comm *comm, void *data, int64_t co
 enum dpt_status dpt_comm_allreduce_tree(struct dpt_comm *comm, void *data, int64_t count, enum dpt_dtype dtype,
                                         void *scratch);
 
+/*
+ * Parts of unequal length, one a rank, side by side in rank order in `all`: counts[r] elements, known to every rank, may
+ * be 0; totals may exceed 2^31. Collective over comm.
+ *
+ * all_gather: every rank's part to all. `mine` NULL: it is in its place in `all` already. Any type.
+ * reduce_scatter: the sum over the ranks of `all`, of which each keeps its part, in `mine`; F32, F64, I32, I64. `mine`
+ * NULL: in its place in `all`. What else is in `all` is undefined afterwards. The order of addition is the library's.
+ */
+enum dpt_status dpt_comm_all_gather(struct dpt_comm *comm, const void *mine, const int64_t *counts, void *all,
+                                    enum dpt_dtype dtype);
+enum dpt_status dpt_comm_reduce_scatter(struct dpt_comm *comm, void *all, const int64_t *counts, void *mine,
+                                        enum dpt_dtype dtype);
+
+/*
+ * A part from every rank to every other: `out` has out_counts[r] elements for each rank, side by side in rank order, `in`
+ * gets in_counts[r] from each. What r gives to q is what q takes from r. `in` and `out` do not overlap. Any type.
+ * Collective over comm.
+ */
+enum dpt_status dpt_comm_all_to_all(struct dpt_comm *comm, const void *out, const int64_t *out_counts, void *in,
+                                    const int64_t *in_counts, enum dpt_dtype dtype);
+
+/*
+ * Bytes that this rank has moved through the group since it was made: of messages those that it sent, of collectives
+ * what the ring algorithms send (all-gather, reduce-scatter, all-to-all: all but its own part; all-reduce: twice that).
+ * Broadcasts, gathers of bytes and tree sums do not count. Local.
+ */
+uint64_t dpt_comm_moved(const struct dpt_comm *comm);
+
 /* Waits until all ranks are here. Collective over comm. */
 enum dpt_status dpt_comm_barrier(struct dpt_comm *comm);
 
@@ -80,6 +111,38 @@ enum dpt_status dpt_comm_barrier(struct dpt_comm *comm);
  * (lowest) rank that has it, prefixed by rank and host where ranks are several, in its error record. Collective.
  */
 enum dpt_status dpt_agree(enum dpt_status status, struct dpt_comm *comm);
+
+/* -------------------------------------------------------------------------------------------------- messages */
+
+enum { DPT_COMM_MAX_TAG = 32000 };
+
+/* A message under way: a slot of the caller, which stays where it is until the message has ended. Zeroed: none. */
+struct dpt_comm_request {
+    uint64_t handle[2]; /* the library's            */
+    size_t nbytes;
+    int peer;           /* in the world             */
+    int parts, finished;
+    bool receives;
+};
+
+/*
+ * Begins to send to, or to receive from, rank `peer` of the group, not this one; returns at once. nbytes is the same on
+ * both sides, may be 0 and may exceed 2^31. Messages with one tag, 0 .. DPT_COMM_MAX_TAG, arrive in the order in which
+ * they were sent. `data` belongs to the message until it has ended. Allocates nothing. Local.
+ */
+enum dpt_status dpt_comm_send_start(struct dpt_comm *comm, int peer, int tag, const void *data, size_t nbytes,
+                                    struct dpt_comm_request *request);
+enum dpt_status dpt_comm_recv_start(struct dpt_comm *comm, int peer, int tag, void *data, size_t nbytes,
+                                    struct dpt_comm_request *request);
+
+/*
+ * Returns when the message has ended: it has arrived, or its memory may be used again. While this takes, the deadline
+ * runs, and names the peer. A message of another length than expected is DPT_STATUS_COMM. Local wait.
+ */
+enum dpt_status dpt_comm_request_wait(struct dpt_comm_request *request);
+
+/* Whether the message has ended; moves it on. Only its end counts as progress. Local. */
+enum dpt_status dpt_comm_request_test(struct dpt_comm_request *request, bool *done);
 
 /* -------------------------------------------------------------------------------------------------- the mesh */
 
@@ -98,8 +161,37 @@ struct dpt_mesh {
     struct dpt_mesh_axis axis[DPT_MESH_MAX_AXES];
 };
 
+/*
+ * A mesh of these axes (name and size of `wanted`) over the world. The first axis is the slowest: rank = ((c0 n1 + c1) n2
+ * + c2) ..., so that the ranks of the last one are neighbours. DPT_STATUS_USAGE when the sizes do not multiply to the
+ * number of ranks. Collective over world. Freed by dpt_mesh_free, collective too.
+ */
+enum dpt_status dpt_mesh_new(struct dpt_comm *world, int naxes, const struct dpt_mesh_axis *wanted,
+                             struct dpt_mesh *mesh);
+void dpt_mesh_free(struct dpt_mesh *mesh);
+
 /* A mesh with one axis "data" over the world. Collective over world. */
 enum dpt_status dpt_mesh_data(struct dpt_comm *world, struct dpt_mesh *mesh);
+
+/*
+ * The same without groups, to plan for ranks that are not there: world and comm are NULL, the coordinates those of rank
+ * 0. Refuses as dpt_mesh_new does. Local.
+ */
+enum dpt_status dpt_mesh_shape(int ranks, int naxes, const struct dpt_mesh_axis *wanted, struct dpt_mesh *mesh);
+
+/* Sets the coordinates to those of any rank of a mesh without groups. Local. */
+void dpt_mesh_place(struct dpt_mesh *mesh, int rank);
+
+/* The rank at these coordinates, one an axis. Local. */
+int dpt_mesh_rank(const struct dpt_mesh *mesh, const int *coord);
+
+/*
+ * A group of the ranks that differ from this one only on the axes of the bit mask `axes`, in the order of the world.
+ * along >= 0: only of those whose place on that axis is a member, e.g. on the stages that share a parameter; *group is
+ * NULL for the others. Collective over the world. Freed by dpt_comm_free.
+ */
+enum dpt_status dpt_mesh_group(const struct dpt_mesh *mesh, unsigned axes, int along, const bool *member,
+                               struct dpt_comm **group);
 
 /* -------------------------------------------------------------------------------------------------- deadline */
 

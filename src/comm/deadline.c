@@ -31,6 +31,7 @@ static _Atomic uint64_t begun;    /* collectives begun by the compute thread    
 static _Atomic uint64_t finished; /* pieces of work of the communication thread */
 
 static atomic_int paused;
+static atomic_int waiting; /* 1 + the rank of the world whose message this one waits for; 0: none */
 
 static struct {
     bool on;
@@ -63,6 +64,11 @@ void dpt_comm__begin(void)
     put(&begun, get(&begun) + 1);
 }
 
+void dpt_comm__wait_for(int rank)
+{
+    atomic_store_explicit(&waiting, rank + 1, memory_order_relaxed);
+}
+
 void dpt_comm__progress(void)
 {
     put(&finished, get(&finished) + 1);
@@ -79,12 +85,19 @@ void dpt_comm_deadline_resume(void)
     DPT_ASSERT(before > 0);
 }
 
-/* Writes "forward conv1" into `out`. */
+/* Writes "forward conv1", or "receive conv1.y, waiting for rank 3", into `out`. */
 static void describe(char *out, size_t size)
 {
     const char *verb = atomic_load_explicit(&doing_verb, memory_order_relaxed);
     const char *name = atomic_load_explicit(&doing_name, memory_order_relaxed);
-    snprintf(out, size, "%s%s%s", verb ? verb : "the start", verb && name ? " " : "", verb && name ? name : "");
+    const int peer = atomic_load_explicit(&waiting, memory_order_relaxed) - 1;
+    char rank[32] = "";
+    if (peer >= 0) {
+        snprintf(rank, sizeof rank, ", waiting for rank %d", peer);
+    }
+    const int room = (int)(size - sizeof rank - 16); /* a long name must not hide the rank */
+    snprintf(out, size, "%s%s%.*s%s", verb ? verb : "the start", verb && name ? " " : "", room,
+             verb && name ? name : "", rank);
 }
 
 static uint64_t now_us(void)

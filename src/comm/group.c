@@ -19,6 +19,50 @@ void dpt_comm__turn(void)
     dpt_comm__begin();
 }
 
+void dpt_comm__turn_in(const struct dpt_comm *comm)
+{
+    DPT_ASSERT(dpt_comm__pending == 0);
+    if (comm->size == dpt_comm__process.size) {
+        dpt_comm__begin();
+    } else {
+        dpt_comm__progress();
+    }
+}
+
+MPI_Datatype dpt_comm__type(enum dpt_dtype dtype)
+{
+    switch (dtype) {
+    case DPT_DTYPE_F32: return MPI_FLOAT;
+    case DPT_DTYPE_F64: return MPI_DOUBLE;
+    case DPT_DTYPE_I32: return MPI_INT32_T;
+    case DPT_DTYPE_I64: return MPI_INT64_T;
+    default: DPT_ASSERT(!"a number type that MPI can reduce");
+    }
+    return MPI_DATATYPE_NULL;
+}
+
+enum dpt_status dpt_comm__new(MPI_Comm mpi, int rank, int size, struct dpt_comm **comm)
+{
+    struct dpt_comm *c = malloc(sizeof *c + 3 * (size_t)size * sizeof c->array[0]);
+    DPT_CHECK(c, DPT_STATUS_SPACE, "out of memory for a group of ranks");
+    *c = (struct dpt_comm){.mpi = mpi, .rank = rank, .size = size};
+    for (int r = 0; r < size; r++) {
+        c->array[r] = r;
+    }
+    if (mpi != MPI_COMM_NULL && mpi != MPI_COMM_WORLD) {
+        MPI_Group world, group;
+        int *from = dpt_comm__counts(c);
+        memcpy(from, c->array, (size_t)size * sizeof *from);
+        MPI_Comm_group(MPI_COMM_WORLD, &world);
+        MPI_Comm_group(mpi, &group);
+        MPI_Group_translate_ranks(group, size, from, world, c->array);
+        MPI_Group_free(&group);
+        MPI_Group_free(&world);
+    }
+    *comm = c;
+    return DPT_STATUS_OK;
+}
+
 enum dpt_status dpt_comm__failed(int code, const char *what)
 {
     char text[MPI_MAX_ERROR_STRING] = "";
@@ -60,22 +104,22 @@ int dpt_comm_nodes(const struct dpt_comm *comm)
 
 enum dpt_status dpt_comm_split(struct dpt_comm *comm, int color, struct dpt_comm **part)
 {
-    DPT_ASSERT(color >= 0);
+    DPT_ASSERT(color >= -1);
     dpt_comm__turn();
-    struct dpt_comm *p = malloc(sizeof *p);
-    DPT_CHECK(p, DPT_STATUS_SPACE, "out of memory for a group of ranks");
-    *p = (struct dpt_comm){.mpi = MPI_COMM_NULL, .rank = 0, .size = 1};
-    if (comm->size > 1) {
-        const int code = MPI_Comm_split(comm->mpi, color, comm->rank, &p->mpi);
-        if (code != MPI_SUCCESS) {
-            free(p);
-            return dpt_comm__failed(code, "splitting the ranks into groups");
-        }
-        MPI_Comm_rank(p->mpi, &p->rank);
-        MPI_Comm_size(p->mpi, &p->size);
+    *part = NULL;
+    if (comm->size == 1) {
+        return color >= 0 ? dpt_comm__new(MPI_COMM_NULL, 0, 1, part) : DPT_STATUS_OK;
     }
-    *part = p;
-    return DPT_STATUS_OK;
+    MPI_Comm mpi;
+    int rank, size;
+    DPT_COMM__TRY(MPI_Comm_split(comm->mpi, color < 0 ? MPI_UNDEFINED : color, comm->rank, &mpi),
+                  "splitting the ranks into groups");
+    if (mpi == MPI_COMM_NULL) {
+        return DPT_STATUS_OK;
+    }
+    MPI_Comm_rank(mpi, &rank);
+    MPI_Comm_size(mpi, &size);
+    return dpt_comm__new(mpi, rank, size, part);
 }
 
 void dpt_comm_free(struct dpt_comm *part)
@@ -85,6 +129,11 @@ void dpt_comm_free(struct dpt_comm *part)
         MPI_Comm_free(&part->mpi);
     }
     free(part);
+}
+
+uint64_t dpt_comm_moved(const struct dpt_comm *comm)
+{
+    return comm->moved;
 }
 
 enum dpt_status dpt_comm_bcast(struct dpt_comm *comm, void *data, size_t nbytes, int root)
@@ -124,14 +173,9 @@ enum dpt_status dpt_comm__allreduce(struct dpt_comm *comm, void *data, int64_t c
     if (comm->size == 1) {
         return DPT_STATUS_OK;
     }
-    MPI_Datatype type = MPI_DATATYPE_NULL;
-    switch (dtype) {
-    case DPT_DTYPE_F32: type = MPI_FLOAT; break;
-    case DPT_DTYPE_F64: type = MPI_DOUBLE; break;
-    case DPT_DTYPE_I32: type = MPI_INT32_T; break;
-    case DPT_DTYPE_I64: type = MPI_INT64_T; break;
-    default: DPT_ASSERT(!"a number type that MPI can reduce");
-    }
+    const MPI_Datatype type = dpt_comm__type(dtype);
+    const uint64_t nbytes = (uint64_t)count * dpt_dtype_nbytes(dtype);
+    comm->moved += 2 * (nbytes - nbytes / (uint64_t)comm->size);
     const MPI_Op op = reduce == DPT_COMM_REDUCE_SUM ? MPI_SUM : reduce == DPT_COMM_REDUCE_MAX ? MPI_MAX : MPI_MIN;
     char *at = data;
     while (count > 0) {

@@ -11,9 +11,29 @@
 #include "comm/comm.h"
 
 struct dpt_comm {
-    MPI_Comm mpi; /* MPI_COMM_NULL: one rank without MPI */
+    MPI_Comm mpi; /* MPI_COMM_NULL: one rank without MPI               */
     int rank, size;
+    uint64_t moved; /* bytes, see dpt_comm_moved                       */
+    int array[];    /* three of `size`: ranks in the world; scratch: counts, offsets */
 };
+
+/* A new group, freed by dpt_comm_free. Local. */
+enum dpt_status dpt_comm__new(MPI_Comm mpi, int rank, int size, struct dpt_comm **comm);
+
+static inline int *dpt_comm__world(struct dpt_comm *comm)
+{
+    return comm->array;
+}
+
+static inline int *dpt_comm__counts(struct dpt_comm *comm)
+{
+    return comm->array + comm->size;
+}
+
+static inline int *dpt_comm__offsets(struct dpt_comm *comm)
+{
+    return comm->array + 2 * comm->size;
+}
 
 /* This process among all: filled in by dpt_comm_start, all zero but `node_size` and `nodes` without MPI. */
 struct dpt_comm__process {
@@ -39,6 +59,21 @@ void dpt_comm__turn(void);
 
 /* Counts a collective that this rank begins: progress, and the place by which the ranks of a host compare. Local. */
 void dpt_comm__begin(void);
+
+/*
+ * dpt_comm__turn for a collective of any group. Of one that is not the world it is progress alone: not all ranks take
+ * part in the same ones, so that fewer of them does not mean behind.
+ */
+void dpt_comm__turn_in(const struct dpt_comm *comm);
+
+/* The rank of the world that this one waits for now, for the deadline's message; -1: none. Local. */
+void dpt_comm__wait_for(int rank);
+
+/* MPI's name of a type that it can add. Local. */
+MPI_Datatype dpt_comm__type(enum dpt_dtype dtype);
+
+/* Frees what messages have made in MPI. Local. */
+void dpt_comm__end_messages(void);
 
 /* Turns an MPI error code into DPT_STATUS_COMM with MPI's own sentence. */
 enum dpt_status dpt_comm__failed(int code, const char *what);

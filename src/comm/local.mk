@@ -5,6 +5,7 @@ libdpt_a_SOURCES += \
 	%D%/agree.c \
 	%D%/board.c \
 	%D%/board.h \
+	%D%/collect.c \
 	%D%/comm.h \
 	%D%/cores.c \
 	%D%/deadline.c \
@@ -18,6 +19,7 @@ libdpt_a_SOURCES += \
 	%D%/group.c \
 	%D%/impl.h \
 	%D%/mesh.c \
+	%D%/message.c \
 	%D%/segment.c \
 	%D%/segment.h \
 	%D%/slices.c \

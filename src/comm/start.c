@@ -178,20 +178,10 @@ static enum dpt_status find_node(void)
     return DPT_STATUS_OK;
 }
 
-static struct dpt_comm *comm_new(MPI_Comm mpi, int rank, int size)
-{
-    struct dpt_comm *comm = malloc(sizeof *comm);
-    if (comm) {
-        *comm = (struct dpt_comm){.mpi = mpi, .rank = rank, .size = size};
-    }
-    return comm;
-}
-
 static enum dpt_status start_checked(struct dpt_comm **world)
 {
     struct dpt_comm__process *p = &dpt_comm__process;
-    *world = comm_new(MPI_COMM_WORLD, p->rank, p->size);
-    DPT_CHECK(*world, DPT_STATUS_SPACE, "out of memory at the start");
+    DPT_TRY(dpt_comm__new(MPI_COMM_WORLD, p->rank, p->size, world));
     DPT_TRY(check_same(*world, check_library()));
     if (p->size == 1) {
         DPT_TRY(check_alone());
@@ -230,9 +220,7 @@ enum dpt_status dpt_comm_start(struct dpt_comm **world)
 
 enum dpt_status dpt_comm_start_alone(struct dpt_comm **world)
 {
-    *world = comm_new(MPI_COMM_NULL, 0, 1);
-    DPT_CHECK(*world, DPT_STATUS_SPACE, "out of memory at the start");
-    return DPT_STATUS_OK;
+    return dpt_comm__new(MPI_COMM_NULL, 0, 1, world);
 }
 
 void dpt_comm_end(struct dpt_comm *world)
@@ -245,6 +233,7 @@ void dpt_comm_end(struct dpt_comm *world)
         if (p->node != MPI_COMM_NULL) {
             MPI_Comm_free(&p->node);
         }
+        dpt_comm__end_messages();
         p->running = false;
         MPI_Finalize();
         dpt_fatal_hook = hook_before;

@@ -33,6 +33,10 @@ grep -q "^dpt: rank 1 ($host): made no progress for 1 s in forward conv1" "$out"
 expect 6 $MPIEXEC -n 3 "$trouble" stopped 1
 says "^dpt: rank [02] ($host): made no progress for 1 s in all-reduce bucket 3; on this host rank 1 is stopped or dead (it was in forward conv1)"
 
+# A message that does not come names the rank that should have sent it.
+expect 6 $MPIEXEC -n 2 "$trouble" message 1
+says "^dpt: rank 0 ($host): made no progress for 1 s in receive conv1.y, waiting for rank 1"
+
 # Without a launcher there is one rank, and no prefix.
 expect 6 "$trouble" hang
 says "^dpt: made no progress for 1 s in forward conv1"

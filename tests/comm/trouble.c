@@ -73,6 +73,20 @@ int main(int argc, char **argv)
         spin(0.6);
         dpt_comm_deadline_resume();
         spin(0.1);
+    } else if (strcmp(kind, "message") == 0 && dpt_comm_size(world) > 1) {
+        /* A message that never comes: who waits for whom. */
+        struct dpt_comm_request request;
+        char data[4];
+        dpt_comm_deadline(world, mine ? 60.0 : 1.0);
+        if (mine) {
+            dpt_comm_action("forward", "conv1");
+            spin(30.0);
+        } else if (dpt_comm_rank(world) == 0) {
+            dpt_comm_action("receive", "conv1.y");
+            dpt_comm_recv_start(world, sick, 0, data, sizeof data, &request);
+            dpt_comm_request_wait(&request);
+        }
+        dpt_comm_action("all-reduce", "bucket 3");
     } else if (strcmp(kind, "fatal") == 0 && mine) {
         dpt_fatal(DPT_STATUS_DIVERGED, "the loss is not a number");
     } else if (strcmp(kind, "abort") == 0 && mine) {
