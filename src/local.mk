@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # The programs: one thin main each.
+bin_PROGRAMS += dpt-data
+dpt_data_SOURCES = %D%/dpt-data.c
+
 bin_PROGRAMS += dpt-info
 dpt_info_SOURCES = %D%/dpt-info.c
 

@@ -98,22 +98,23 @@ void dpt_text_add_json(struct dpt_text *text, const char *string)
 {
     const unsigned char *s = (const unsigned char *)string;
     size_t left = strlen(string);
-    dpt_text_add(text, "\"");
+    dpt_text_append(text, "\"", 1);
     while (left) {
         const size_t n = utf8_length(s, left);
         if (n == 0) {
-            dpt_text_add(text, "\\ufffd");
+            dpt_text_append(text, "\\ufffd", 6);
         } else if (*s == '"' || *s == '\\') {
-            dpt_text_add(text, "\\%c", *s);
+            const char escaped[2] = {'\\', (char)*s};
+            dpt_text_append(text, escaped, 2);
         } else if (*s < 0x20) {
             dpt_text_add(text, "\\u%04x", *s);
         } else {
-            dpt_text_add(text, "%.*s", (int)n, (const char *)s);
+            dpt_text_append(text, s, n);
         }
         s += n ? n : 1;
         left -= n ? n : 1;
     }
-    dpt_text_add(text, "\"");
+    dpt_text_append(text, "\"", 1);
 }
 
 void dpt_text_free(struct dpt_text *text)

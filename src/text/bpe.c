@@ -21,6 +21,7 @@ enum {
     KNOWN_BYTES = 30,   /* of a word that is remembered                                           */
     KNOWN_TOKENS = 8,   /* of it                                                                  */
     SHORT = 64,         /* bytes of a word for which looking at all neighbours beats a heap       */
+    WORD_MAX = 4 << 20, /* of any word: merging takes a hundred bytes for each                    */
 };
 
 /* 64 bytes, a line of the cache. */
@@ -303,7 +304,14 @@ static int encode_short(const struct dpt_text__bpe *bpe, const char *word, int n
     return merge_short(bpe, id, nbytes);
 }
 
-static void encode_word(struct dpt_text__bpe *bpe, const char *word, size_t nbytes, struct dpt_tokens *tokens)
+/* Where a word is remembered, if it is. */
+static struct known *place_of(const struct dpt_text__bpe *bpe, const char *word, size_t nbytes)
+{
+    return &bpe->known[nbytes <= KNOWN_BYTES ? dpt_hash64(word, nbytes) & (KNOWN - 1) : 0];
+}
+
+static void encode_word(struct dpt_text__bpe *bpe, const char *word, size_t nbytes, struct known *known,
+                        struct dpt_tokens *tokens)
 {
     int32_t id[SHORT];
     if (nbytes > SHORT) {
@@ -314,7 +322,6 @@ static void encode_word(struct dpt_text__bpe *bpe, const char *word, size_t nbyt
         append(tokens, id, encode_short(bpe, word, (int)nbytes, id));
         return;
     }
-    struct known *known = &bpe->known[dpt_hash64(word, nbytes) & (KNOWN - 1)];
     if (known->nbytes != nbytes || memcmp(known->word, word, nbytes) != 0) {
         const int count = encode_short(bpe, word, (int)nbytes, id);
         if (count > KNOWN_TOKENS) {
@@ -332,17 +339,29 @@ static void encode_word(struct dpt_text__bpe *bpe, const char *word, size_t nbyt
 enum dpt_status dpt_text__bpe_encode(struct dpt_text__bpe *bpe, const char *source, int64_t offset, const char *text,
                                      size_t nbytes, struct dpt_tokens *tokens)
 {
-    for (size_t at = 0; at < nbytes;) {
-        const size_t end = dpt_text__split_next(bpe->split, text, nbytes, at);
-        if (end <= at) {
-            char why[128];
-            return dpt_error_set(DPT_STATUS_FAILED, __FILE__, __LINE__,
-                                 "%s: byte %lld: PCRE2 cannot split the text into words: %s", source,
-                                 (long long)(offset + (int64_t)at),
-                                 dpt_text__split_problem(bpe->split, why, sizeof why));
+    /* In groups, so that what is remembered of all words of a group is on its way before the first is used. */
+    enum { GROUP = 16 };
+    size_t begin[GROUP + 1] = {0};
+    struct known *known[GROUP];
+    while (begin[0] < nbytes) {
+        int n = 0;
+        for (; n < GROUP && begin[n] < nbytes; n++) {
+            const size_t at = begin[n], end = dpt_text__split_next(bpe->split, text, nbytes, at);
+            if (end <= at) {
+                return dpt_text__split_failed(bpe->split, source, offset + (int64_t)at);
+            }
+            DPT_CHECK(end - at <= WORD_MAX, DPT_STATUS_DATA,
+                      "%s: byte %lld: a word of %zu bytes begins here: is it text? If it is, take bytes or characters as "
+                      "tokens",
+                      source, (long long)(offset + (int64_t)at), end - at);
+            known[n] = place_of(bpe, text + at, end - at);
+            __builtin_prefetch(known[n], 1);
+            begin[n + 1] = end;
         }
-        encode_word(bpe, text + at, end - at, tokens);
-        at = end;
+        for (int i = 0; i < n; i++) {
+            encode_word(bpe, text + begin[i], begin[i + 1] - begin[i], known[i], tokens);
+        }
+        begin[0] = begin[n];
     }
     return DPT_STATUS_OK;
 }

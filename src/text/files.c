@@ -38,7 +38,7 @@ static void add_vocab(const struct dpt_tokenizer *tokenizer, struct dpt_text *js
     struct dpt_text symbols = {0};
     dpt_text_add(json, "{");
     for (int64_t id = 0; id < tokenizer->vocab; id++) {
-        dpt_text_add(json, id ? "," : "");
+        dpt_text_append(json, ",", id ? 1 : 0);
         add_piece(tokenizer, id, &symbols, json);
         dpt_text_add(json, ":%lld", (long long)id);
     }
@@ -51,7 +51,7 @@ static void add_merge(const struct dpt_tokenizer *tokenizer, const struct dpt_te
 {
     const struct dpt_text__piece *left = &tokenizer->piece[merge->left], *right = &tokenizer->piece[merge->right];
     dpt_text__add_symbols(text, left->data, left->nbytes);
-    dpt_text_add(text, " ");
+    dpt_text_append(text, " ", 1);
     dpt_text__add_symbols(text, right->data, right->nbytes);
 }
 
@@ -93,7 +93,7 @@ void dpt_tokenizer_json(const struct dpt_tokenizer *tokenizer, struct dpt_text *
     for (int64_t i = 0; i < nmerges; i++) {
         line.length = 0;
         add_merge(tokenizer, &merge[i], &line);
-        dpt_text_add(json, i ? "," : "");
+        dpt_text_append(json, ",", i ? 1 : 0);
         dpt_text_add_json(json, line.data);
     }
     dpt_text_free(&line);

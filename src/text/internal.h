@@ -51,6 +51,9 @@ bool dpt_text__set_piece(struct dpt_tokenizer *tokenizer, int64_t id, const char
  */
 enum dpt_status dpt_text__finish(const char *name, struct dpt_tokenizer *tokenizer, struct dpt_tokenizer **out);
 
+/* DPT_STATUS_DATA with the place of the first byte that is not UTF-8, as dpt_tokenizer_encode says it. Local. */
+enum dpt_status dpt_text__check_utf8(const char *source, int64_t offset, const char *text, size_t nbytes);
+
 /* ------------------------------------------------------------------------------------------------ symbols.c */
 
 /*
@@ -97,8 +100,8 @@ enum dpt_status dpt_text__split_new(struct dpt_text__split **split);
 void dpt_text__split_free(struct dpt_text__split *split);
 
 /*
- * The end of the word that begins at `at` < nbytes in a text that is known to be UTF-8; 0 when PCRE2 gave up, and
- * dpt_text__split_problem says why. Local.
+ * The end of the word that begins at `at` < nbytes in a text that is known to be UTF-8; 0 when PCRE2 gave up, which
+ * dpt_text__split_failed then turns into a status: the word at byte `place` of `source`. Local.
  */
 size_t dpt_text__split_next(struct dpt_text__split *split, const char *text, size_t nbytes, size_t at);
-const char *dpt_text__split_problem(const struct dpt_text__split *split, char *out, size_t size);
+enum dpt_status dpt_text__split_failed(const struct dpt_text__split *split, const char *source, int64_t place);

@@ -9,7 +9,6 @@
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "text/internal.h"
@@ -87,9 +86,11 @@ size_t dpt_text__split_next(struct dpt_text__split *split, const char *text, siz
     return pcre2_get_ovector_pointer(split->match)[1];
 }
 
-const char *dpt_text__split_problem(const struct dpt_text__split *split, char *out, size_t size)
+enum dpt_status dpt_text__split_failed(const struct dpt_text__split *split, const char *source, int64_t place)
 {
-    snprintf(out, size, "error %d", split->problem);
-    pcre2_get_error_message(split->problem, (PCRE2_UCHAR *)out, size);
-    return out;
+    char why[128] = "";
+    pcre2_get_error_message(split->problem, (PCRE2_UCHAR *)why, sizeof why);
+    return dpt_error_set(DPT_STATUS_FAILED, __FILE__, __LINE__,
+                         "%s: byte %lld: PCRE2 cannot split the text into words: error %d, %s", source, (long long)place,
+                         split->problem, why);
 }

@@ -256,6 +256,12 @@ static size_t utf8_prefix(const char *text, size_t nbytes)
     return at;
 }
 
+enum dpt_status dpt_text__check_utf8(const char *source, int64_t offset, const char *text, size_t nbytes)
+{
+    const size_t good = utf8_prefix(text, nbytes);
+    return good == nbytes ? DPT_STATUS_OK : not_utf8(source, offset + (int64_t)good);
+}
+
 enum dpt_status dpt_tokenizer_encode(struct dpt_tokenizer *tokenizer, const char *source, int64_t offset,
                                      const char *text, size_t nbytes, struct dpt_tokens *tokens)
 {
@@ -265,13 +271,9 @@ enum dpt_status dpt_tokenizer_encode(struct dpt_tokenizer *tokenizer, const char
         break;
     case DPT_TOKENIZER_KIND_CHARS:
         return encode_chars(tokenizer, source, offset, text, nbytes, tokens);
-    case DPT_TOKENIZER_KIND_BPE: {
-        const size_t good = utf8_prefix(text, nbytes);
-        if (good < nbytes) {
-            return not_utf8(source, offset + (int64_t)good);
-        }
+    case DPT_TOKENIZER_KIND_BPE:
+        DPT_TRY(dpt_text__check_utf8(source, offset, text, nbytes));
         return dpt_text__bpe_encode(tokenizer->bpe, source, offset, text, nbytes, tokens);
-    }
     }
     return DPT_STATUS_OK;
 }
