@@ -22,6 +22,26 @@ DPT_REF_RUN(linear_dx, in[0])
 DPT_REF_RUN(linear_dw, in[0])
 DPT_REF_RUN(bias_dw, in[0])
 
+enum dpt_status dpt_op__linear_ref(const struct dpt_op_call *call)
+{
+    return ref_linear(call);
+}
+
+enum dpt_status dpt_op__linear_dx_ref(const struct dpt_op_call *call)
+{
+    return ref_linear_dx(call);
+}
+
+enum dpt_status dpt_op__linear_dw_ref(const struct dpt_op_call *call)
+{
+    return ref_linear_dw(call);
+}
+
+enum dpt_status dpt_op__bias_dw_ref(const struct dpt_op_call *call)
+{
+    return ref_bias_dw(call);
+}
+
 static int64_t last_dim(const struct dpt_type *type)
 {
     return type->dim[type->ndim - 1];
@@ -191,5 +211,5 @@ const struct dpt_op dpt_op_bias_dw = {
     .signature = "b.k->k",
     .shape = shape_bias,
     .cost = cost_bias,
-    .run = {[DPT_RUN_REF] = ref_bias_dw},
+    .run = {[DPT_RUN_REF] = ref_bias_dw, [DPT_RUN_CPU] = dpt_op__bias_dw_cpu},
 };

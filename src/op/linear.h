@@ -9,6 +9,16 @@
  *   linear_dw  x[b.h], dy[b.k]          -> dw[kh]
  *   bias_dw    dy[b.k]                  -> db[k]     the sum over all but the last dimension
  *   bias_act   x[b.k], bias[k]?         -> y[b.k]    y = act(x + bias), behind a product that was summed over ranks
+ *
+ * The same products with several named dimensions for the outputs or the inputs, so that heads of attention are split
+ * like any other index (linear_heads.c). Letters: a heads, g queries of a head, d width of a head, p query, key, value.
+ * Each has _dx and _dw like linear; the bias of those with more than one output dimension has a node of its own.
+ *
+ *   linear_heads          x[b.h], w[adh], bias[ad]?      -> y[b.ad]      db: heads_bias_dw
+ *   linear_grouped        x[b.h], w[agdh], bias[agd]?    -> y[b.agd]     db: grouped_bias_dw
+ *   linear_qkv            x[b.h], w[padh], bias[pad]?    -> y[b.pad]     db: qkv_bias_dw
+ *   linear_merge          x[b.ad], w[kad], bias[k]?      -> y[b.k]       db: bias_dw
+ *   linear_merge_grouped  x[b.agd], w[kagd], bias[k]?    -> y[b.k]       db: bias_dw
  */
 
 #include "base/status.h"
@@ -18,6 +28,42 @@
 struct dpt_linear_param {
     enum dpt_activation_kind act; /* NONE or RELU, fused by graph/fuse.c */
 };
+
+/* A product as one of matrices: y[n,k] = x[n,h] w[k,h]^T. */
+struct dpt_linear_sizes {
+    int64_t n, k, h;
+};
+
+/*
+ * Sizes of a product from the types of x, w and y: w has its output dimensions first, which are the last ones of y,
+ * then its input dimensions, which are the last ones of x. Local.
+ */
+static inline struct dpt_linear_sizes dpt_op__linear_sizes(const struct dpt_type *x, const struct dpt_type *w,
+                                                           const struct dpt_type *y)
+{
+    const int outs = (w->ndim + y->ndim - x->ndim) / 2;
+    struct dpt_linear_sizes size = {1, 1, 1};
+    for (int i = 0; i < w->ndim; i++) {
+        *(i < outs ? &size.k : &size.h) *= w->dim[i];
+    }
+    for (int i = 0; i < y->ndim - outs; i++) {
+        size.n *= y->dim[i];
+    }
+    return size;
+}
+
+/* The activation of a call of linear; the ops of linear_heads.c have no parameters and no activation. Local. */
+static inline enum dpt_activation_kind dpt_op__linear_act(const struct dpt_op_types *types)
+{
+    const struct dpt_linear_param *param = types->param;
+    return param ? param->act : DPT_ACTIVATION_KIND_NONE;
+}
+
+/* Plain kernels of all ops here (linear.c). */
+enum dpt_status dpt_op__linear_ref(const struct dpt_op_call *call);
+enum dpt_status dpt_op__linear_dx_ref(const struct dpt_op_call *call);
+enum dpt_status dpt_op__linear_dw_ref(const struct dpt_op_call *call);
+enum dpt_status dpt_op__bias_dw_ref(const struct dpt_op_call *call);
 
 /* Fast kernels, linear_cpu.c. */
 enum dpt_status dpt_op__linear_prepare(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep);
@@ -29,3 +75,4 @@ enum dpt_status dpt_op__linear_cpu(const struct dpt_op_call *call);
 enum dpt_status dpt_op__linear_dx_cpu(const struct dpt_op_call *call);
 enum dpt_status dpt_op__linear_dw_cpu(const struct dpt_op_call *call);
 void dpt_op__bias_act_f32(const struct dpt_op_call *call);
+enum dpt_status dpt_op__bias_dw_cpu(const struct dpt_op_call *call);

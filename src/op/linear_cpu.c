@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Fast kernels of op/linear.c. F32 runs in oneDNN where that has a fast kernel for the sizes: a tenth to a third faster
+ * Fast kernels of op/linear.c and op/linear_heads.c. F32 runs in oneDNN where that has a fast kernel for the sizes: a tenth to a third faster
  * than OpenBLAS where it was measured, and bias and activation cost nothing. All else, and calls with another number of
  * rows than was prepared for, in BLAS, with bias and activation in one pass over the result.
  */
@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <stdlib.h>
 
+#include "base/simd.h"
 #include "op/onednn.h"
 
 /* c[m,n] = a b, all packed and row-major; a is [m,k], or [k,m] with `ta`; b is [k,n], or [n,k] with `tb`. */
@@ -87,23 +88,25 @@ static enum dpt_status prepare(const struct dpt_op_types *types, enum dpt_run ru
 enum dpt_status dpt_op__linear_prepare(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep)
 {
     (void)threads; /* the device has set the library's number */
-    const int64_t k = types->in[1].dim[0], h = types->in[1].dim[1], n = dpt_type_numel(&types->out[0]) / k;
-    const struct dpt_onednn_matmul matmul = {.tb = true, .bias = types->nin > 2, .m = n, .n = k, .k = h};
-    return prepare(types, run, n, &matmul, prep);
+    const struct dpt_linear_sizes size = dpt_op__linear_sizes(&types->in[0], &types->in[1], &types->out[0]);
+    const struct dpt_onednn_matmul matmul = {
+        .tb = true, .bias = types->nin > 2, .m = size.n, .n = size.k, .k = size.h};
+    return prepare(types, run, size.n, &matmul, prep);
 }
 
 enum dpt_status dpt_op__linear_dx_prepare(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep)
 {
     (void)threads;
-    const int64_t k = types->in[1].dim[0], h = types->in[1].dim[1], n = dpt_type_numel(&types->in[0]) / k;
-    return prepare(types, run, n, &(struct dpt_onednn_matmul){.m = n, .n = h, .k = k}, prep);
+    const struct dpt_linear_sizes size = dpt_op__linear_sizes(&types->out[0], &types->in[1], &types->in[0]);
+    return prepare(types, run, size.n, &(struct dpt_onednn_matmul){.m = size.n, .n = size.h, .k = size.k}, prep);
 }
 
 enum dpt_status dpt_op__linear_dw_prepare(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep)
 {
     (void)threads;
-    const int64_t k = types->out[0].dim[0], h = types->out[0].dim[1], n = dpt_type_numel(&types->in[1]) / k;
-    return prepare(types, run, n, &(struct dpt_onednn_matmul){.ta = true, .m = k, .n = h, .k = n}, prep);
+    const struct dpt_linear_sizes size = dpt_op__linear_sizes(&types->in[0], &types->out[0], &types->in[1]);
+    const struct dpt_onednn_matmul matmul = {.ta = true, .m = size.k, .n = size.h, .k = size.n};
+    return prepare(types, run, size.n, &matmul, prep);
 }
 
 void dpt_op__linear_release(void *prep)
@@ -129,11 +132,11 @@ static struct dpt_onednn *fitting(const struct dpt_op_call *call, int64_t rows)
 
 enum dpt_status dpt_op__linear_cpu(const struct dpt_op_call *call)
 {
-    const struct dpt_linear_param *param = call->types->param;
     const struct dpt_tensor *x = &call->in[0], *w = &call->in[1], *y = &call->out[0];
     void *bias = call->types->nin > 2 ? call->in[2].data : NULL;
-    const bool relu = param->act == DPT_ACTIVATION_KIND_RELU;
-    const int64_t k = w->type.dim[0], h = w->type.dim[1], n = dpt_type_numel(&y->type) / k;
+    const bool relu = dpt_op__linear_act(call->types) == DPT_ACTIVATION_KIND_RELU;
+    const struct dpt_linear_sizes size = dpt_op__linear_sizes(&x->type, &w->type, &y->type);
+    const int64_t n = size.n, k = size.k, h = size.h;
     struct dpt_onednn *library = fitting(call, n);
     if (library) {
         DPT_TRY(dpt_onednn_run(library, x->data, w->data, bias, y->data, call->scratch));
@@ -154,22 +157,64 @@ enum dpt_status dpt_op__linear_cpu(const struct dpt_op_call *call)
 
 enum dpt_status dpt_op__linear_dx_cpu(const struct dpt_op_call *call)
 {
-    const struct dpt_tensor *dy = &call->in[0], *w = &call->in[1];
-    const int64_t k = w->type.dim[0], h = w->type.dim[1], n = dpt_type_numel(&dy->type) / k;
-    struct dpt_onednn *library = fitting(call, n);
+    const struct dpt_tensor *dy = &call->in[0], *w = &call->in[1], *dx = &call->out[0];
+    const struct dpt_linear_sizes size = dpt_op__linear_sizes(&dx->type, &w->type, &dy->type);
+    struct dpt_onednn *library = fitting(call, size.n);
     if (library) {
-        return dpt_onednn_run(library, dy->data, w->data, NULL, call->out[0].data, call->scratch);
+        return dpt_onednn_run(library, dy->data, w->data, NULL, dx->data, call->scratch);
     }
-    return product(dy->type.dtype, false, false, n, h, k, dy->data, w->data, call->out[0].data);
+    return product(dy->type.dtype, false, false, size.n, size.h, size.k, dy->data, w->data, dx->data);
 }
 
 enum dpt_status dpt_op__linear_dw_cpu(const struct dpt_op_call *call)
 {
     const struct dpt_tensor *x = &call->in[0], *dy = &call->in[1], *dw = &call->out[0];
-    const int64_t k = dw->type.dim[0], h = dw->type.dim[1], n = dpt_type_numel(&dy->type) / k;
-    struct dpt_onednn *library = fitting(call, n);
+    const struct dpt_linear_sizes size = dpt_op__linear_sizes(&x->type, &dw->type, &dy->type);
+    struct dpt_onednn *library = fitting(call, size.n);
     if (library) {
         return dpt_onednn_run(library, dy->data, x->data, NULL, dw->data, call->scratch);
     }
-    return product(dy->type.dtype, true, false, k, h, n, dy->data, x->data, dw->data);
+    return product(dy->type.dtype, true, false, size.k, size.h, size.n, dy->data, x->data, dw->data);
+}
+
+enum { COLUMNS = 512, ROWS = 128 }; /* sums of so many rows are made in float before they join a sum in double */
+
+/* Adds rows i < n of `count` columns to db; rows lie k apart. */
+DPT_SIMD static void linear_bias_block(int64_t n, int64_t count, int64_t k, const float *dy, double *db)
+{
+    float sum[COLUMNS] = {0};
+    for (int64_t i = 0; i < n; i++, dy += k) {
+#pragma omp simd
+        for (int64_t o = 0; o < count; o++) {
+            sum[o] += dy[o];
+        }
+    }
+    for (int64_t o = 0; o < count; o++) {
+        db[o] += sum[o];
+    }
+}
+
+static void bias_f32(int64_t n, int64_t k, const float *dy, float *db)
+{
+    for (int64_t begin = 0; begin < k; begin += COLUMNS) {
+        double sum[COLUMNS] = {0};
+        const int64_t count = k - begin < COLUMNS ? k - begin : COLUMNS;
+        for (int64_t i = 0; i < n; i += ROWS) {
+            linear_bias_block(n - i < ROWS ? n - i : ROWS, count, k, dy + i * k + begin, sum);
+        }
+        for (int64_t o = 0; o < count; o++) {
+            db[begin + o] = (float)sum[o];
+        }
+    }
+}
+
+enum dpt_status dpt_op__bias_dw_cpu(const struct dpt_op_call *call)
+{
+    const struct dpt_type *dy = &call->in[0].type;
+    const int64_t k = dpt_type_numel(&call->out[0].type), n = k ? dpt_type_numel(dy) / k : 0;
+    if (dy->dtype == DPT_DTYPE_F64) {
+        return dpt_op__bias_dw_ref(call);
+    }
+    bias_f32(n, k, call->in[0].data, call->out[0].data);
+    return DPT_STATUS_OK;
 }

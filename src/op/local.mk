@@ -37,6 +37,7 @@ libdpt_a_SOURCES += \
 	%D%/linear.c \
 	%D%/linear.h \
 	%D%/linear_cpu.c \
+	%D%/linear_heads.c \
 	%D%/linear_ref.inc \
 	%D%/loss.c \
 	%D%/loss.h \
