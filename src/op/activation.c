@@ -9,8 +9,10 @@
  *   silu      x s(x)                 dy s(x) (1 + x (1 - s(x)))      s: the logistic function
  *   sigmoid   s(x)                   dy y (1 - y)
  *   tanh      tanh(x)                dy (1 - y^2)
+ *   gelu_tanh x s(2 u)               dy s(2 u) (1 + 2 x u' (1 - s(2 u)))
+ *             u = sqrt(2 / pi) (x + 0.044715 x^3), u' its derivative: the same as 0.5 x (1 + tanh u)
  *
- * The gradient of relu, sigmoid and tanh reads y, so that x need not be kept; that of gelu and silu reads x.
+ * The gradient of relu, sigmoid and tanh reads y, so that x need not be kept; that of the others reads x.
  */
 
 #include "op/activation.h"
@@ -30,6 +32,17 @@ static double normal(double x)
     return 0.5 * erfc(-x * 0.70710678118654752440);
 }
 
+/* Twice the argument of tanh in gelu_tanh, and the derivative of that. */
+static double gelu_twice(double x)
+{
+    return 1.59576912160573071176 * (x + 0.044715 * x * x * x);
+}
+
+static double gelu_twice_slope(double x)
+{
+    return 1.59576912160573071176 * (1.0 + 3.0 * 0.044715 * x * x);
+}
+
 static double value(enum dpt_activation_kind kind, double x)
 {
     switch (kind) {
@@ -45,6 +58,8 @@ static double value(enum dpt_activation_kind kind, double x)
         return logistic(x);
     case DPT_ACTIVATION_KIND_TANH:
         return tanh(x);
+    case DPT_ACTIVATION_KIND_GELU_TANH:
+        return x * logistic(gelu_twice(x));
     }
     return x;
 }
@@ -64,6 +79,8 @@ static double gradient(enum dpt_activation_kind kind, double dy, double t)
         return dy * t * (1.0 - t);
     case DPT_ACTIVATION_KIND_TANH:
         return dy * (1.0 - t * t);
+    case DPT_ACTIVATION_KIND_GELU_TANH:
+        return dy * logistic(gelu_twice(t)) * (1.0 + t * gelu_twice_slope(t) * (1.0 - logistic(gelu_twice(t))));
     }
     return dy;
 }
@@ -78,7 +95,7 @@ DPT_CPU_RUN(activation_dx, in[0])
 static enum dpt_status check_kind(const struct dpt_op_types *types)
 {
     const struct dpt_activation_param *param = types->param;
-    DPT_CHECK(param->kind > DPT_ACTIVATION_KIND_NONE && param->kind <= DPT_ACTIVATION_KIND_TANH, DPT_STATUS_USAGE,
+    DPT_CHECK(param->kind > DPT_ACTIVATION_KIND_NONE && param->kind <= DPT_ACTIVATION_KIND_GELU_TANH, DPT_STATUS_USAGE,
               "has no activation of number %d", (int)param->kind);
     return DPT_STATUS_OK;
 }
@@ -107,7 +124,8 @@ static enum dpt_status shape_dx(struct dpt_op_types *types)
 static enum dpt_status grad(struct dpt_op_grad *grad)
 {
     const struct dpt_activation_param *param = grad->types->param;
-    const bool from_x = param->kind == DPT_ACTIVATION_KIND_GELU || param->kind == DPT_ACTIVATION_KIND_SILU;
+    const bool from_x = param->kind == DPT_ACTIVATION_KIND_GELU || param->kind == DPT_ACTIVATION_KIND_SILU ||
+                        param->kind == DPT_ACTIVATION_KIND_GELU_TANH;
     const int t = from_x ? grad->in[0] : grad->out[0];
     if (!grad->need[0]) {
         return DPT_STATUS_OK;
@@ -117,7 +135,7 @@ static enum dpt_status grad(struct dpt_op_grad *grad)
 
 const struct dpt_op dpt_op_activation = {
     .name = "activation",
-    .doc = "relu, gelu, silu, sigmoid or tanh of every element",
+    .doc = "relu, gelu, silu, sigmoid, tanh or gelu_tanh of every element",
     .param_nbytes = sizeof(struct dpt_activation_param),
     .signature = "b.->b.",
     .alias = 1u << 0,

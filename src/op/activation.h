@@ -3,7 +3,7 @@
 
 /*
  *   activation     x[b.]           -> y[b.]
- *   activation_dx  dy[b.], t[b.]   -> dx[b.]   t is y for RELU, SIGMOID, TANH and x for GELU, SILU
+ *   activation_dx  dy[b.], t[b.]   -> dx[b.]   t is y for RELU, SIGMOID, TANH and x for the others
  */
 
 enum dpt_activation_kind {
@@ -13,6 +13,7 @@ enum dpt_activation_kind {
     DPT_ACTIVATION_KIND_SILU,
     DPT_ACTIVATION_KIND_SIGMOID,
     DPT_ACTIVATION_KIND_TANH,
+    DPT_ACTIVATION_KIND_GELU_TANH, /* GPT-2's approximation of GELU */
 };
 
 struct dpt_activation_param {

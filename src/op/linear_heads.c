@@ -151,11 +151,19 @@ static enum dpt_status grad(struct dpt_op_grad *grad, const struct variant *vari
     return DPT_STATUS_OK;
 }
 
+/* There is no activation to take out; see op.h. */
+static enum dpt_activation_kind strip(void *param)
+{
+    (void)param;
+    return DPT_ACTIVATION_KIND_NONE;
+}
+
 /*
  * The three ops of a variant. OUT and IN are the letters of w; a bias is added once the sum over IN is complete, so
- * that with one IN may not be split.
+ * that with one IN may not be split, unless plan/ takes the bias out, which it can where the bias has one dimension
+ * (STRIP).
  */
-#define VARIANT(NAME, OUT, IN, OUTS, INS, DB, DOC)                                                                     \
+#define VARIANT(NAME, OUT, IN, OUTS, INS, DB, STRIP, DOC)                                                              \
     static const struct variant NAME = {&dpt_op_##NAME, &dpt_op_##NAME##_dx, &dpt_op_##NAME##_dw, &dpt_op_##DB, OUTS,  \
                                         INS};                                                                          \
     static enum dpt_status NAME##_shape(struct dpt_op_types *types)                                                    \
@@ -183,6 +191,7 @@ static enum dpt_status grad(struct dpt_op_grad *grad, const struct variant *vari
         .doc = DOC,                                                                                                    \
         .signature = "b." IN "," OUT IN "," OUT "?->b." OUT,                                                           \
         .whole_for = NAME##_whole,                                                                                     \
+        .strip = STRIP,                                                                                                \
         .shape = NAME##_shape,                                                                                         \
         .cost = cost,                                                                                                  \
         .grad = NAME##_grad,                                                                                           \
@@ -229,11 +238,14 @@ static enum dpt_status grad(struct dpt_op_grad *grad, const struct variant *vari
         .run = {[DPT_RUN_REF] = dpt_op__bias_dw_ref, [DPT_RUN_CPU] = dpt_op__bias_dw_cpu},                             \
     }
 
-VARIANT(linear_heads, "ad", "h", 2, 1, heads_bias_dw, "a product whose outputs are heads");
+VARIANT(linear_heads, "ad", "h", 2, 1, heads_bias_dw, NULL, "a product whose outputs are heads");
 BIAS(heads_bias_dw, "ad", linear_heads);
-VARIANT(linear_grouped, "agd", "h", 3, 1, grouped_bias_dw, "a product whose outputs are groups of queries of a head");
+VARIANT(linear_grouped, "agd", "h", 3, 1, grouped_bias_dw, NULL,
+        "a product whose outputs are groups of queries of a head");
 BIAS(grouped_bias_dw, "agd", linear_grouped);
-VARIANT(linear_qkv, "pad", "h", 3, 1, qkv_bias_dw, "a product whose outputs are queries, keys and values of heads");
+VARIANT(linear_qkv, "pad", "h", 3, 1, qkv_bias_dw, NULL,
+        "a product whose outputs are queries, keys and values of heads");
 BIAS(qkv_bias_dw, "pad", linear_qkv);
-VARIANT(linear_merge, "k", "ad", 1, 2, bias_dw, "a product whose inputs are heads");
-VARIANT(linear_merge_grouped, "k", "agd", 1, 3, bias_dw, "a product whose inputs are groups of queries of a head");
+VARIANT(linear_merge, "k", "ad", 1, 2, bias_dw, strip, "a product whose inputs are heads");
+VARIANT(linear_merge_grouped, "k", "agd", 1, 3, bias_dw, strip,
+        "a product whose inputs are groups of queries of a head");

@@ -7,6 +7,10 @@ libdpt_a_SOURCES += \
 	%D%/activation.h \
 	%D%/activation_cpu.c \
 	%D%/activation_ref.inc \
+	%D%/attention.c \
+	%D%/attention.h \
+	%D%/attention_cpu.c \
+	%D%/attention_ref.inc \
 	%D%/batch_norm.c \
 	%D%/batch_norm.h \
 	%D%/batch_norm_cpu.c \
@@ -30,6 +34,10 @@ libdpt_a_SOURCES += \
 	%D%/dropout.c \
 	%D%/dropout.h \
 	%D%/dropout_ref.inc \
+	%D%/embedding.c \
+	%D%/embedding.h \
+	%D%/embedding_cpu.c \
+	%D%/embedding_ref.inc \
 	%D%/layer_norm.c \
 	%D%/layer_norm.h \
 	%D%/layer_norm_cpu.c \
@@ -52,6 +60,18 @@ libdpt_a_SOURCES += \
 	%D%/real.h \
 	%D%/reshape.c \
 	%D%/reshape.h \
+	%D%/rms_norm.c \
+	%D%/rms_norm.h \
+	%D%/rms_norm_cpu.c \
+	%D%/rms_norm_ref.inc \
+	%D%/rotary.c \
+	%D%/rotary.h \
+	%D%/rotary_cpu.c \
+	%D%/rotary_ref.inc \
+	%D%/swiglu.c \
+	%D%/swiglu.h \
+	%D%/swiglu_cpu.c \
+	%D%/swiglu_ref.inc \
 	%D%/tile.c \
 	%D%/tile.h \
 	%D%/update.c \

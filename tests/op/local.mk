@@ -8,6 +8,10 @@ unit_tests += tests/op/test_activation
 tests_op_test_activation_SOURCES = %D%/test_activation.c
 tests_op_test_activation_LDADD = $(OP_TEST_LDADD)
 
+unit_tests += tests/op/test_attention
+tests_op_test_attention_SOURCES = %D%/test_attention.c
+tests_op_test_attention_LDADD = $(OP_TEST_LDADD)
+
 unit_tests += tests/op/test_batch_norm
 tests_op_test_batch_norm_SOURCES = %D%/test_batch_norm.c
 tests_op_test_batch_norm_LDADD = $(OP_TEST_LDADD)
@@ -31,6 +35,10 @@ tests_op_test_conv_LDADD = $(OP_TEST_LDADD)
 unit_tests += tests/op/test_dropout
 tests_op_test_dropout_SOURCES = %D%/test_dropout.c
 tests_op_test_dropout_LDADD = $(OP_TEST_LDADD)
+
+unit_tests += tests/op/test_embedding
+tests_op_test_embedding_SOURCES = %D%/test_embedding.c
+tests_op_test_embedding_LDADD = $(OP_TEST_LDADD)
 
 unit_tests += tests/op/test_layer_norm
 tests_op_test_layer_norm_SOURCES = %D%/test_layer_norm.c
@@ -63,6 +71,18 @@ tests_op_test_pool_LDADD = $(OP_TEST_LDADD)
 unit_tests += tests/op/test_reshape
 tests_op_test_reshape_SOURCES = %D%/test_reshape.c
 tests_op_test_reshape_LDADD = $(OP_TEST_LDADD)
+
+unit_tests += tests/op/test_rms_norm
+tests_op_test_rms_norm_SOURCES = %D%/test_rms_norm.c
+tests_op_test_rms_norm_LDADD = $(OP_TEST_LDADD)
+
+unit_tests += tests/op/test_rotary
+tests_op_test_rotary_SOURCES = %D%/test_rotary.c
+tests_op_test_rotary_LDADD = $(OP_TEST_LDADD)
+
+unit_tests += tests/op/test_swiglu
+tests_op_test_swiglu_SOURCES = %D%/test_swiglu.c
+tests_op_test_swiglu_LDADD = $(OP_TEST_LDADD)
 
 unit_tests += tests/op/test_update
 tests_op_test_update_SOURCES = %D%/test_update.c

@@ -19,7 +19,7 @@ static double wide(double normal)
 static void every_kind(void **state)
 {
     (void)state;
-    for (int kind = DPT_ACTIVATION_KIND_RELU; kind <= DPT_ACTIVATION_KIND_TANH; kind++) {
+    for (int kind = DPT_ACTIVATION_KIND_RELU; kind <= DPT_ACTIVATION_KIND_GELU_TANH; kind++) {
         const struct dpt_activation_param param = {(enum dpt_activation_kind)kind};
         optest_run(&(struct optest){.op = "activation", .param = &param, .nin = 1, .in = {OPTEST_F32(7, 5, 3)},
                                     .tolerance = 1e-6, .flops = 7 * 5 * 3});
@@ -40,7 +40,7 @@ static void nan_stays(void **state)
     }
     const struct dpt_op_ctx ctx = {.rows = N};
     const struct dpt_tensor in = {{DPT_DTYPE_F32, 1, {N}}, x}, out = {{DPT_DTYPE_F32, 1, {N}}, y};
-    for (int kind = DPT_ACTIVATION_KIND_RELU; kind <= DPT_ACTIVATION_KIND_TANH; kind++) {
+    for (int kind = DPT_ACTIVATION_KIND_RELU; kind <= DPT_ACTIVATION_KIND_GELU_TANH; kind++) {
         const struct dpt_activation_param param = {(enum dpt_activation_kind)kind};
         for (enum dpt_run run = DPT_RUN_REF; run <= DPT_RUN_CPU; run++) {
             optest_call("activation", run, &param, 1, &in, 1, &out, &ctx);
@@ -58,12 +58,13 @@ static void limits(void **state)
     float x[4] = {-200.0f, -0.0f, 30.0f, INFINITY}, y[4];
     const struct dpt_op_ctx ctx = {.rows = 4};
     const struct dpt_tensor in = {{DPT_DTYPE_F32, 1, {4}}, x}, out = {{DPT_DTYPE_F32, 1, {4}}, y};
-    const float expected[6][4] = {[DPT_ACTIVATION_KIND_RELU] = {0.0f, 0.0f, 30.0f, INFINITY},
+    const float expected[7][4] = {[DPT_ACTIVATION_KIND_RELU] = {0.0f, 0.0f, 30.0f, INFINITY},
                                   [DPT_ACTIVATION_KIND_GELU] = {0.0f, 0.0f, 30.0f, INFINITY},
                                   [DPT_ACTIVATION_KIND_SILU] = {0.0f, 0.0f, 30.0f, INFINITY},
                                   [DPT_ACTIVATION_KIND_SIGMOID] = {0.0f, 0.5f, 1.0f, 1.0f},
-                                  [DPT_ACTIVATION_KIND_TANH] = {-1.0f, 0.0f, 1.0f, 1.0f}};
-    for (int kind = DPT_ACTIVATION_KIND_RELU; kind <= DPT_ACTIVATION_KIND_TANH; kind++) {
+                                  [DPT_ACTIVATION_KIND_TANH] = {-1.0f, 0.0f, 1.0f, 1.0f},
+                                  [DPT_ACTIVATION_KIND_GELU_TANH] = {0.0f, 0.0f, 30.0f, INFINITY}};
+    for (int kind = DPT_ACTIVATION_KIND_RELU; kind <= DPT_ACTIVATION_KIND_GELU_TANH; kind++) {
         const struct dpt_activation_param param = {(enum dpt_activation_kind)kind};
         for (enum dpt_run run = DPT_RUN_REF; run <= DPT_RUN_CPU; run++) {
             optest_call("activation", run, &param, 1, &in, 1, &out, &ctx);
