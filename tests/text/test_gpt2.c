@@ -34,7 +34,7 @@ static void same_ids(const char *text, const int32_t *id, int64_t count)
 {
     struct dpt_tokens tokens = {0};
     round_trip(gpt2, text, strlen(text), &tokens);
-    if (tokens.count != count || memcmp(tokens.id, id, (size_t)count * sizeof *id) != 0) {
+    if (tokens.count != count || (count > 0 && memcmp(tokens.id, id, (size_t)count * sizeof *id) != 0)) {
         fail_msg("other tokens: %s", text);
     }
     dpt_tokens_free(&tokens);

@@ -141,7 +141,7 @@ static void test_json_lines(void **state)
     /* A line longer than the buffer. */
     dpt_text_add(&text, "{\"text\":\"");
     for (int i = 0; i < 3 << 20; i++) {
-        dpt_text_append(&text, "ab " + i % 3, 1);
+        dpt_text_append(&text, &"ab "[i % 3], 1);
     }
     dpt_text_add(&text, "\"}\n{\"text\":\"!\"}\n");
     write_bytes("long.jsonl", text.data, text.length);

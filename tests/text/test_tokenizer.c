@@ -136,7 +136,10 @@ static int64_t merge_plainly(const struct dpt_tokenizer *tokenizer, const char *
         for (int m = 0; m < nmerges && !again; m++) {
             for (int i = 0; i + 1 < count && !again; i++) {
                 if (strcmp(part[i], merge[m][0]) == 0 && strcmp(part[i + 1], merge[m][1]) == 0) {
-                    strcat(part[i], part[i + 1]);
+                    const size_t nleft = strlen(part[i]), nright = strlen(part[i + 1]);
+                    assert_true(nleft + nright < sizeof part[i]);
+                    memcpy(part[i] + nleft, part[i + 1], nright);
+                    part[i][nleft + nright] = '\0';
                     memmove(part[i + 1], part[i + 2], (size_t)(count - i - 2) * sizeof part[0]);
                     count--;
                     again = true;
