@@ -55,6 +55,7 @@ struct dpt_names {
 enum dpt_model_type { DPT_MODEL_TYPE_MLP, DPT_MODEL_TYPE_CNN, DPT_MODEL_TYPE_RESNET, DPT_MODEL_TYPE_LAYERS };
 enum dpt_task { DPT_TASK_AUTO, DPT_TASK_CLASSIFICATION, DPT_TASK_REGRESSION };
 enum dpt_data_format { DPT_DATA_FORMAT_IDX, DPT_DATA_FORMAT_CSV, DPT_DATA_FORMAT_TOKENS, DPT_DATA_FORMAT_SYNTHETIC };
+enum dpt_documents { DPT_DOCUMENTS_JOINED, DPT_DOCUMENTS_APART };
 enum dpt_loss_type { DPT_LOSS_TYPE_AUTO, DPT_LOSS_TYPE_CROSS_ENTROPY, DPT_LOSS_TYPE_MSE };
 enum dpt_optimizer_type { DPT_OPTIMIZER_TYPE_SGD, DPT_OPTIMIZER_TYPE_ADAM, DPT_OPTIMIZER_TYPE_ADAMW };
 enum dpt_schedule_type {
@@ -146,6 +147,7 @@ struct dpt_job {
         /* tokens */
         int64_t context;             /* of a window: inputs, and as many targets, one token later        */
         int64_t vocab;               /* how many tokens there are; 0: as the files say                   */
+        enum dpt_documents documents; /* whether a window may go over the end of a document              */
         /* synthetic */
         int64_t samples;
         struct dpt_ints shape;       /* of a sample: features, or height width channels                  */

@@ -58,6 +58,11 @@ static const struct dpt_conf_word formats[] = {
     {"synthetic", "made up on the fly, for benchmarks and trials"},
     {0},
 };
+static const struct dpt_conf_word documents[] = {
+    {"joined", "a sample goes on where a document ends, into the next"},
+    {"apart", "a sample lies in one document; documents that are shorter are left out"},
+    {0},
+};
 static const struct dpt_conf_word tasks[] = {
     {"auto", "what the loss asks for, else the data: labels and words mean classes, other targets numbers"},
     {"classification", "the target is one of several classes"},
@@ -253,6 +258,9 @@ const struct dpt_conf_key dpt_conf__keys[] = {
      .fixed = true, .aka = "vocab_size vocabulary",
      .text = "How many tokens there are. auto: as the files say; those of nanoGPT do not. More than they say leaves "
              "some unused."},
+    {KEY("data", "documents", ENUM, data.documents), .fallback = "joined", .words = documents, .when = &tokens,
+     .fixed = true, .aka = "boundaries packing document_boundaries",
+     .text = "Whether a sample may go over the end of a document."},
     {KEY("data", "samples", INT, data.samples), .fallback = "60000", .min = 1, .max = 0x1p40, .when = &synthetic,
      .fixed = true, .aka = "size count n num_samples",
      .text = "How many samples."},

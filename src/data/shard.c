@@ -170,3 +170,19 @@ bool dpt_shard_copy(const struct dpt_shard *shard, int64_t first, int64_t count,
     }
     return false;
 }
+
+int64_t dpt_shard_find(const struct dpt_shard *shard, int64_t first, int64_t last, int64_t token)
+{
+    DPT_ASSERT(first >= 0 && first <= last && last <= shard->count);
+    const unsigned char *p = shard->token;
+    if (shard->width == 2) {
+        while (first < last && (p[2 * first] | p[2 * first + 1] << 8) != token) {
+            first++;
+        }
+        return first;
+    }
+    while (first < last && dpt_shard_token(shard, first) != token) {
+        first++;
+    }
+    return first;
+}

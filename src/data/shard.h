@@ -59,6 +59,9 @@ bool dpt_shard_copy(const struct dpt_shard *shard, int64_t first, int64_t count,
 /* The token at a place in the shard. Local. */
 int64_t dpt_shard_token(const struct dpt_shard *shard, int64_t at);
 
+/* The first place from `first` on and before `last` where this token stands, or `last`. Local. */
+int64_t dpt_shard_find(const struct dpt_shard *shard, int64_t first, int64_t last, int64_t token);
+
 /* --------------------------------------------------------------------------------------------------- writing */
 
 struct dpt_shard_conf {

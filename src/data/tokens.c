@@ -13,6 +13,8 @@
  * every place is the beginning of a window; then one window less fits. The order of windows over all stretches is
  * dpt_rng_permute's: keyed, random, without replacement. So a window is a function of (seed, epoch, place), and any
  * layout resumes anywhere.
+ *
+ * Where documents are to stay apart, each is a stretch of its own, with the end-of-text token behind it.
  */
 
 #include <dirent.h>
@@ -28,6 +30,11 @@
 
 enum { SHARDS_MAX = 1 << 20, TOKENIZER_MAX = 1 << 28, SHIFT_STREAM = 1 /* 0 is augmentation's */ };
 
+/* What was left out since it is shorter than a window. */
+struct left_out {
+    int64_t documents, tokens;
+};
+
 /* A stretch of tokens and its windows. */
 struct stretch {
     const struct dpt_shard *shard;
@@ -41,8 +48,11 @@ struct tokens {
     int64_t context, vocab;
     int64_t nshards;
     struct dpt_shard *shard;
-    int64_t nstretches; /* first those of this split, then those held back */
+    bool apart;         /* a stretch is a document                           */
+    int64_t nstretches; /* first those of this split, then those held back   */
+    int64_t capacity;
     struct stretch *stretch;
+    struct left_out left_out;
 };
 
 /* ----------------------------------------------------------------------------------------------- finding shards */
@@ -178,12 +188,22 @@ static enum dpt_status read_tokenizer(const struct tokens *tokens, struct dpt_ar
 /* ------------------------------------------------------------------------------------------------- the windows */
 
 /* Adds tokens [first, first + count) of a shard; too few for a window are left out. */
-static void add_stretch(struct tokens *tokens, const struct dpt_shard *shard, int64_t first, int64_t count, bool shifted,
-                        int64_t *windows)
+static enum dpt_status add_stretch(struct tokens *tokens, const struct dpt_shard *shard, int64_t first, int64_t count,
+                                   bool shifted, int64_t *windows)
 {
     const int64_t context = tokens->context;
     if (count <= context) {
-        return;
+        tokens->left_out.documents++;
+        tokens->left_out.tokens += count;
+        return DPT_STATUS_OK;
+    }
+    if (tokens->nstretches == tokens->capacity) {
+        const int64_t capacity = tokens->capacity ? 2 * tokens->capacity : 64;
+        struct stretch *grown = realloc(tokens->stretch, (size_t)capacity * sizeof *grown);
+        DPT_CHECK(grown, DPT_STATUS_SPACE, "%s: no memory for the places of %lld documents", shard->path,
+                  (long long)capacity);
+        tokens->stretch = grown;
+        tokens->capacity = capacity;
     }
     struct stretch *stretch = &tokens->stretch[tokens->nstretches++];
     *stretch = (struct stretch){.shard = shard, .first = first, .count = count, .before = *windows};
@@ -191,20 +211,52 @@ static void add_stretch(struct tokens *tokens, const struct dpt_shard *shard, in
     const int64_t rest = count - 1 - stretch->windows * context;
     stretch->shifts = !shifted ? 1 : rest < context ? rest + 1 : context;
     *windows += stretch->windows;
+    return DPT_STATUS_OK;
+}
+
+/* Adds each document of tokens [first, last) of a shard. */
+static enum dpt_status add_documents(struct tokens *tokens, const struct dpt_shard *shard, int64_t first, int64_t last,
+                                     bool shifted, int64_t *windows)
+{
+    DPT_CHECK(shard->end >= 0, DPT_STATUS_USAGE,
+              "%s: does not say which token ends a document, so [data] documents = apart cannot be", shard->path);
+    while (first < last) {
+        const int64_t end = dpt_shard_find(shard, first, last, shard->end);
+        const int64_t behind = end < last ? end + 1 : last;
+        DPT_TRY(add_stretch(tokens, shard, first, behind - first, shifted, windows));
+        first = behind;
+    }
+    return DPT_STATUS_OK;
 }
 
 /* Adds the part of all tokens that lies in [begin, end), shard by shard. */
-static void add_part(struct tokens *tokens, int64_t begin, int64_t end, bool shifted, int64_t *windows)
+static enum dpt_status add_part(struct tokens *tokens, int64_t begin, int64_t end, bool shifted, int64_t *windows)
 {
     int64_t at = 0;
     for (int64_t i = 0; i < tokens->nshards; i++) {
         const struct dpt_shard *shard = &tokens->shard[i];
         const int64_t first = begin > at ? begin - at : 0;
         const int64_t last = end - at < shard->count ? end - at : shard->count;
-        if (first < last) {
-            add_stretch(tokens, shard, first, last - first, shifted, windows);
+        if (first < last && tokens->apart) {
+            DPT_TRY(add_documents(tokens, shard, first, last, shifted, windows));
+        } else if (first < last) {
+            DPT_TRY(add_stretch(tokens, shard, first, last - first, shifted, windows));
         }
         at += shard->count;
+    }
+    return DPT_STATUS_OK;
+}
+
+/* What the user should know of what no window reaches. */
+static void note_left_out(struct dpt_data *data, int64_t total)
+{
+    const struct tokens *tokens = data->tables;
+    if (tokens->left_out.documents > 0) {
+        dpt_text_add(&data->notes, "%s: %lld %s%s shorter than [data] context + 1 = %lld %s left out, %.3g %% of the tokens\n",
+                     data->info.source, (long long)tokens->left_out.documents, tokens->apart ? "document" : "shard",
+                     tokens->left_out.documents == 1 ? "" : "s", (long long)tokens->context + 1,
+                     tokens->left_out.documents == 1 ? "is" : "are",
+                     100.0 * (double)tokens->left_out.tokens / (double)total);
     }
 }
 
@@ -219,16 +271,16 @@ static enum dpt_status cut_windows(const struct dpt_job *job, const struct dpt_d
                   "%s: too many tokens", request->path);
     }
     const int64_t kept = total - (int64_t)(request->held_share * (double)total + 0.5);
-    tokens->stretch = dpt_arena_array(data->arena, 2 * (size_t)tokens->nshards, sizeof *tokens->stretch);
-    add_part(tokens, 0, kept, request->first && job->data.shuffle, &windows);
+    DPT_TRY(add_part(tokens, 0, kept, request->first && job->data.shuffle, &windows));
     data->info.samples = windows;
-    add_part(tokens, kept, total, false, &windows);
+    DPT_TRY(add_part(tokens, kept, total, false, &windows));
     data->held_first = data->info.samples;
     data->nheld = windows - data->info.samples;
     DPT_CHECK(data->info.samples > 0 && (kept == total || data->nheld > 0), DPT_STATUS_USAGE,
               "%s%s: %s %lld tokens in %lld shard%s, which hold no window of [data] context + 1 = %lld", request->where,
               request->path, kept == total ? "has" : "a part of the", (long long)total, (long long)tokens->nshards,
               tokens->nshards == 1 ? "" : "s", (long long)tokens->context + 1);
+    note_left_out(data, total);
     return DPT_STATUS_OK;
 }
 
@@ -267,6 +319,7 @@ static enum dpt_status open_tokens(const struct dpt_job *job, const struct dpt_d
     struct tokens *tokens = dpt_arena_alloc(data->arena, sizeof *tokens);
     data->tables = tokens;
     tokens->context = job->data.context;
+    tokens->apart = job->data.documents == DPT_DOCUMENTS_APART;
     DPT_ASSERT(tokens->context > 0);
     DPT_TRY(open_shards(request, data));
     DPT_TRY(compare_shards(tokens, train));
@@ -294,6 +347,9 @@ static void close_tokens(struct dpt_data *data)
     struct tokens *tokens = data->tables;
     for (int64_t i = 0; tokens && i < tokens->nshards; i++) {
         dpt_shard_close(&tokens->shard[i]);
+    }
+    if (tokens) {
+        free(tokens->stretch);
     }
 }
 

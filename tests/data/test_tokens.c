@@ -283,6 +283,59 @@ static void validation_share_is_held_back(void **state)
     refuses(&job, DPT_SPLIT_TRAIN, NULL, DPT_STATUS_USAGE, "hold no window");
 }
 
+/* Documents 1 2 .. n 0: with documents apart no window has the 0 anywhere but as its last target. */
+static void documents_apart(void **state)
+{
+    (void)state;
+    enum { DOCUMENTS = 300 };
+    struct dpt_shard_writer *writer;
+    const struct dpt_shard_conf conf = {.folder = folder, .name = "docs", .vocab = 1000, .end = 0, .most = 2500};
+    int64_t windows = 0, tokens = 0;
+    assert_int_equal(dpt_shard_writer_new(&conf, &writer), DPT_STATUS_OK);
+    for (int d = 0; d < DOCUMENTS; d++) {
+        int32_t id[100];
+        const int n = 1 + d * 7 % 90;
+        for (int i = 0; i < n; i++) {
+            id[i] = i + 1 < n ? i + 1 : 0;
+        }
+        windows += (n - 1) / CONTEXT;
+        tokens += n;
+        assert_int_equal(dpt_shard_writer_add(writer, id, n, n, 1), DPT_STATUS_OK);
+    }
+    assert_int_equal(dpt_shard_writer_finish(writer, NULL), DPT_STATUS_OK);
+    dpt_shard_writer_free(writer);
+    struct dpt_job job = tokens_job("docs");
+    job.data.documents = DPT_DOCUMENTS_APART;
+    for (int shuffle = 0; shuffle < 2; shuffle++) {
+        job.data.shuffle = shuffle;
+        struct dpt_data *data = opened(&job, DPT_SPLIT_TRAIN, NULL);
+        const int64_t samples = dpt_data_info(data)->samples;
+        /* A document that two shards share is two; nothing else is lost, but for what shifting takes. */
+        assert_true(samples <= windows && samples > (shuffle ? windows / 2 : windows - 10));
+        assert_non_null(strstr(dpt_data_notes(data), "shorter than [data] context + 1 = 17 are left out"));
+        for (int64_t epoch = 0; epoch < 20; epoch++) {
+            for (int64_t i = 0; i < samples; i++) {
+                int32_t x[CONTEXT], target[CONTEXT];
+                assert_int_equal(dpt_data_fetch(data, epoch, i, 1, x, target), DPT_STATUS_OK);
+                for (int t = 0; t < CONTEXT; t++) {
+                    assert_int_equal(x[t], x[0] + t);
+                    assert_true(x[t] > 0 && (target[t] == x[t] + 1 || (t == CONTEXT - 1 && target[t] == 0)));
+                }
+            }
+        }
+        dpt_data_close(data);
+    }
+    /* Joined, they are one stretch a shard. */
+    job.data.documents = DPT_DOCUMENTS_JOINED;
+    struct dpt_data *data = opened(&job, DPT_SPLIT_TRAIN, NULL);
+    assert_true(dpt_data_info(data)->samples >= tokens / CONTEXT - 2 * (tokens / 2500 + 1));
+    dpt_data_close(data);
+    write_shards("train", 0, 100, 5000, VOCAB);
+    job = tokens_job("train");
+    job.data.documents = DPT_DOCUMENTS_APART;
+    refuses(&job, DPT_SPLIT_TRAIN, NULL, DPT_STATUS_USAGE, "does not say which token ends a document");
+}
+
 static void tokenizer_beside(void **state)
 {
     (void)state;
@@ -400,7 +453,7 @@ int main(void)
         cmocka_unit_test(epochs_are_without_replacement),
         cmocka_unit_test(short_files),       cmocka_unit_test(pieces_are_the_whole),
         cmocka_unit_test(layouts_of_others), cmocka_unit_test(validation_share_is_held_back),
-        cmocka_unit_test(tokenizer_beside),  cmocka_unit_test(refusals),
+        cmocka_unit_test(documents_apart),   cmocka_unit_test(tokenizer_beside),  cmocka_unit_test(refusals),
         cmocka_unit_test(mutated_files),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
