@@ -8,4 +8,8 @@ libdpt_a_SOURCES += \
 	%D%/plan.c \
 	%D%/plan.h \
 	%D%/print.c \
+	%D%/schedule.c \
+	%D%/schedule.h \
+	%D%/simulate.c \
+	%D%/simulate.h \
 	%D%/variant.c
