@@ -50,51 +50,30 @@ static void *flat_data(const struct dpt_exec *exec, int value)
     return NULL; /* a slot: updates find theirs by range */
 }
 
-static void place_values(struct dpt_exec *exec)
-{
-    const struct dpt_plan *plan = exec->plan;
-    for (int v = 0; v < plan->graph->nvalues; v++) {
-        const struct dpt_plan_value *value = &plan->value[v];
-        exec->data[v] = value->offset >= 0 ? (char *)exec->block + value->offset : flat_data(exec, v);
-    }
-    for (int v = 0; v < plan->graph->nvalues; v++) {
-        int root = v;
-        while (plan->value[root].alias >= 0) {
-            root = plan->value[root].alias;
-        }
-        exec->data[v] = exec->data[root];
-    }
-}
-
-/* The input whose memory, given by the loader, a value has; -1 where it has other memory. */
-static int loaded_root(const struct dpt_plan *plan, int value)
+/* The root of a value: the one whose memory it has. */
+static int root_of(const struct dpt_plan *plan, int value)
 {
     while (plan->value[value].alias >= 0) {
         value = plan->value[value].alias;
     }
-    const bool loaded = plan->graph->value[value].kind == DPT_VALUE_KIND_INPUT && plan->value[value].offset < 0;
-    return loaded ? value : -1;
+    return value;
 }
 
-static void bind(struct dpt_exec *exec, int value, struct dpt_tensor *tensor)
+/* Where every value lies; those of inputs that the loader keeps change with each batch. */
+static void place_values(struct dpt_exec *exec)
 {
-    const int root = loaded_root(exec->plan, value);
-    *tensor = (struct dpt_tensor){exec->plan->value[value].type, exec->data[value]};
-    if (root >= 0) {
-        exec->input[exec->ninputs] = tensor;
-        exec->input_value[exec->ninputs++] = root;
-    }
-}
-
-static void bind_nodes(struct dpt_exec *exec)
-{
-    const struct dpt_graph *graph = exec->plan->graph;
-    for (int n = 0; n < graph->nnodes; n++) {
-        for (int i = 0; i < graph->node[n].nin; i++) {
-            bind(exec, graph->node[n].in[i], &exec->node[n].in[i]);
-        }
-        for (int i = 0; i < graph->node[n].nout; i++) {
-            bind(exec, graph->node[n].out[i], &exec->node[n].out[i]);
+    const struct dpt_plan *plan = exec->plan;
+    for (int v = 0; v < plan->graph->nvalues; v++) {
+        const int root = root_of(plan, v);
+        const struct dpt_plan_value *value = &plan->value[root];
+        const struct dpt_plan_frame *frame = value->frame >= 0 ? &plan->frame[value->frame] : NULL;
+        exec->frames[v] = frame ? frame->count : 1;
+        exec->stride[v] = frame ? frame->nbytes : 0;
+        exec->data[v] = value->offset >= 0 ? (char *)exec->block + (frame ? frame->offset : 0) + value->offset
+                                           : flat_data(exec, root);
+        if (plan->graph->value[root].kind == DPT_VALUE_KIND_INPUT && value->offset < 0) {
+            exec->loaded[exec->nloaded] = v;
+            exec->loaded_root[exec->nloaded++] = root;
         }
     }
 }
@@ -109,36 +88,11 @@ static void bind_updates(struct dpt_exec *exec)
         const struct dpt_type type = {plan->graph->real, 1, {update->end - update->begin}};
         const size_t offset = (size_t)update->begin * dpt_dtype_nbytes(type.dtype);
         void *flat[2 + DPT_PLAN_MAX_SLOTS] = {state->param, state->gradient, state->slot[0], state->slot[1]};
+        const size_t slot_offset = (size_t)update->slot_begin * dpt_dtype_nbytes(type.dtype);
         bound->types = (struct dpt_op_types){.param = update->param, .nin = 2 + update->nslots};
         for (int i = 0; i < bound->types.nin; i++) {
             bound->types.in[i] = type;
-            bound->in[i] = (struct dpt_tensor){type, (char *)flat[i] + offset};
-        }
-    }
-}
-
-/* Gives every batch operand its number of rows, and chooses what was prepared for it. */
-static void set_rows(struct dpt_exec *exec, int64_t rows)
-{
-    const struct dpt_plan *plan = exec->plan;
-    const struct dpt_graph *graph = plan->graph;
-    exec->rows = rows;
-    exec->variant = &plan->variant[0];
-    for (int i = 1; i < plan->nvariants; i++) {
-        if (plan->variant[i].rows == rows) {
-            exec->variant = &plan->variant[i];
-        }
-    }
-    for (int n = 0; n < graph->nnodes; n++) {
-        for (int i = 0; i < graph->node[n].nin; i++) {
-            if (graph->value[graph->node[n].in[i]].batch) {
-                exec->node[n].in[i].type.dim[0] = rows;
-            }
-        }
-        for (int i = 0; i < graph->node[n].nout; i++) {
-            if (graph->value[graph->node[n].out[i]].batch) {
-                exec->node[n].out[i].type.dim[0] = rows;
-            }
+            bound->in[i] = (struct dpt_tensor){type, (char *)flat[i] + (i < 2 ? offset : slot_offset)};
         }
     }
 }
@@ -152,36 +106,87 @@ static void *array(size_t count, size_t size)
     return at;
 }
 
-/* Blocks, and the buckets of the exchange: only where every rank has its blocks, since to bind is collective. */
+/* Gives the exchange of a group the buckets that are summed in it. */
+static enum dpt_status bind_group(struct dpt_exec *exec, int group, struct dpt_exchange *exchange)
+{
+    const struct dpt_plan *plan = exec->plan;
+    struct dpt_range *range = array((size_t)plan->nbuckets, sizeof *range);
+    int count = 0;
+    bool sliced = false;
+    for (int b = 0; b < plan->nbuckets; b++) {
+        if (plan->bucket[b].group == group) {
+            sliced = dpt_plan_is_sliced(plan, b);
+            exec->slot_of[b] = count;
+            range[count++] = plan->bucket[b].range;
+        }
+    }
+    const enum dpt_status status =
+        sliced ? dpt_exchange_bind_slices(exchange, DPT_EXCHANGE_SLICES_ALL, exec->state->gradient, exec->state->param,
+                                          plan->graph->real, count, range)
+               : dpt_exchange_bind(exchange, exec->state->gradient, plan->graph->real, count, range);
+    free(range);
+    return status;
+}
+
+/* Blocks, and the buckets of the exchanges: only where every rank has its blocks, since to bind is collective. */
 static enum dpt_status take_memory(struct dpt_exec *exec, struct dpt_exec *share)
 {
     const struct dpt_plan *plan = exec->plan;
-    const enum dpt_status status = take_blocks(exec, share);
-    if (!plan->graph->training || !exec->exchange) {
+    enum dpt_status status = take_blocks(exec, share);
+    if (status == DPT_STATUS_OK) {
+        status = dpt_dev_alloc(exec->dev, (size_t)plan->memory.messages, "messages between stages", &exec->messages);
+    }
+    if (!plan->graph->training || (!exec->exchange && !exec->group)) {
         return status;
     }
     DPT_TRY(dpt_agree(status, plan->conf.mesh->world));
-    return dpt_exchange_bind(exec->exchange, exec->state->gradient, plan->graph->real, plan->nbuckets, plan->bucket);
+    for (int g = 0; g < plan->ngroups; g++) {
+        struct dpt_exchange *exchange = exec->group ? exec->group[g].exchange : exec->exchange;
+        if (exchange && plan->group[g].member && !plan->group[g].average) {
+            DPT_TRY(bind_group(exec, g, exchange));
+        }
+    }
+    return DPT_STATUS_OK;
+}
+
+/* Metrics that other ranks compute too count where each coordinate of the axes that have copies is 0. */
+static bool counts_metrics(const struct dpt_plan *plan)
+{
+    bool counts = plan->graph->metric >= 0;
+    for (int axis = 0; counts && axis < plan->conf.mesh->naxes; axis++) {
+        const bool copied = plan->value[plan->graph->metric].place[axis].kind == DPT_PLACE_KIND_COPIED &&
+                            strcmp(plan->conf.mesh->axis[axis].name, "pipeline") != 0;
+        counts = !copied || plan->conf.mesh->axis[axis].coord == 0;
+    }
+    return counts;
 }
 
 enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec **exec)
 {
-    const struct dpt_graph *graph = conf->plan->graph;
+    const struct dpt_plan *plan = conf->plan;
+    const struct dpt_graph *graph = plan->graph;
+    const size_t values = (size_t)graph->nvalues;
     struct dpt_exec *made = array(1, sizeof *made);
     *exec = NULL;
     DPT_ASSERT(graph->metric < 0 || dpt_type_numel(&graph->value[graph->metric].type) <= DPT_EXEC_METRICS);
     *made = (struct dpt_exec){
-        .plan = conf->plan,
+        .plan = plan,
         .state = conf->state,
         .dev = conf->dev,
         .exchange = conf->exchange,
-        .data = array((size_t)graph->nvalues, sizeof *made->data),
-        .node = array((size_t)graph->nnodes, sizeof *made->node),
-        .update = array((size_t)conf->plan->nupdates, sizeof *made->update),
-        .input = array((size_t)graph->nnodes * (DPT_OP_MAX_IN + DPT_OP_MAX_OUT), sizeof *made->input),
-        .input_value = array((size_t)graph->nnodes * (DPT_OP_MAX_IN + DPT_OP_MAX_OUT), sizeof *made->input_value),
+        .group = conf->group,
+        .data = array(values, sizeof *made->data),
+        .stride = array(values, sizeof *made->stride),
+        .frames = array(values, sizeof *made->frames),
+        .loaded = array(values, sizeof *made->loaded),
+        .loaded_root = array(values, sizeof *made->loaded_root),
+        .update = array((size_t)plan->nupdates, sizeof *made->update),
+        .slot_of = array((size_t)plan->nbuckets, sizeof *made->slot_of),
+        .lengths = array((size_t)graph->nnodes, sizeof *made->lengths),
+        .message = array((size_t)plan->nmessages, sizeof *made->message),
+        .micro = array((size_t)plan->micros, sizeof *made->micro),
+        .metric_counts = counts_metrics(plan),
         .ctx = {.seed = conf->seed, .grad_scale = 1.0},
-        .rows = -1,
     };
     const enum dpt_status status = take_memory(made, conf->share);
     if (status != DPT_STATUS_OK) {
@@ -189,8 +194,8 @@ enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec *
         return status;
     }
     place_values(made);
-    bind_nodes(made);
     bind_updates(made);
+    dpt_exec__prepare_moves(made);
     *exec = made;
     return DPT_STATUS_OK;
 }
@@ -206,37 +211,63 @@ void dpt_exec_free(struct dpt_exec *exec)
     if (!exec->share && exec->scratch) {
         dpt_dev_release(exec->dev, exec->scratch, scratch_nbytes(exec));
     }
+    if (exec->messages) {
+        dpt_dev_release(exec->dev, exec->messages, (size_t)exec->plan->memory.messages);
+    }
+    for (int n = 0; n < exec->plan->graph->nnodes; n++) {
+        free(exec->lengths[n].from);
+        free(exec->lengths[n].to);
+    }
     free(exec->data);
-    free(exec->node);
+    free(exec->stride);
+    free(exec->frames);
+    free(exec->loaded);
+    free(exec->loaded_root);
     free(exec->update);
-    free(exec->input);
-    free(exec->input_value);
+    free(exec->slot_of);
+    free(exec->lengths);
+    free(exec->message);
+    free(exec->micro);
     free(exec);
 }
 
-/* Real inputs of a graph in double are made from the loader's floats. */
-static void convert(const struct dpt_exec *exec, int value, int64_t rows, const void *loaded)
+/* Puts what the loader has read to where the plan wants it: real numbers as graph->real. */
+static void copy_input(const struct dpt_exec *exec, int value, const struct dpt_batch *batch, const void *loaded)
 {
-    const struct dpt_plan_value *at = &exec->plan->value[value];
-    const int64_t n = rows * (dpt_type_numel(&at->type) / at->type.dim[0]);
-    for (int64_t i = 0; i < n; i++) {
-        ((double *)exec->data[value])[i] = ((const float *)loaded)[i];
+    const struct dpt_tensor to = dpt_exec__tensor(exec, value, (int)batch->micro);
+    const int64_t n = dpt_type_numel(&to.type);
+    if (to.type.dtype != DPT_DTYPE_F64) {
+        memcpy(to.data, loaded, (size_t)n * dpt_dtype_nbytes(to.type.dtype));
+        return;
     }
+    for (int64_t i = 0; i < n; i++) {
+        ((double *)to.data)[i] = ((const float *)loaded)[i];
+    }
+}
+
+/* What was prepared for so many rows; for others the first serves, more slowly. */
+static const struct dpt_plan_variant *variant_of(const struct dpt_plan *plan, int64_t rows)
+{
+    const struct dpt_plan_variant *variant = &plan->variant[0];
+    for (int i = 1; i < plan->nvariants; i++) {
+        variant = plan->variant[i].rows == rows ? &plan->variant[i] : variant;
+    }
+    return variant;
 }
 
 void dpt_exec__load(struct dpt_exec *exec, const struct dpt_batch *batch)
 {
     const struct dpt_graph *graph = exec->plan->graph;
+    struct dpt_exec__micro *micro = &exec->micro[batch->micro];
     exec->ctx.step = (uint64_t)batch->step;
     exec->ctx.rows = batch->rows;
     exec->ctx.first_row = batch->first_row;
     exec->ctx.micro_rows = batch->micro_rows;
     exec->ctx.batch_rows = batch->batch_rows;
-    if (batch->rows != exec->rows) {
-        set_rows(exec, batch->rows);
-    }
-    for (int i = 0; i < exec->ninputs; i++) {
-        exec->input[i]->data = exec->input_value[i] == graph->input ? batch->x : batch->target;
+    micro->ctx = exec->ctx;
+    micro->variant = variant_of(exec->plan, batch->rows);
+    for (int i = 0; i < exec->nloaded; i++) {
+        exec->data[exec->loaded[i]] = exec->loaded_root[i] == graph->input ? batch->x : batch->target;
     }
     const struct {
         int value;
@@ -244,24 +275,53 @@ void dpt_exec__load(struct dpt_exec *exec, const struct dpt_batch *batch)
     } given[2] = {{graph->input, batch->x}, {graph->target, batch->target}};
     for (int i = 0; i < 2; i++) {
         if (given[i].value >= 0 && exec->plan->value[given[i].value].offset >= 0) {
-            convert(exec, given[i].value, batch->rows, given[i].loaded);
+            copy_input(exec, given[i].value, batch, given[i].loaded);
         }
     }
 }
 
-enum dpt_status dpt_exec__run(struct dpt_exec *exec, int n)
+struct dpt_tensor dpt_exec__tensor(const struct dpt_exec *exec, int value, int micro)
+{
+    struct dpt_tensor tensor = {
+        exec->plan->value[value].type,
+        (char *)exec->data[value] + micro % exec->frames[value] * exec->stride[value],
+    };
+    if (exec->plan->graph->value[value].batch) {
+        tensor.type.dim[0] = exec->micro[micro].ctx.rows;
+    }
+    return tensor;
+}
+
+enum dpt_status dpt_exec__run(struct dpt_exec *exec, int n, int micro)
 {
     const struct dpt_node *node = &exec->plan->graph->node[n];
+    const struct dpt_exec__micro *at = &exec->micro[micro];
+    struct dpt_tensor in[DPT_OP_MAX_IN], out[DPT_OP_MAX_OUT];
+    for (int i = 0; i < node->nin; i++) {
+        in[i] = dpt_exec__tensor(exec, node->in[i], micro);
+    }
+    for (int o = 0; o < node->nout; o++) {
+        out[o] = dpt_exec__tensor(exec, node->out[o], micro);
+    }
+    if (node->op->collective) {
+        return dpt_exec__move(exec, n, micro, node->nin > 0 ? in : NULL, node->nout > 0 ? out : NULL);
+    }
     const struct dpt_op_call call = {
-        .types = &exec->variant->types[n],
-        .in = exec->node[n].in,
-        .out = exec->node[n].out,
-        .prep = exec->variant->prep[n],
+        .types = &at->variant->types[n],
+        .in = in,
+        .out = out,
+        .prep = at->variant->prep[n],
         .scratch = exec->scratch,
-        .ctx = &exec->ctx,
+        .ctx = &at->ctx,
+        .part = exec->plan->node[n].part,
     };
     dpt_comm_action(node->phase == DPT_PHASE_FORWARD ? "forward" : "backward", node->name);
     return dpt_op_call(node->op, exec->plan->conf.run, &call);
+}
+
+double dpt_exec_sent(const struct dpt_exec *exec)
+{
+    return exec->sent;
 }
 
 void dpt_exec__time(struct dpt_exec *exec, enum dpt_section section)

@@ -11,7 +11,7 @@
 #include "dev/dev.h"
 #include "plan/plan.h"
 
-/* Everything that changes. Flat buffers hold plan->nflat elements of graph->real. */
+/* Everything that changes. Flat buffers hold plan->nflat elements of graph->real, those of slots plan->nslot. */
 struct dpt_state {
     const struct dpt_plan *plan; /* the training's: decides the layout */
     struct dpt_dev *dev;
@@ -28,8 +28,18 @@ enum dpt_status dpt_state_new(const struct dpt_plan *plan, struct dpt_dev *dev, 
                               struct dpt_state **state);
 void dpt_state_free(struct dpt_state *state);
 
-/* Where a PARAM, BUFFER or SLOT value lies, as a tensor. Local. */
+/* Where this rank's part of a PARAM, BUFFER or (where slots are not sliced) SLOT value lies, as a tensor. Local. */
 struct dpt_tensor dpt_state_tensor(const struct dpt_state *state, int value);
+
+/* True when this rank has all of every value, so that dpt_state_tensor gives logical tensors. Local. */
+bool dpt_state_is_whole(const struct dpt_state *state);
+
+/*
+ * The logical tensor of a PARAM, BUFFER or SLOT of the logical graph, from all ranks that have parts of it: into `whole`,
+ * packed, on every rank. Collective over the world. _scatter takes this rank's part out of it. Local.
+ */
+enum dpt_status dpt_state_gather(const struct dpt_state *state, int value, void *whole);
+void dpt_state_scatter(struct dpt_state *state, int value, const void *whole);
 
 /* Hash of all parameters and buffers, to compare replicas and runs. Local. */
 uint64_t dpt_state_hash(const struct dpt_state *state);
@@ -49,11 +59,25 @@ enum dpt_section {
 
 struct dpt_exec; /* a plan bound to memory: training or evaluation */
 
+/* The ranks of a group of the plan, and how they exchange. */
+struct dpt_exec_group {
+    struct dpt_comm *comm;
+    struct dpt_exchange *exchange;
+};
+
+/*
+ * Groups for a training's plan whose mesh has more axes than data; `tree` asks for sums in fixed order. Collective over
+ * the world. Freed, after a failure too, by _free; Collective over the world.
+ */
+enum dpt_status dpt_exec_groups_new(const struct dpt_plan *plan, bool tree, struct dpt_exec_group **groups);
+void dpt_exec_groups_free(const struct dpt_plan *plan, struct dpt_exec_group *groups);
+
 struct dpt_exec_conf {
     const struct dpt_plan *plan;
     struct dpt_state *state;
     struct dpt_dev *dev;
-    struct dpt_exchange *exchange; /* NULL on one rank without a tree */
+    struct dpt_exchange *exchange; /* over the world, where data is the only axis; NULL on one rank without a tree */
+    const struct dpt_exec_group *group; /* of each group of the training's plan, where there are more axes; or NULL */
     struct dpt_exec *share;        /* use its activation and scratch blocks where they are large enough; or NULL */
     uint64_t seed;
 };
@@ -87,6 +111,9 @@ enum dpt_status dpt_exec_train(struct dpt_exec *exec, struct dpt_loader *loader,
 typedef enum dpt_status dpt_exec_output_fn(void *user, const struct dpt_batch *batch, const struct dpt_tensor *output);
 enum dpt_status dpt_exec_evaluate(struct dpt_exec *exec, struct dpt_loader *loader, double metric[DPT_EXEC_METRICS],
                                   dpt_exec_output_fn *output, void *user);
+
+/* Bytes that this rank sent in steps, counted as plan->traffic counts them. Local. */
+double dpt_exec_sent(const struct dpt_exec *exec);
 
 /*
  * Seconds spent in each section so far, DPT_SECTION_COUNT of them, for reading; whoever does the work of the sections

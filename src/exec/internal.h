@@ -4,11 +4,7 @@
 /* What the files of exec/ share. */
 
 #include "exec/exec.h"
-
-/* The operands of a node, as tensors that lie in this rank's memory. */
-struct dpt_exec__node {
-    struct dpt_tensor in[DPT_OP_MAX_IN], out[DPT_OP_MAX_OUT];
-};
+#include "tensor/box.h"
 
 /* An update with its operands. */
 struct dpt_exec__update {
@@ -23,33 +19,59 @@ struct dpt_exec__control {
     double flag[DPT_EXEC_FLAGS];
 };
 
+/* A micro-batch under way. */
+struct dpt_exec__micro {
+    struct dpt_op_ctx ctx;
+    const struct dpt_plan_variant *variant; /* prepared for its rows */
+};
+
+/* Of a node that moves values: the length of the split dimension at each coordinate of the axis. */
+struct dpt_exec__lengths {
+    int64_t *from, *to; /* NULL where the node has none */
+};
+
+/* Of a message: its buffers, the request of each, what to say when it does not come. */
+struct dpt_exec__message {
+    struct dpt_comm_request request[DPT_PLAN_WINDOW];
+    bool open[DPT_PLAN_WINDOW];
+    char what[64];
+};
+
 struct dpt_exec {
     const struct dpt_plan *plan;
     struct dpt_state *state;
     struct dpt_dev *dev;
     struct dpt_exchange *exchange;
+    const struct dpt_exec_group *group;
     const struct dpt_exec *share;         /* whose blocks are used, or NULL                      */
-    void *block, *scratch;
-    void **data;                          /* of each graph value, at the start of its memory     */
-    struct dpt_exec__node *node;
+    void *block, *scratch, *messages;
+    void **data;                          /* of each graph value: where it lies in frame 0       */
+    int64_t *stride;                      /* bytes from there to the next frame, 0: in none      */
+    int *frames;                          /* of which there are so many                          */
+    int nloaded;                          /* values that lie where the loader puts the samples   */
+    int *loaded, *loaded_root;
     struct dpt_exec__update *update;
-    int ninputs;                          /* operands that lie where the loader puts the samples */
-    struct dpt_tensor **input;
-    int *input_value;
-    int64_t rows;                         /* that the tensors have now                           */
-    const struct dpt_plan_variant *variant;
-    struct dpt_op_ctx ctx;
+    int *slot_of;                         /* of each bucket: its number in its group's exchange  */
+    struct dpt_exec__lengths *lengths;    /* of each node                                        */
+    struct dpt_exec__message *message;
+    struct dpt_exec__micro *micro;        /* of each micro-batch of a step                       */
+    bool metric_counts;                   /* this rank's metrics are no copy of another's        */
+    struct dpt_op_ctx ctx;                /* what does not change within a step                  */
     double metric[DPT_PLAN_MAX_LEVELS + 1][DPT_EXEC_METRICS]; /* the last is that of this micro-batch */
     struct dpt_exec__control control;
     double seconds[DPT_SECTION_COUNT];
+    double sent;
     double now;                           /* when the last action ended                          */
 };
 
-/* Points the inputs at a batch and gives every tensor its number of rows. Local. */
+/* Points the inputs at a batch and notes its place and rows. Local. */
 void dpt_exec__load(struct dpt_exec *exec, const struct dpt_batch *batch);
 
-/* Runs the kernel of node n. Local. */
-enum dpt_status dpt_exec__run(struct dpt_exec *exec, int n);
+/* Value `value` of micro-batch `micro` with its rows. Local. */
+struct dpt_tensor dpt_exec__tensor(const struct dpt_exec *exec, int value, int micro);
+
+/* Runs the kernel of node n. Collective over an axis or a pair of stages where the node is one, else Local. */
+enum dpt_status dpt_exec__run(struct dpt_exec *exec, int n, int micro);
 
 /* Adds micro-batch `micro`'s metrics to those before, in the order in which gradients are added. Local. */
 void dpt_exec__add_metric(struct dpt_exec *exec, int micro);
@@ -65,3 +87,30 @@ void dpt_exec__accumulate(struct dpt_exec *exec, int micro, struct dpt_range ran
 
 /* This rank's part of the square of the gradient's norm. Local. */
 double dpt_exec__square(const struct dpt_exec *exec);
+
+/* state.c: the part of a state value that this rank has. Local. */
+struct dpt_box dpt_exec__box(const struct dpt_plan *plan, int value);
+
+/* ------------------------------------------------------------------------------------------------ collect.c */
+
+/* Notes what collectives and messages need; the memory is the caller's. Local. */
+void dpt_exec__prepare_moves(struct dpt_exec *exec);
+
+/* Posts the first receives of a step, whose number of samples is known by then. Local. */
+enum dpt_status dpt_exec__open_messages(struct dpt_exec *exec);
+
+/* Waits for the sends of a step. Local wait. */
+enum dpt_status dpt_exec__close_messages(struct dpt_exec *exec);
+
+/* Runs node n, a collective, a send or a receive. Collective over its axis; a send and its receive are a pair. */
+enum dpt_status dpt_exec__move(struct dpt_exec *exec, int n, int micro, const struct dpt_tensor *in,
+                               const struct dpt_tensor *out);
+
+/* Sum in place over the world of the control message. Collective over the world. */
+enum dpt_status dpt_exec__sum_world(struct dpt_exec *exec, double *data, int64_t count);
+
+/* The exchange of a bucket's group, or NULL. Local. */
+struct dpt_exchange *dpt_exec__exchange(const struct dpt_exec *exec, int bucket);
+
+/* Averages the parameters of a group of stages that have copies of them. Collective over the group. */
+enum dpt_status dpt_exec__average(struct dpt_exec *exec, int group);

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 libdpt_a_SOURCES += \
+	%D%/collect.c \
 	%D%/exec.c \
 	%D%/exec.h \
+	%D%/groups.c \
 	%D%/internal.h \
 	%D%/state.c \
 	%D%/step.c \
-	%D%/sum.c
+	%D%/sum.c \
+	%D%/whole.c

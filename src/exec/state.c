@@ -11,7 +11,7 @@
 
 #include "base/hash.h"
 #include "base/rng.h"
-#include "exec/exec.h"
+#include "exec/internal.h"
 
 static void store(enum dpt_dtype real, void *data, int64_t i, double value)
 {
@@ -24,60 +24,88 @@ static void store(enum dpt_dtype real, void *data, int64_t i, double value)
 
 enum { GROUP = 256 }; /* counters drawn at once */
 
-/* U(-scale, scale): four elements a counter. */
-static void draw_uniform(enum dpt_dtype real, void *data, int64_t numel, double scale, uint64_t seed, uint64_t name)
+/* Where the first values of a parameter come from. */
+struct source {
+    struct dpt_init init;
+    uint64_t seed, name;
+};
+
+/*
+ * Elements [first, first + count) of the logical tensor, to elements [at, at + count) of `data`: uniform ones are four a
+ * counter, normal ones two.
+ */
+static void draw_run(const struct source *source, enum dpt_dtype real, void *data, int64_t at, int64_t first,
+                     int64_t count)
 {
+    const bool uniform = source->init.kind == DPT_INIT_KIND_UNIFORM;
+    const int64_t each = uniform ? 4 : 2, end = first + count;
+    const double scale = source->init.scale;
     uint32_t word[4 * GROUP];
-    for (int64_t first = 0; first < numel; first += 4 * GROUP) {
-        dpt_rng_fill(seed, DPT_RNG_USE_INIT, (uint32_t)name & 0xffffff, name >> 24, (uint64_t)first / 4, GROUP, word);
-        for (int64_t i = 0; i < 4 * GROUP && first + i < numel; i++) {
-            const double unit = ((double)word[i] + 0.5) * 0x1p-32;
-            store(real, data, first + i, (2.0 * unit - 1.0) * scale);
+    for (int64_t counter = first / each; counter * each < end; counter += GROUP) {
+        dpt_rng_fill(source->seed, DPT_RNG_USE_INIT, (uint32_t)source->name & 0xffffff, source->name >> 24,
+                     (uint64_t)counter, GROUP, word);
+        for (int64_t i = 0; i < GROUP && (counter + i) * each < end; i++) {
+            double value[4];
+            if (uniform) {
+                for (int k = 0; k < 4; k++) {
+                    value[k] = 2.0 * (((double)word[4 * i + k] + 0.5) * 0x1p-32) - 1.0;
+                }
+            } else {
+                dpt_rng_normal(word + 4 * i, value);
+            }
+            for (int64_t k = 0; k < each; k++) {
+                const int64_t element = (counter + i) * each + k;
+                if (element >= first && element < end) {
+                    store(real, data, at + element - first, value[k] * scale);
+                }
+            }
         }
     }
 }
 
-/* N(0, scale^2): two elements a counter. */
-static void draw_normal(enum dpt_dtype real, void *data, int64_t numel, double scale, uint64_t seed, uint64_t name)
+struct dpt_box dpt_exec__box(const struct dpt_plan *plan, int value)
 {
-    uint32_t word[4 * GROUP];
-    for (int64_t first = 0; first < numel; first += 2 * GROUP) {
-        dpt_rng_fill(seed, DPT_RNG_USE_INIT, (uint32_t)name & 0xffffff, name >> 24, (uint64_t)first / 2, GROUP, word);
-        for (int64_t i = 0; i < 2 * GROUP && first + i < numel; i += 2) {
-            double normal[2];
-            dpt_rng_normal(word + 2 * i, normal);
-            store(real, data, first + i, scale * normal[0]);
-            if (first + i + 1 < numel) {
-                store(real, data, first + i + 1, scale * normal[1]);
-            }
-        }
+    const struct dpt_type *type = &plan->graph->value[value].type;
+    struct dpt_box box = {.ndim = type->ndim};
+    for (int d = 0; d < type->ndim; d++) {
+        box.begin[d] = plan->value[value].part.begin[d];
+        box.whole[d] = plan->value[value].part.whole[d];
+        box.dim[d] = type->dim[d];
     }
+    return box;
 }
 
 static void draw(const struct dpt_plan *plan, const struct dpt_plan_param *param, uint64_t seed, void *flat)
 {
     const struct dpt_value *value = &plan->graph->value[param->value];
     const enum dpt_dtype real = plan->graph->real;
-    const uint64_t name = dpt_hash64(value->name, strlen(value->name)) >> 8; /* 24 + 32 bits go into the key */
+    const struct source source = {
+        .init = value->init,
+        .seed = seed,
+        .name = dpt_hash64(value->name, strlen(value->name)) >> 8, /* 24 + 32 bits go into the key */
+    };
     void *data = (char *)flat + (size_t)param->offset * dpt_dtype_nbytes(real);
-    switch (value->init.kind) {
-    case DPT_INIT_KIND_CONST:
+    if (value->init.kind == DPT_INIT_KIND_CONST) {
         for (int64_t i = 0; i < param->numel; i++) {
             store(real, data, i, value->init.scale);
         }
-        break;
-    case DPT_INIT_KIND_NORMAL:
-        draw_normal(real, data, param->numel, value->init.scale, seed, name);
-        break;
-    case DPT_INIT_KIND_UNIFORM:
-        draw_uniform(real, data, param->numel, value->init.scale, seed, name);
-        break;
+        return;
+    }
+    const struct dpt_box box = dpt_exec__box(plan, param->value);
+    const int64_t run = dpt_box_run(&box);
+    for (int64_t i = 0; run > 0 && i < dpt_box_runs(&box); i++) {
+        draw_run(&source, real, data, i * run, dpt_box_at(&box, i), run);
     }
 }
 
 static size_t flat_nbytes(const struct dpt_plan *plan)
 {
     return (size_t)plan->nflat * dpt_dtype_nbytes(plan->graph->real);
+}
+
+static size_t slot_nbytes(const struct dpt_plan *plan)
+{
+    return (size_t)plan->nslot * dpt_dtype_nbytes(plan->graph->real);
 }
 
 static enum dpt_status allocate(struct dpt_state *state)
@@ -92,7 +120,7 @@ static enum dpt_status allocate(struct dpt_state *state)
         DPT_TRY(dpt_dev_alloc(state->dev, nbytes, "the sums of gradients", &state->accumulator[i]));
     }
     for (int i = 0; i < plan->nslots; i++) {
-        DPT_TRY(dpt_dev_alloc(state->dev, nbytes, "the state of the optimizer", &state->slot[i]));
+        DPT_TRY(dpt_dev_alloc(state->dev, slot_nbytes(plan), "the state of the optimizer", &state->slot[i]));
     }
     return DPT_STATUS_OK;
 }
@@ -115,10 +143,10 @@ enum dpt_status dpt_state_new(const struct dpt_plan *plan, struct dpt_dev *dev, 
     return DPT_STATUS_OK;
 }
 
-static void release(struct dpt_state *state, void *block)
+static void release(struct dpt_state *state, void *block, size_t nbytes)
 {
     if (block) {
-        dpt_dev_release(state->dev, block, flat_nbytes(state->plan));
+        dpt_dev_release(state->dev, block, nbytes);
     }
 }
 
@@ -127,13 +155,14 @@ void dpt_state_free(struct dpt_state *state)
     if (!state) {
         return;
     }
-    release(state, state->param);
-    release(state, state->gradient);
+    const size_t nbytes = flat_nbytes(state->plan);
+    release(state, state->param, nbytes);
+    release(state, state->gradient, nbytes);
     for (int i = 0; i < DPT_PLAN_MAX_LEVELS; i++) {
-        release(state, state->accumulator[i]);
+        release(state, state->accumulator[i], nbytes);
     }
     for (int i = 0; i < DPT_PLAN_MAX_SLOTS; i++) {
-        release(state, state->slot[i]);
+        release(state, state->slot[i], slot_nbytes(state->plan));
     }
     free(state);
 }
@@ -154,7 +183,8 @@ struct dpt_tensor dpt_state_tensor(const struct dpt_state *state, int value)
         }
         for (int k = 0; k < param->nslots; k++) {
             if (param->slot[k] == value) {
-                return tensor_in(state, value, state->slot[k], param->offset);
+                return tensor_in(state, value, state->slot[k],
+                                 param->offset + (plan->nbuckets > 0 ? plan->bucket[param->bucket].slot_offset : 0));
             }
         }
     }

@@ -16,33 +16,69 @@ static enum dpt_status load(struct dpt_exec *exec, struct dpt_loader *loader, in
     DPT_ASSERT(batch && batch->micro == micro && batch->step == exec->state->step);
     dpt_exec__load(exec, batch);
     dpt_exec__time(exec, DPT_SECTION_DATA);
+    return micro == 0 ? dpt_exec__open_messages(exec) : DPT_STATUS_OK;
+}
+
+static enum dpt_section section_of(const struct dpt_node *node)
+{
+    const bool local = !node->op->collective || node->op == &dpt_op_part;
+    return !local                                ? DPT_SECTION_EXCHANGE
+           : node->phase == DPT_PHASE_FORWARD ? DPT_SECTION_FORWARD
+                                                 : DPT_SECTION_BACKWARD;
+}
+
+static enum dpt_status run(struct dpt_exec *exec, int n, int micro)
+{
+    DPT_TRY(dpt_exec__run(exec, n, micro));
+    dpt_exec__time(exec, section_of(&exec->plan->graph->node[n]));
     return DPT_STATUS_OK;
 }
 
-static enum dpt_status run(struct dpt_exec *exec, int n)
+/* Bytes of bucket b that a sum of it, or a gather, sends; half of what a sum of all for all would. */
+static void count_sent(struct dpt_exec *exec, int b, double share)
 {
-    const bool forward = exec->plan->graph->node[n].phase == DPT_PHASE_FORWARD;
-    DPT_TRY(dpt_exec__run(exec, n));
-    dpt_exec__time(exec, forward ? DPT_SECTION_FORWARD : DPT_SECTION_BACKWARD);
-    return DPT_STATUS_OK;
+    const struct dpt_plan_bucket *bucket = &exec->plan->bucket[b];
+    const double nbytes = (double)dpt_dtype_nbytes(exec->plan->graph->real) *
+                          (double)(bucket->range.end - bucket->range.begin);
+    exec->sent += share * dpt_plan_sent(&dpt_op_all_reduce, exec->plan->group[bucket->group].size, nbytes, nbytes);
 }
 
-static enum dpt_status sum(struct dpt_exec *exec, int value)
+/* Sums of gradients, and parameters that other ranks updated. */
+static enum dpt_status exchange(struct dpt_exec *exec, const struct dpt_action *action)
 {
-    const struct dpt_type *type = &exec->plan->value[value].type;
-    dpt_comm_action("sum", exec->plan->graph->value[value].name);
-    DPT_TRY(dpt_exchange_sum(exec->exchange, exec->data[value], dpt_type_numel(type), type->dtype));
+    struct dpt_exchange *with = dpt_exec__exchange(exec, action->arg);
+    const int slot = exec->slot_of[action->arg];
+    const double share = dpt_plan_is_sliced(exec->plan, action->arg) ? 0.5 : 1.0;
+    DPT_ASSERT(with);
+    switch (action->kind) {
+    case DPT_ACTION_REDUCE:
+        dpt_comm_action("all-reduce", "of gradients");
+        count_sent(exec, action->arg, share);
+        DPT_TRY(dpt_exchange_start(with, slot));
+        break;
+    case DPT_ACTION_WAIT:
+        dpt_comm_action("all-reduce", "of gradients");
+        DPT_TRY(dpt_exchange_wait(with, slot));
+        break;
+    case DPT_ACTION_PUBLISH:
+        dpt_comm_action("gather", "of parameters");
+        count_sent(exec, action->arg, share);
+        DPT_TRY(dpt_exchange_publish(with, slot));
+        break;
+    default:
+        dpt_comm_action("gather", "of parameters");
+        DPT_TRY(dpt_exchange_publish_wait(with, slot));
+        break;
+    }
     dpt_exec__time(exec, DPT_SECTION_EXCHANGE);
     return DPT_STATUS_OK;
 }
 
-static enum dpt_status reduce(struct dpt_exec *exec, const struct dpt_action *action)
+static void zero(struct dpt_exec *exec, int i)
 {
-    dpt_comm_action("all-reduce", "of gradients");
-    DPT_TRY(action->kind == DPT_ACTION_REDUCE ? dpt_exchange_start(exec->exchange, action->arg)
-                                              : dpt_exchange_wait(exec->exchange, action->arg));
-    dpt_exec__time(exec, DPT_SECTION_EXCHANGE);
-    return DPT_STATUS_OK;
+    const struct dpt_plan_param *param = &exec->plan->param[i];
+    const size_t width = dpt_dtype_nbytes(exec->plan->graph->real);
+    memset((char *)exec->state->gradient + (size_t)param->offset * width, 0, (size_t)param->numel * width);
 }
 
 /*
@@ -54,11 +90,12 @@ static enum dpt_status control(struct dpt_exec *exec, struct dpt_exec_step *step
     struct dpt_exec__control *message = &exec->control;
     message->square = dpt_exec__square(exec);
     memcpy(message->flag, step->flag, sizeof message->flag);
-    dpt_exec__time(exec, DPT_SECTION_UPDATE);
-    if (exec->exchange) {
-        dpt_comm_action("sum", "norm, loss and flags");
-        DPT_TRY(dpt_exchange_sum(exec->exchange, message, sizeof *message / sizeof(double), DPT_DTYPE_F64));
+    if (!exec->metric_counts) {
+        memset(message->metric, 0, sizeof message->metric);
     }
+    dpt_exec__time(exec, DPT_SECTION_UPDATE);
+    dpt_comm_action("sum", "norm, loss and flags");
+    DPT_TRY(dpt_exec__sum_world(exec, (double *)message, sizeof *message / sizeof(double)));
     dpt_exec__time(exec, DPT_SECTION_EXCHANGE);
     memcpy(step->flag, message->flag, sizeof step->flag);
     memcpy(step->metric, message->metric, sizeof step->metric);
@@ -92,19 +129,26 @@ static enum dpt_status act(struct dpt_exec *exec, const struct dpt_action *actio
     case DPT_ACTION_LOAD:
         return load(exec, loader, action->micro);
     case DPT_ACTION_RUN:
-        return run(exec, action->arg);
-    case DPT_ACTION_SUM:
-        return sum(exec, action->arg);
+        return run(exec, action->arg, action->micro);
     case DPT_ACTION_ACCUMULATE:
-        dpt_exec__accumulate(exec, action->micro, exec->plan->bucket[action->arg]);
+        dpt_exec__accumulate(exec, action->micro, exec->plan->bucket[action->arg].range);
         dpt_exec__time(exec, DPT_SECTION_BACKWARD);
         return DPT_STATUS_OK;
     case DPT_ACTION_METRIC:
         dpt_exec__add_metric(exec, action->micro);
         return DPT_STATUS_OK;
+    case DPT_ACTION_ZERO:
+        zero(exec, action->arg);
+        return DPT_STATUS_OK;
     case DPT_ACTION_REDUCE:
     case DPT_ACTION_WAIT:
-        return reduce(exec, action);
+    case DPT_ACTION_PUBLISH:
+    case DPT_ACTION_COLLECT:
+        return exchange(exec, action);
+    case DPT_ACTION_AVERAGE:
+        DPT_TRY(dpt_exec__average(exec, action->arg));
+        dpt_exec__time(exec, DPT_SECTION_EXCHANGE);
+        return DPT_STATUS_OK;
     case DPT_ACTION_CONTROL:
         return control(exec, step);
     case DPT_ACTION_UPDATE:
@@ -120,6 +164,7 @@ enum dpt_status dpt_exec_train(struct dpt_exec *exec, struct dpt_loader *loader,
     for (int i = 0; i < plan->nactions; i++) {
         DPT_TRY(act(exec, &plan->action[i], loader, step));
     }
+    DPT_TRY(dpt_exec__close_messages(exec));
     exec->state->step++;
     exec->state->updates += step->finite;
     return DPT_STATUS_OK;
@@ -139,9 +184,12 @@ static enum dpt_status evaluate_batch(struct dpt_exec *exec, const struct dpt_ba
         switch (action->kind) {
         case DPT_ACTION_LOAD:
             dpt_exec__load(exec, batch);
+            if (action->micro == 0) {
+                DPT_TRY(dpt_exec__open_messages(exec));
+            }
             break;
         case DPT_ACTION_RUN:
-            DPT_TRY(dpt_exec__run(exec, action->arg));
+            DPT_TRY(dpt_exec__run(exec, action->arg, action->micro));
             break;
         case DPT_ACTION_METRIC:
             dpt_exec__add_metric(exec, action->micro);
@@ -151,13 +199,12 @@ static enum dpt_status evaluate_batch(struct dpt_exec *exec, const struct dpt_ba
             break;
         }
         const bool last = plan->action[i + 1 < plan->nactions ? i + 1 : i].micro != action->micro;
-        if (output && action->micro >= 0 && last) {
-            struct dpt_tensor y = {plan->value[plan->graph->output].type, exec->data[plan->graph->output]};
-            y.type.dim[0] = batch->rows;
+        if (output && action->micro >= 0 && last && plan->graph->output >= 0) {
+            const struct dpt_tensor y = dpt_exec__tensor(exec, plan->graph->output, action->micro);
             DPT_TRY(output(user, batch, &y));
         }
     }
-    return DPT_STATUS_OK;
+    return dpt_exec__close_messages(exec);
 }
 
 enum dpt_status dpt_exec_evaluate(struct dpt_exec *exec, struct dpt_loader *loader, double metric[DPT_EXEC_METRICS],
@@ -174,10 +221,12 @@ enum dpt_status dpt_exec_evaluate(struct dpt_exec *exec, struct dpt_loader *load
             return DPT_STATUS_OK;
         }
         DPT_TRY(evaluate_batch(exec, batch, loader, output, user));
-        if (exec->exchange) { /* batch by batch, so that the sum over batches has one order on any number of ranks */
-            dpt_comm_action("sum", "loss of an evaluation");
-            DPT_TRY(dpt_exchange_sum(exec->exchange, exec->control.metric, DPT_EXEC_METRICS, DPT_DTYPE_F64));
+        if (!exec->metric_counts) {
+            memset(exec->control.metric, 0, sizeof exec->control.metric);
         }
+        /* Batch by batch, so that the sum over batches has one order on any number of ranks. */
+        dpt_comm_action("sum", "loss of an evaluation");
+        DPT_TRY(dpt_exec__sum_world(exec, exec->control.metric, DPT_EXEC_METRICS));
         for (int i = 0; i < DPT_EXEC_METRICS; i++) {
             metric[i] += exec->control.metric[i];
         }

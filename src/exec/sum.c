@@ -70,22 +70,41 @@ static double square(enum dpt_dtype real, const void *data, int64_t begin, int64
     return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
 }
 
-double dpt_exec__square(const struct dpt_exec *exec)
+/* The square over the parts that this rank has of so many, added up in a binary tree. */
+static double square_of_shards(const struct dpt_exec *exec)
 {
     const struct dpt_plan *plan = exec->plan;
-    const struct dpt_mesh_axis *axis = &plan->conf.mesh->axis[0];
-    const void *gradient = exec->state->gradient;
-    const int64_t parts = plan->conf.shards ? plan->conf.shards : axis->size, mine = parts / axis->size;
+    const int64_t parts = plan->conf.shards, mine = plan->micros;
     double level[DPT_PLAN_MAX_LEVELS + 1], sum = 0.0;
     for (int64_t i = 0; i < mine; i++) {
-        const int part = (int)(axis->coord * mine + i);
-        sum = square(plan->graph->real, gradient, dpt_split_begin(plan->ntrained, (int)parts, part),
+        const int part = (int)(plan->conf.mesh->axis[0].coord * mine + i);
+        sum = square(plan->graph->real, exec->state->gradient, dpt_split_begin(plan->ntrained, (int)parts, part),
                      dpt_split_begin(plan->ntrained, (int)parts, part + 1));
         int at = 0;
         for (; i >> at & 1; at++) {
             sum = level[at] + sum;
         }
         level[at] = sum;
+    }
+    return sum;
+}
+
+/* Every element counts on one rank: of equal sums in a group each rank takes its slice. */
+double dpt_exec__square(const struct dpt_exec *exec)
+{
+    const struct dpt_plan *plan = exec->plan;
+    double sum = 0.0;
+    if (plan->conf.shards) {
+        return square_of_shards(exec);
+    }
+    for (int b = 0; b < plan->nbuckets; b++) {
+        const struct dpt_plan_bucket *bucket = &plan->bucket[b];
+        if (bucket->trained && bucket->counted) {
+            const struct dpt_range range =
+                bucket->group < 0 ? bucket->range
+                                  : dpt_plan_slice(plan, b, dpt_plan_group_rank(plan, bucket->group));
+            sum += square(plan->graph->real, exec->state->gradient, range.begin, range.end);
+        }
     }
     return sum;
 }
@@ -129,7 +148,7 @@ void dpt_exec__add_metric(struct dpt_exec *exec, int micro)
 {
     const struct dpt_plan *plan = exec->plan;
     const int64_t count = dpt_type_numel(&plan->value[plan->graph->metric].type);
-    const double *now = exec->data[plan->graph->metric];
+    const double *now = dpt_exec__tensor(exec, plan->graph->metric, micro).data;
     double *sum = exec->control.metric;
     double working[DPT_EXEC_METRICS] = {0.0};
     memcpy(working, now, (size_t)count * sizeof *now);

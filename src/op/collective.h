@@ -2,5 +2,23 @@
 #pragma once
 
 /*
- *   all_reduce  x[.] -> y[.]   the sum of x over the ranks: a partial value becomes a copied one
+ * Values that move between the ranks of one mesh axis. A value is partial (the sum over the ranks counts), split along a
+ * dimension, or copied:
+ *
+ *   all_reduce      x[.] -> y[.]   partial to copied
+ *   reduce_scatter  x[.] -> y[.]   partial to split along `to`
+ *   all_gather      x[.] -> y[.]   split along `from` to copied
+ *   all_to_all      x[.] -> y[.]   split along `from` to split along `to`
+ *   part            x[.] -> y[.]   copied to split along `to`: no message, this rank keeps its part
+ *   send            x[.] ->        to another stage
+ *   receive              -> y[.]   from another stage
  */
+
+#include <stdint.h>
+
+struct dpt_collective_param {
+    int32_t axis;    /* of the mesh                                    */
+    int32_t from;    /* dimension, or -1                               */
+    int32_t to;      /* dimension, or -1                               */
+    int32_t message; /* send, receive: index of the plan's message     */
+};

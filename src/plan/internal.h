@@ -8,11 +8,46 @@
 /* Elements to which parameters are aligned in the flat buffers: 64 bytes of the smallest real type. */
 enum { DPT_PLAN__ALIGN = 16 };
 
-/* place.c: how every value lies on every axis; sum[v] is set where v must be summed over the ranks once it is there. */
-enum dpt_status dpt_plan__place(struct dpt_plan *plan, bool *sum);
+/* What an axis of the mesh divides, from its name. */
+enum dpt_plan__axis { DPT_PLAN__AXIS_DATA, DPT_PLAN__AXIS_TENSOR, DPT_PLAN__AXIS_PIPELINE };
+enum dpt_plan__axis dpt_plan__axis_kind(const struct dpt_mesh *mesh, int axis);
+
+/* The axis of a kind, or -1. Local. */
+int dpt_plan__axis_of(const struct dpt_mesh *mesh, enum dpt_plan__axis kind);
+
+/* In place of a letter: all inputs and the output are partial sums. */
+enum { DPT_PLAN__PARTIAL = '+' };
+
+/* What is decided about the logical graph, the same on every rank. */
+struct dpt_plan__placed {
+    char (*letter)[DPT_MESH_MAX_AXES];            /* of each node; 0: not split                                  */
+    struct dpt_place (*place)[DPT_MESH_MAX_AXES]; /* of each value as it is produced, or given                   */
+    unsigned *stripped;                           /* of each node: axes on which bias and activation stand apart */
+    int *coord;                                   /* of each node: place on the pipeline axis that computes it   */
+    int *chunk;                                   /* of each node: which of the stages of that place             */
+    bool *joint;                                  /* of each node: a sum of gradients of several stages          */
+    uint64_t *holders;                            /* of each PARAM and BUFFER: places that have a copy, as bits  */
+};
+
+/* place.c: the letters, and from them how every value lies on every axis. */
+enum dpt_status dpt_plan__place(struct dpt_plan *plan, struct dpt_plan__placed *placed);
+
+/* How input i of node n must lie on an axis. */
+struct dpt_place dpt_plan__want(const struct dpt_plan__placed *placed, const struct dpt_graph *graph, int n, int i,
+                                int axis);
+
+/* Parameters of the node's op without its activation, which goes to *act; false where the op has no such form. */
+bool dpt_plan__strip(const struct dpt_node *node, struct dpt_arena *arena, const void **param,
+                     enum dpt_activation_kind *act);
+
+/* stage.c: which place of the pipeline axis computes which node. */
+enum dpt_status dpt_plan__stages(struct dpt_plan *plan, struct dpt_plan__placed *placed);
+
+/* local.c: the graph of this rank, plan->graph, with the collectives that follow from the placement. */
+enum dpt_status dpt_plan__local(struct dpt_plan *plan, const struct dpt_plan__placed *placed);
 
 /* layout.c: the flat state, its buckets and its updates. */
-enum dpt_status dpt_plan__layout(struct dpt_plan *plan);
+enum dpt_status dpt_plan__layout(struct dpt_plan *plan, const struct dpt_plan__placed *placed);
 
 /* variant.c: numbers of rows that occur, and what the kernels of each prepare. */
 enum dpt_status dpt_plan__variants(struct dpt_plan *plan);
@@ -21,7 +56,13 @@ enum dpt_status dpt_plan__variants(struct dpt_plan *plan);
 enum dpt_status dpt_plan__memory(struct dpt_plan *plan);
 
 /* actions.c: what is done in a step, in order. */
-enum dpt_status dpt_plan__actions(struct dpt_plan *plan, const bool *sum);
+enum dpt_status dpt_plan__actions(struct dpt_plan *plan);
+
+/* memory.c: the unit of work that a node belongs to. Local. */
+enum dpt_unit_kind dpt_plan__unit(const struct dpt_plan *plan, int node);
+
+/* traffic.c: what this rank sends in a step. */
+void dpt_plan__traffic(struct dpt_plan *plan);
 
 /* True for the values that lie in the flat state: parameters, buffers, slots and what updates read. Local. */
 bool dpt_plan__is_flat(const struct dpt_plan *plan, int value);

@@ -3,6 +3,7 @@ libdpt_a_SOURCES += \
 	%D%/actions.c \
 	%D%/internal.h \
 	%D%/layout.c \
+	%D%/local.c \
 	%D%/memory.c \
 	%D%/place.c \
 	%D%/plan.c \
@@ -12,4 +13,6 @@ libdpt_a_SOURCES += \
 	%D%/schedule.h \
 	%D%/simulate.c \
 	%D%/simulate.h \
+	%D%/stage.c \
+	%D%/traffic.c \
 	%D%/variant.c

@@ -3,135 +3,380 @@
 /*
  * Placement: on each mesh axis a node is split along one letter of its op's index signature or not at all, and the rest
  * follows: an operand that has the letter is split there, an output that lost it is a partial sum, else it is copied.
- * On the axis "data" the letter of every node is b, the sample.
+ * Only the choice of the letter is a matter of policy:
  *
- * Where a partial value meets a reader that wants it whole, it is summed over the ranks as soon as it is computed.
- * Gradients and metrics stay partial: they are summed once a step, in buckets and with the control message.
+ *   data      b, the sample, wherever an input is split along it.
+ *   tensor    A product whose input is copied is split along its outputs (column), one whose input is split along the
+ *             features that it sums over along these (row): so pairs of layers need one sum. Ops without a weight keep
+ *             the split of what they read. Where tokens are read, the ops between a row and the next column are split
+ *             along the sequence, so that the sum becomes a reduce-scatter and an all-gather (Korthikanti and others,
+ *             2022).
+ *   pipeline  none: there nodes, not indices, are divided (stage.c).
+ *
+ * Backward nodes keep the letter of the node whose gradient they are part of, or its lack of one; what has not this
+ * letter keeps the split of what it reads. Nothing here depends on the rank: what a rank does with it is local.c's.
  */
 
 #include <string.h>
 
 #include "plan/internal.h"
 
-static const char letter = 'b';
-
-static const struct dpt_place *place_of(const struct dpt_plan *plan, int value, int axis)
+enum dpt_plan__axis dpt_plan__axis_kind(const struct dpt_mesh *mesh, int axis)
 {
-    return &plan->value[value].place[axis];
+    const char *name = mesh->axis[axis].name;
+    return strcmp(name, "data") == 0       ? DPT_PLAN__AXIS_DATA
+           : strcmp(name, "pipeline") == 0 ? DPT_PLAN__AXIS_PIPELINE
+                                           : DPT_PLAN__AXIS_TENSOR;
 }
 
-/* True when an input is split along its dimension of the letter; refuses one that is split elsewhere. */
-static enum dpt_status is_split(const struct dpt_plan *plan, const struct dpt_node *node,
-                                const struct dpt_op_types *types, int axis, bool *split)
+/* What the choice of letters looks at. */
+struct placer {
+    const struct dpt_plan *plan;
+    const struct dpt_graph *graph;
+    struct dpt_plan__placed *placed;
+    int axis;
+    int size;       /* of the axis                                  */
+    bool sequence;  /* the samples are rows of tokens               */
+    bool *decided;  /* of each PARAM and BUFFER: a reader was there */
+};
+
+static struct dpt_place place_of(const struct placer *placer, int value)
 {
-    *split = false;
+    return placer->placed->place[value][placer->axis];
+}
+
+static bool is_state(const struct dpt_graph *graph, int value)
+{
+    return graph->value[value].kind == DPT_VALUE_KIND_PARAM || graph->value[value].kind == DPT_VALUE_KIND_BUFFER;
+}
+
+/* The place of an operand when the node is split along `letter` (0: not). */
+static struct dpt_place operand_place(const struct dpt_node *node, const struct dpt_op_types *types, int operand,
+                                      char letter)
+{
+    const int dim = letter ? dpt_op_index_dim(node->op, types, operand, letter) : -1;
+    return dim >= 0 ? (struct dpt_place){.kind = DPT_PLACE_KIND_SPLIT, .dim = dim}
+                    : (struct dpt_place){.kind = DPT_PLACE_KIND_COPIED};
+}
+
+/* The sum of partial values is partial, and so is a partial value in another shape; nothing else is linear in all inputs. */
+static bool stays_partial(const struct placer *placer, const struct dpt_node *node)
+{
+    bool all = node->op == &dpt_op_add || node->op->view;
     for (int i = 0; i < node->nin; i++) {
-        const struct dpt_place *place = place_of(plan, node->in[i], axis);
-        const int dim = dpt_op_index_dim(node->op, types, i, letter);
-        if (place->kind == DPT_PLACE_KIND_SPLIT) {
-            DPT_CHECK(dim == place->dim, DPT_STATUS_FAILED,
-                      "%s: %s reads %s, which is split along dimension %d of axis %s, but may be split only along %c",
-                      node->name, node->op->name, plan->graph->value[node->in[i]].name, place->dim,
-                      plan->conf.mesh->axis[axis].name, letter);
-            *split = true;
+        all = all && place_of(placer, node->in[i]).kind == DPT_PLACE_KIND_PARTIAL;
+    }
+    return all && node->nin > 0;
+}
+
+bool dpt_plan__strip(const struct dpt_node *node, struct dpt_arena *arena, const void **param,
+                     enum dpt_activation_kind *act)
+{
+    if (!node->op->strip) {
+        return false;
+    }
+    void *bare = dpt_arena_memdup(arena, node->param, node->op->param_nbytes);
+    *act = node->op->strip(bare);
+    *param = bare;
+    return true;
+}
+
+/* True when the op may be split along the letter, if need be without its bias and activation. */
+static bool may_split(const struct placer *placer, const struct dpt_node *node, const struct dpt_op_types *types,
+                      char letter)
+{
+    if (dpt_op_may_split(node->op, types, letter)) {
+        return true;
+    }
+    struct dpt_op_types bare = *types;
+    enum dpt_activation_kind act;
+    if (!dpt_plan__strip(node, placer->plan->arena, &bare.param, &act)) {
+        return false;
+    }
+    bare.nin = bare.nin > 2 ? 2 : bare.nin;
+    return dpt_op_may_split(node->op, &bare, letter);
+}
+
+/* The letter of dimension `dim` of an operand, where every coordinate of the axis gets a part of it; else 0. */
+static char split_letter(const struct placer *placer, const struct dpt_node *node, const struct dpt_op_types *types,
+                         int operand, int dim)
+{
+    const struct dpt_type *type = operand < types->nin ? &types->in[operand] : &types->out[operand - types->nin];
+    const char letter = dim < type->ndim ? dpt_op_letter_at(node->op, types, operand, dim) : 0;
+    const bool legal = letter && letter != 'b' && type->dim[dim] >= placer->size &&
+                       may_split(placer, node, types, letter);
+    return legal ? letter : 0;
+}
+
+/* Keeps the split of what the node reads; where only partial sums are read, those of tokens become split by place. */
+static char follow(const struct placer *placer, const struct dpt_node *node, const struct dpt_op_types *types)
+{
+    for (int i = 0; i < node->nin; i++) {
+        const struct dpt_place place = place_of(placer, node->in[i]);
+        const bool state = is_state(placer->graph, node->in[i]) && !placer->decided[node->in[i]];
+        if (place.kind == DPT_PLACE_KIND_SPLIT && !state) {
+            const char letter = split_letter(placer, node, types, i, place.dim);
+            if (letter) {
+                return letter;
+            }
         }
     }
-    DPT_CHECK(!*split || dpt_op_may_split(node->op, types, letter), DPT_STATUS_USAGE,
-              "%s: %s cannot be split along %c on axis %s", node->name, node->op->name, letter,
-              plan->conf.mesh->axis[axis].name);
+    for (int i = 0; i < node->nin && placer->sequence && node->of < 0; i++) {
+        if (place_of(placer, node->in[i]).kind == DPT_PLACE_KIND_PARTIAL && types->in[i].ndim >= 3) {
+            return split_letter(placer, node, types, i, 1);
+        }
+    }
+    return 0;
+}
+
+/* True when the signature gives the letter to some dimension of the operand. */
+static bool has(const struct dpt_node *node, const struct dpt_op_types *types, int operand, char letter)
+{
+    return dpt_op_index_dim(node->op, types, operand, letter) >= 0;
+}
+
+/* True when a loss reads the parameter too. */
+static bool is_tied(const struct dpt_graph *graph, int param)
+{
+    for (int n = 0; n < graph->nnodes; n++) {
+        for (int i = 0; graph->node[n].op->seed && i < graph->node[n].nin; i++) {
+            if (graph->node[n].in[i] == param) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* The letter of a node with a weight: input `w`, of two dimensions or more. */
+static char weighted(const struct placer *placer, const struct dpt_node *node, const struct dpt_op_types *types, int w)
+{
+    const struct dpt_place x = place_of(placer, node->in[0]);
+    const char kept = x.kind == DPT_PLACE_KIND_SPLIT ? split_letter(placer, node, types, 0, x.dim) : 0;
+    if (kept && (has(node, types, w, kept) || node->op->seed)) {
+        return kept; /* row; a loss keeps the places that it has */
+    }
+    for (int d = 1; d < types->out[0].ndim; d++) { /* column */
+        const char letter = split_letter(placer, node, types, types->nin, d);
+        if (letter && has(node, types, w, letter) && !has(node, types, 0, letter) &&
+            (types->in[0].dtype != DPT_DTYPE_I32)) {
+            return letter;
+        }
+    }
+    for (int d = 0; d < types->in[w].ndim; d++) { /* a table, or the weight of a loss: its rows */
+        const char letter = split_letter(placer, node, types, w, d);
+        const bool rows = letter && !has(node, types, 0, letter) && !has(node, types, types->nin, letter);
+        if (rows && !(types->in[0].dtype == DPT_DTYPE_I32 && is_tied(placer->graph, node->in[w]))) {
+            return letter;
+        }
+    }
+    return types->in[0].ndim >= 2 && placer->sequence ? split_letter(placer, node, types, 0, 1) : kept;
+}
+
+static int weight_of(const struct placer *placer, const struct dpt_node *node, const struct dpt_op_types *types)
+{
+    for (int i = 1; i < node->nin; i++) {
+        const bool param = placer->graph->value[node->in[i]].kind == DPT_VALUE_KIND_PARAM;
+        bool other = false; /* a letter that the samples have not, and that is therefore no place */
+        for (int d = 0; param && types->in[i].ndim >= 2 && d < types->in[i].ndim; d++) {
+            const char letter = dpt_op_letter_at(node->op, types, i, d);
+            other = other || (letter && !has(node, types, 0, letter));
+        }
+        if (other) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+/* A sum of gradients: split as the parameter whose gradient it is. */
+static char gradient_sum(const struct placer *placer, const struct dpt_node *node, const struct dpt_op_types *types)
+{
+    const int of = placer->graph->value[node->out[0]].of;
+    if (placer->graph->value[node->out[0]].kind == DPT_VALUE_KIND_GRADIENT && of >= 0) {
+        const struct dpt_place place = place_of(placer, of);
+        return place.kind == DPT_PLACE_KIND_SPLIT ? dpt_op_letter_at(node->op, types, 0, place.dim) : 0;
+    }
+    return follow(placer, node, types);
+}
+
+static char tensor_letter(const struct placer *placer, const struct dpt_node *node, const struct dpt_op_types *types)
+{
+    if (node->op == &dpt_op_add && node->phase != DPT_PHASE_FORWARD) {
+        return gradient_sum(placer, node, types);
+    }
+    if (node->of >= 0) {
+        const char letter = placer->placed->letter[node->of][placer->axis];
+        return !letter || may_split(placer, node, types, letter) ? letter : follow(placer, node, types);
+    }
+    const int w = weight_of(placer, node, types);
+    return w >= 0 ? weighted(placer, node, types, w) : follow(placer, node, types);
+}
+
+/* b where an input is split along it; refuses an input that is split elsewhere. */
+static enum dpt_status data_letter(const struct placer *placer, const struct dpt_node *node,
+                                   const struct dpt_op_types *types, char *letter)
+{
+    *letter = 0;
+    for (int i = 0; i < node->nin; i++) {
+        const struct dpt_place place = place_of(placer, node->in[i]);
+        if (place.kind == DPT_PLACE_KIND_SPLIT) {
+            DPT_CHECK(dpt_op_index_dim(node->op, types, i, 'b') == place.dim, DPT_STATUS_FAILED,
+                      "%s: %s reads %s, which is split along dimension %d of axis %s, but may be split only along b",
+                      node->name, node->op->name, placer->graph->value[node->in[i]].name, place.dim,
+                      placer->plan->conf.mesh->axis[placer->axis].name);
+            *letter = 'b';
+        }
+    }
+    DPT_CHECK(!*letter || dpt_op_may_split(node->op, types, 'b'), DPT_STATUS_USAGE,
+              "%s: %s cannot be split along b on axis %s", node->name, node->op->name,
+              placer->plan->conf.mesh->axis[placer->axis].name);
     return DPT_STATUS_OK;
 }
 
-/* The sum of partial values is partial; nothing else is linear in all its inputs. */
-static bool stays_partial(const struct dpt_plan *plan, const struct dpt_node *node, int axis)
+static struct dpt_place output_place(const struct placer *placer, const struct dpt_node *node,
+                                     const struct dpt_op_types *types, int o, char letter)
 {
-    bool all = node->op == &dpt_op_add;
-    for (int i = 0; i < node->nin; i++) {
-        all = all && place_of(plan, node->in[i], axis)->kind == DPT_PLACE_KIND_PARTIAL;
-    }
-    return all;
-}
-
-static struct dpt_place output_place(const struct dpt_node *node, const struct dpt_op_types *types, int output,
-                                     bool split, bool partial)
-{
-    const int dim = dpt_op_index_dim(node->op, types, node->nin + output, letter);
-    const bool local = node->op->local && node->op->local(node->param);
-    if (partial || (node->op->partial >> output & 1)) {
+    const bool data = dpt_plan__axis_kind(placer->plan->conf.mesh, placer->axis) == DPT_PLAN__AXIS_DATA;
+    const struct dpt_place place = operand_place(node, types, node->nin + o, letter);
+    if (data && (node->op->partial >> o & 1)) {
         return (struct dpt_place){.kind = DPT_PLACE_KIND_PARTIAL};
     }
-    if (!split) {
-        return (struct dpt_place){.kind = DPT_PLACE_KIND_COPIED};
+    if (place.kind == DPT_PLACE_KIND_SPLIT || !(letter && dpt_op_depends(node->op, types, o, letter))) {
+        return place;
     }
-    if (dim >= 0) {
-        return (struct dpt_place){.kind = DPT_PLACE_KIND_SPLIT, .dim = dim};
-    }
+    const bool local = data && node->op->local && node->op->local(node->param);
     return (struct dpt_place){.kind = local ? DPT_PLACE_KIND_COPIED : DPT_PLACE_KIND_PARTIAL};
 }
 
-/* Asks for the sum of every partial input, which is a copied value from then on. */
-static void sum_inputs(struct dpt_plan *plan, const struct dpt_node *node, int axis, bool *sum)
+/* The first reader of a parameter or buffer decides how it lies; slots lie like their parameter. */
+static void decide_state(struct placer *placer, const struct dpt_node *node, const struct dpt_op_types *types,
+                         char letter)
 {
     for (int i = 0; i < node->nin; i++) {
-        struct dpt_place *place = &plan->value[node->in[i]].place[axis];
-        if (place->kind == DPT_PLACE_KIND_PARTIAL) {
-            place->kind = DPT_PLACE_KIND_COPIED;
-            sum[node->in[i]] = plan->conf.shards == 0 && plan->conf.mesh->axis[axis].size > 1;
+        const int value = node->in[i];
+        if (is_state(placer->graph, value) && !placer->decided[value]) {
+            placer->placed->place[value][placer->axis] = operand_place(node, types, i, letter);
+            placer->decided[value] = true;
         }
     }
 }
 
-static enum dpt_status place_node(struct dpt_plan *plan, const struct dpt_node *node, int axis, bool *sum)
+/* The op runs without bias and activation, and these behind the sum: by place in the sequence where that is possible. */
+static struct dpt_place stripped_place(const struct placer *placer, const struct dpt_op_types *types)
 {
+    const bool split = placer->sequence && types->out[0].ndim >= 3 && types->out[0].dim[1] >= placer->size;
+    return split ? (struct dpt_place){.kind = DPT_PLACE_KIND_SPLIT, .dim = 1}
+                 : (struct dpt_place){.kind = DPT_PLACE_KIND_COPIED};
+}
+
+static enum dpt_status place_node(struct placer *placer, int n)
+{
+    const struct dpt_node *node = &placer->graph->node[n];
+    const enum dpt_plan__axis kind = dpt_plan__axis_kind(placer->plan->conf.mesh, placer->axis);
     struct dpt_op_types types;
-    bool split;
-    dpt_graph_types(plan->graph, node, &types);
-    DPT_TRY(is_split(plan, node, &types, axis, &split));
-    const bool partial = !split && node->nin > 0 && stays_partial(plan, node, axis);
-    if (!partial && !node->op->update) {
-        sum_inputs(plan, node, axis, sum);
+    char letter = 0;
+    dpt_graph_types(placer->graph, node, &types);
+    if (stays_partial(placer, node)) {
+        placer->placed->letter[n][placer->axis] = DPT_PLAN__PARTIAL;
+        placer->placed->place[node->out[0]][placer->axis] = (struct dpt_place){.kind = DPT_PLACE_KIND_PARTIAL};
+        return DPT_STATUS_OK;
     }
+    if (kind == DPT_PLAN__AXIS_DATA) {
+        DPT_TRY(data_letter(placer, node, &types, &letter));
+    } else if (kind == DPT_PLAN__AXIS_TENSOR && placer->size > 1) {
+        letter = tensor_letter(placer, node, &types);
+    }
+    placer->placed->letter[n][placer->axis] = letter;
+    decide_state(placer, node, &types, letter);
     for (int o = 0; o < node->nout; o++) {
-        plan->value[node->out[o]].place[axis] = output_place(node, &types, o, split, partial);
+        placer->placed->place[node->out[o]][placer->axis] = output_place(placer, node, &types, o, letter);
+    }
+    if (letter && !dpt_op_may_split(node->op, &types, letter)) {
+        placer->placed->stripped[n] |= 1u << placer->axis;
+        placer->placed->place[node->out[0]][placer->axis] = stripped_place(placer, &types);
     }
     return DPT_STATUS_OK;
 }
 
-/* A sum of partial sums would be wrong if one of them were summed over the ranks before, for another reader. */
-static enum dpt_status check_partial(const struct dpt_plan *plan, const struct dpt_node *node, int axis)
+struct dpt_place dpt_plan__want(const struct dpt_plan__placed *placed, const struct dpt_graph *graph, int n, int i,
+                                int axis)
 {
-    const bool partial = node->op == &dpt_op_add && place_of(plan, node->out[0], axis)->kind == DPT_PLACE_KIND_PARTIAL;
-    for (int i = 0; i < node->nin; i++) {
-        DPT_CHECK(!partial || place_of(plan, node->in[i], axis)->kind == DPT_PLACE_KIND_PARTIAL, DPT_STATUS_FAILED,
-                  "%s: %s is read as a partial sum and as a whole one", node->name,
-                  plan->graph->value[node->in[i]].name);
+    const struct dpt_node *node = &graph->node[n];
+    const char letter = placed->letter[n][axis];
+    struct dpt_op_types types;
+    if (letter == DPT_PLAN__PARTIAL) {
+        return (struct dpt_place){.kind = DPT_PLACE_KIND_PARTIAL};
+    }
+    dpt_graph_types(graph, node, &types);
+    return operand_place(node, &types, i, letter);
+}
+
+/* A gradient lies like its parameter, or is a partial sum where that is copied: then it is summed once a step. */
+static enum dpt_status check_sums(const struct placer *placer)
+{
+    const struct dpt_graph *graph = placer->graph;
+    const struct dpt_mesh_axis *axis = &placer->plan->conf.mesh->axis[placer->axis];
+    const bool data = dpt_plan__axis_kind(placer->plan->conf.mesh, placer->axis) == DPT_PLAN__AXIS_DATA;
+    for (int v = 0; v < graph->nvalues; v++) {
+        const struct dpt_value *value = &graph->value[v];
+        const struct dpt_place place = place_of(placer, v);
+        const bool metric = value->kind == DPT_VALUE_KIND_METRIC;
+        if (value->kind == DPT_VALUE_KIND_GRADIENT || metric) {
+            const struct dpt_place of =
+                metric ? (struct dpt_place){.kind = DPT_PLACE_KIND_COPIED} : place_of(placer, value->of);
+            const bool alike = place.kind == of.kind && (place.kind != DPT_PLACE_KIND_SPLIT || place.dim == of.dim);
+            const bool partial = place.kind == DPT_PLACE_KIND_PARTIAL && of.kind == DPT_PLACE_KIND_COPIED;
+            DPT_CHECK(partial || (alike && !data), DPT_STATUS_FAILED,
+                      "%s: is %s on axis %s, expected a partial sum%s", value->name,
+                      place.kind == DPT_PLACE_KIND_SPLIT    ? "split"
+                      : place.kind == DPT_PLACE_KIND_COPIED ? "copied"
+                                                            : "partial",
+                      axis->name, data ? "" : " or the place of its parameter");
+        }
     }
     return DPT_STATUS_OK;
 }
 
-enum dpt_status dpt_plan__place(struct dpt_plan *plan, bool *sum)
+enum dpt_status dpt_plan__place(struct dpt_plan *plan, struct dpt_plan__placed *placed)
 {
-    const struct dpt_graph *graph = plan->graph;
+    const struct dpt_graph *graph = plan->logical;
+    const struct dpt_type *input = &graph->value[graph->input].type;
+    placed->letter = dpt_arena_array(plan->arena, (size_t)graph->nnodes + 1, sizeof *placed->letter);
+    placed->place = dpt_arena_array(plan->arena, (size_t)graph->nvalues, sizeof *placed->place);
+    placed->stripped = dpt_arena_array(plan->arena, (size_t)graph->nnodes + 1, sizeof *placed->stripped);
     for (int axis = 0; axis < plan->conf.mesh->naxes; axis++) {
+        struct placer placer = {
+            .plan = plan,
+            .graph = graph,
+            .placed = placed,
+            .axis = axis,
+            .size = plan->conf.mesh->axis[axis].size,
+            .sequence = input->dtype == DPT_DTYPE_I32 && input->ndim == 2,
+            .decided = dpt_arena_array(plan->arena, (size_t)graph->nvalues, sizeof(bool)),
+        };
+        const bool data = dpt_plan__axis_kind(plan->conf.mesh, axis) == DPT_PLAN__AXIS_DATA;
         for (int v = 0; v < graph->nvalues; v++) {
-            const bool split = graph->value[v].kind == DPT_VALUE_KIND_INPUT && graph->value[v].batch;
-            plan->value[v].place[axis] =
+            const bool split = data && graph->value[v].kind == DPT_VALUE_KIND_INPUT && graph->value[v].batch;
+            placed->place[v][axis] =
                 (struct dpt_place){.kind = split ? DPT_PLACE_KIND_SPLIT : DPT_PLACE_KIND_COPIED};
         }
         for (int n = 0; n < graph->nnodes; n++) {
-            DPT_TRY(place_node(plan, &graph->node[n], axis, sum));
-        }
-        for (int n = 0; n < graph->nnodes; n++) {
-            DPT_TRY(check_partial(plan, &graph->node[n], axis));
+            if (!graph->node[n].op->update) {
+                DPT_TRY(place_node(&placer, n));
+            }
         }
         for (int v = 0; v < graph->nvalues; v++) {
-            const bool summed_late =
-                graph->value[v].kind == DPT_VALUE_KIND_GRADIENT || graph->value[v].kind == DPT_VALUE_KIND_METRIC;
-            DPT_CHECK(!summed_late || place_of(plan, v, axis)->kind == DPT_PLACE_KIND_PARTIAL, DPT_STATUS_FAILED,
-                      "%s: is %s, expected a partial sum on axis %s", graph->value[v].name,
-                      place_of(plan, v, axis)->kind == DPT_PLACE_KIND_SPLIT ? "split" : "copied",
-                      plan->conf.mesh->axis[axis].name);
+            const int gradient = graph->value[v].gradient;
+            if (is_state(graph, v) && !placer.decided[v] && gradient >= 0 &&
+                placed->place[gradient][axis].kind == DPT_PLACE_KIND_SPLIT) { /* read by its update alone */
+                placed->place[v][axis] = placed->place[gradient][axis];
+            }
+            if (graph->value[v].kind == DPT_VALUE_KIND_SLOT) {
+                placed->place[v][axis] = placed->place[graph->value[v].of][axis];
+            }
         }
+        DPT_TRY(check_sums(&placer));
     }
     return DPT_STATUS_OK;
 }

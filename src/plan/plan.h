@@ -2,10 +2,13 @@
 #pragma once
 
 /*
- * plan/: from a logical graph to everything that one rank will do: placement of every value on every mesh axis,
- * the collectives that follow from it, the order of actions, flat layout of the state, memory offsets, cost. Made
- * once, in milliseconds, without MPI; then constant, printable, and equal in its global part on all ranks. It moves
- * no data.
+ * plan/: from a logical graph to everything that one rank will do: placement of every value on every mesh axis, the graph
+ * of this rank with the collectives that follow from it, stages and the order of actions, flat layout of the state,
+ * memory offsets, cost. Made once, in milliseconds, without MPI; then constant, printable, and equal in its global part on
+ * all ranks. It moves no data.
+ *
+ * A value keeps its number from the logical graph to the graph of a rank (plan->graph), where further values follow:
+ * its forms in other places.
  */
 
 #include <stdbool.h>
@@ -15,8 +18,12 @@
 #include "base/text.h"
 #include "comm/exchange.h"
 #include "graph/graph.h"
+#include "plan/schedule.h"
 
-enum { DPT_PLAN_MAX_SLOTS = 2, DPT_PLAN_MAX_LEVELS = 8 };
+enum { DPT_PLAN_MAX_SLOTS = 2, DPT_PLAN_MAX_LEVELS = 8, DPT_PLAN_MAX_GROUPS = 16 };
+
+/* What the data axis shares out of the state (ZeRO: Rajbhandari and others, 2020); each includes those before it. */
+enum dpt_plan_shard { DPT_PLAN_SHARD_NONE, DPT_PLAN_SHARD_OPTIMIZER, DPT_PLAN_SHARD_GRADIENTS, DPT_PLAN_SHARD_PARAMETERS };
 
 /* What the layout is made for. */
 struct dpt_plan_conf {
@@ -29,6 +36,16 @@ struct dpt_plan_conf {
     int64_t shards;              /* reproducible: virtual shards, a power of two; 0: the fast sums               */
     int64_t bucket_bytes;        /* 0: the default                                                               */
     const struct dpt_plan *layout; /* evaluation: take the state's layout from the training's plan; NULL: make one */
+
+    enum dpt_pipeline_schedule schedule; /* of the stages; without a pipeline axis there is one stage            */
+    int chunks;                  /* stages of each place of the pipeline axis; 0: 1                              */
+    int ncuts;                   /* names of the layers with which stages 1, 2, ... begin; 0: balanced by cost   */
+    const char *const *cut;
+    const int *backward;         /* place whose ranks compute the gradients of each place's stages; NULL: its own */
+    enum dpt_plan_shard shard;
+    bool average;                /* copies of a parameter on several stages: averaged after their own updates     */
+    const double *share;         /* of the batch, for each coordinate of the data axis; NULL: equal               */
+    bool sketch;                 /* kernels prepare nothing: for plans that are only looked at                    */
 };
 
 /* A parameter, or a buffer with its contribution, in the flat state. */
@@ -36,21 +53,66 @@ struct dpt_plan_param {
     int value;       /* graph value                                          */
     int gradient;    /* graph value, or -1                                   */
     int64_t offset;  /* elements from the start of the flat buffers, a multiple of 16 */
-    int64_t numel;
+    int64_t numel;   /* of this rank's part                                  */
+    int bucket;      /* that it lies in, or -1                               */
+    int average;     /* group in which its copies are averaged, or -1        */
     int nslots;
     int slot[DPT_PLAN_MAX_SLOTS]; /* graph values; slot k lies at the same offset of flat slot buffer k */
+};
+
+/*
+ * Ranks over which gradients are summed: those that differ in these axes only; on the pipeline axis, where it is one of
+ * them, the places of `places`. Every rank has all groups in the same order, also those it does not belong to.
+ */
+struct dpt_plan_group {
+    unsigned axes;   /* bit a: axis a of the mesh                 */
+    uint64_t places; /* bit p: place p of the pipeline axis; 0: any */
+    bool average;   /* not of gradients: copies of parameters are averaged in it */
+    int size;        /* ranks in it                               */
+    bool member;     /* this rank is one of them                  */
+};
+
+/* What is summed in one call: a contiguous range of the flat gradient buffer. */
+struct dpt_plan_bucket {
+    struct dpt_range range;
+    int group;
+    bool counted;   /* this rank's part of it counts in the norm: elsewhere lie copies of the same sum */
+    bool trained;   /* parameters; else buffers, which have no norm                                  */
+    int chunk;
+    int64_t slot_offset; /* element e of a flat buffer has its slots at element e + slot_offset      */
+};
+
+/* A value that goes from one place of the pipeline axis to another, with each micro-batch. */
+struct dpt_plan_message {
+    int from, to;    /* coordinates on the pipeline axis                      */
+    int value;       /* graph value here, or -1 where this rank has no part   */
+    struct dpt_place place[DPT_MESH_MAX_AXES];
+    int64_t offset;  /* bytes, of its window of buffers in the message block  */
+    int64_t nbytes;  /* of one of them                                        */
+};
+
+enum { DPT_PLAN_WINDOW = 2 }; /* messages of a kind under way: receives are posted so many micro-batches ahead */
+
+/* What plan/ knows of a node of plan->graph beside the graph. */
+struct dpt_plan_node {
+    int logical;     /* node of plan->logical, or -1: put in                  */
+    int chunk;
+    const struct dpt_op_part *part; /* of its operands; NULL: all are whole   */
 };
 
 enum dpt_action_kind {
     DPT_ACTION_LOAD,       /* take the next micro-batch from the loader                        */
     DPT_ACTION_RUN,        /* kernel of node `arg`                                             */
-    DPT_ACTION_SUM,        /* sum of value `arg` over the ranks: partial to copied             */
     DPT_ACTION_ACCUMULATE, /* add bucket `arg` of this micro-batch to what was summed before   */
     DPT_ACTION_METRIC,     /* the same for the metrics                                         */
     DPT_ACTION_REDUCE,     /* start the sum of bucket `arg` over the ranks                     */
     DPT_ACTION_WAIT,       /* bucket `arg` holds the sum                                       */
     DPT_ACTION_CONTROL,    /* norm, metrics, flags: the one world-wide reduction of a step     */
     DPT_ACTION_UPDATE,     /* update `arg` of plan->update                                     */
+    DPT_ACTION_ZERO,       /* the gradient of parameter `arg`, to which this rank adds nothing */
+    DPT_ACTION_PUBLISH,    /* begin to give all ranks what each updated of bucket `arg`        */
+    DPT_ACTION_COLLECT,    /* bucket `arg` of the parameters is whole again                    */
+    DPT_ACTION_AVERAGE,    /* bucket `arg` of the parameters over the stages that have copies  */
 };
 
 struct dpt_action {
@@ -64,15 +126,30 @@ struct dpt_plan_update {
     const struct dpt_op *op;
     const void *param;
     int nslots;
+    int bucket;         /* of its first element         */
     int64_t begin, end; /* elements of the flat buffers */
+    int64_t slot_begin; /* of the slot buffers          */
 };
 
 /* Where a value of one micro-batch lies and how it is placed. */
 struct dpt_plan_value {
     struct dpt_type type;                      /* local, at the most rows of a micro-batch     */
     struct dpt_place place[DPT_MESH_MAX_AXES];
+    struct dpt_op_part part;                   /* of the logical value that this rank has      */
+    bool here;                                 /* this rank has it                             */
     int64_t offset;                            /* bytes in the activation block, or -1         */
     int alias;                                 /* value whose memory it shares, or -1          */
+    int frame;                                 /* chunk in whose frames it lies; -1: in none   */
+};
+
+/*
+ * Memory of a chunk for what outlives a unit of work (forward, backward, weight gradients), `count` times for as many
+ * micro-batches as are under way: micro-batch m has frame m mod count.
+ */
+struct dpt_plan_frame {
+    int64_t offset;  /* bytes in the activation block */
+    int64_t nbytes;  /* of one                        */
+    int count;
 };
 
 /* Sizes of a micro-batch that occur on this rank, each with the library primitives made for it. */
@@ -86,27 +163,45 @@ struct dpt_plan_variant {
 
 /* Bytes of this rank. `batches` are the samples that the loader holds for one micro-batch. */
 struct dpt_plan_memory {
-    int64_t params, gradients, accumulators, slots, activations, scratch, batches;
+    int64_t params, gradients, accumulators, slots, activations, messages, scratch, batches;
+};
+
+/* Bytes that this rank sends in a step, by kind. */
+struct dpt_plan_traffic {
+    double gradients;  /* sums of buckets, gathers of parameters: as a ring would */
+    double values;     /* collectives within micro-batches                        */
+    double messages;   /* between stages                                          */
 };
 
 struct dpt_plan {
     struct dpt_arena *arena;
-    const struct dpt_graph *graph;
+    const struct dpt_graph *logical; /* what the model says                                */
+    const struct dpt_graph *graph;   /* what this rank does                                */
     struct dpt_plan_conf conf;
+    struct dpt_pipeline pipeline;
+    int nunits;                      /* of a step of this rank, in order                   */
+    struct dpt_unit *unit;
 
     int64_t micros;       /* micro-batches or shards that this rank computes in a step    */
     int64_t max_rows;     /* most local rows of one                                       */
 
     struct dpt_plan_value *value; /* of each graph value                                  */
+    struct dpt_plan_node *node;   /* of each graph node                                   */
+    struct dpt_plan_frame *frame; /* of each chunk                                        */
+    int nmessages;
+    struct dpt_plan_message *message;
 
     int nparams;
     struct dpt_plan_param *param; /* in flat order: that in which backward finishes, then buffers */
     int64_t ntrained;             /* elements of the parameters, padding included: what has a norm */
     int64_t nflat;                /* elements of a flat buffer, padding included                  */
-    int nslots;                   /* flat slot buffers                                            */
+    int nslots;                   /* slot buffers                                                 */
+    int64_t nslot;                /* elements of one: of what this rank updates                   */
     int nlevels;                  /* accumulators beside the gradient buffer                      */
+    int ngroups;
+    struct dpt_plan_group group[DPT_PLAN_MAX_GROUPS];
     int nbuckets;
-    struct dpt_range *bucket;     /* of the flat gradient buffer */
+    struct dpt_plan_bucket *bucket;
     int nupdates;
     struct dpt_plan_update *update;
 
@@ -116,6 +211,7 @@ struct dpt_plan {
     int nvariants;
     struct dpt_plan_variant variant[DPT_PLAN_MAX_VARIANTS];
     struct dpt_plan_memory memory;
+    struct dpt_plan_traffic traffic;
     struct dpt_op_cost cost;      /* of a step on this rank, all micro-batches */
     double flops_step;            /* of the whole global batch on all ranks    */
     uint64_t hash;                /* of the global part: equal on all ranks    */
@@ -124,6 +220,24 @@ struct dpt_plan {
 /* Makes the plan of one rank. The graph must outlive it. DPT_STATUS_USAGE where job and ranks do not fit. Local. */
 enum dpt_status dpt_plan_new(const struct dpt_graph *graph, const struct dpt_plan_conf *conf, struct dpt_plan **plan);
 void dpt_plan_free(struct dpt_plan *plan);
+
+/* Length of dimension `dim` of a value at another coordinate of an axis. Pure. */
+int64_t dpt_plan_extent(const struct dpt_plan *plan, int value, int dim, int axis, int coord);
+
+/* Bytes that a rank sends in a collective of so many ranks, from the bytes of its operands. Pure. */
+double dpt_plan_sent(const struct dpt_op *op, int ranks, double nbytes_in, double nbytes_out);
+
+/* This rank's number in a group: members are ordered as in the world. Pure. */
+int dpt_plan_group_rank(const struct dpt_plan *plan, int group);
+
+/* True where each rank of the bucket's group sums and updates its slice only. Pure. */
+bool dpt_plan_is_sliced(const struct dpt_plan *plan, int bucket);
+
+/* The slice of a bucket of member `rank` of its group, which has one. Pure. */
+struct dpt_range dpt_plan_slice(const struct dpt_plan *plan, int bucket, int rank);
+
+/* What this rank sums and updates of a bucket: its slice, or all. Pure. */
+struct dpt_range dpt_plan_kept(const struct dpt_plan *plan, int bucket);
 
 /* Rows of the batch that this rank computes in local micro-batch `micro`: a dpt_rows_fn over a plan. Pure. */
 void dpt_plan_rows(const void *plan, int64_t count, int64_t micro, int64_t *first_row, int64_t *rows,

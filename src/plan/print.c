@@ -7,9 +7,10 @@
 #include "plan/plan.h"
 
 static const char *const action_name[] = {
-    [DPT_ACTION_LOAD] = "load",     [DPT_ACTION_RUN] = "run",         [DPT_ACTION_SUM] = "sum",
-    [DPT_ACTION_ACCUMULATE] = "accumulate", [DPT_ACTION_METRIC] = "metric", [DPT_ACTION_REDUCE] = "reduce",
-    [DPT_ACTION_WAIT] = "wait",     [DPT_ACTION_CONTROL] = "control", [DPT_ACTION_UPDATE] = "update",
+    [DPT_ACTION_LOAD] = "load",       [DPT_ACTION_RUN] = "run",         [DPT_ACTION_ACCUMULATE] = "accumulate",
+    [DPT_ACTION_METRIC] = "metric",   [DPT_ACTION_REDUCE] = "reduce",   [DPT_ACTION_WAIT] = "wait",
+    [DPT_ACTION_CONTROL] = "control", [DPT_ACTION_UPDATE] = "update",   [DPT_ACTION_ZERO] = "zero",
+    [DPT_ACTION_PUBLISH] = "publish", [DPT_ACTION_COLLECT] = "collect", [DPT_ACTION_AVERAGE] = "average",
 };
 
 static void print_memory(const struct dpt_plan *plan, struct dpt_text *text)
@@ -20,8 +21,8 @@ static void print_memory(const struct dpt_plan *plan, struct dpt_text *text)
     } row[] = {
         {"parameters", plan->memory.params},     {"gradients", plan->memory.gradients},
         {"accumulators", plan->memory.accumulators}, {"optimizer", plan->memory.slots},
-        {"activations", plan->memory.activations}, {"scratch", plan->memory.scratch},
-        {"samples", plan->memory.batches},
+        {"activations", plan->memory.activations}, {"messages", plan->memory.messages},
+        {"scratch", plan->memory.scratch},       {"samples", plan->memory.batches},
     };
     for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
         dpt_text_add(text, "memory %-12s %12" PRId64 " B\n", row[i].name, row[i].nbytes);
@@ -33,6 +34,9 @@ static void print_values(const struct dpt_plan *plan, struct dpt_text *text)
     for (int v = 0; v < plan->graph->nvalues; v++) {
         const struct dpt_plan_value *value = &plan->value[v];
         char type[96];
+        if (!value->here) {
+            continue;
+        }
         dpt_text_add(text, "value  %-40s %-28s", plan->graph->value[v].name,
                      dpt_type_text(type, sizeof type, &value->type));
         for (int axis = 0; axis < plan->conf.mesh->naxes; axis++) {
@@ -45,7 +49,7 @@ static void print_values(const struct dpt_plan *plan, struct dpt_text *text)
             }
         }
         if (value->offset >= 0) {
-            dpt_text_add(text, " at %" PRId64, value->offset);
+            dpt_text_add(text, " at %" PRId64 "%s", value->offset, value->frame >= 0 ? " of a frame" : "");
         } else if (value->alias >= 0) {
             dpt_text_add(text, " in %s", plan->graph->value[value->alias].name);
         }
@@ -60,7 +64,13 @@ static void print_state(const struct dpt_plan *plan, struct dpt_text *text)
                      plan->param[i].offset, plan->param[i].numel);
     }
     for (int b = 0; b < plan->nbuckets; b++) {
-        dpt_text_add(text, "bucket %d [%" PRId64 ", %" PRId64 ")\n", b, plan->bucket[b].begin, plan->bucket[b].end);
+        const struct dpt_plan_bucket *bucket = &plan->bucket[b];
+        dpt_text_add(text, "bucket %d [%" PRId64 ", %" PRId64 ")", b, bucket->range.begin, bucket->range.end);
+        if (bucket->group >= 0) {
+            dpt_text_add(text, " summed over %d ranks%s", plan->group[bucket->group].size,
+                         dpt_plan_is_sliced(plan, b) ? ", sliced" : "");
+        }
+        dpt_text_add(text, "\n");
     }
     for (int u = 0; u < plan->nupdates; u++) {
         dpt_text_add(text, "update %d %s [%" PRId64 ", %" PRId64 ")\n", u, plan->update[u].op->name,
@@ -76,8 +86,10 @@ static void print_action(const struct dpt_plan *plan, const struct dpt_action *a
         dpt_text_add(text, " micro %d", action->micro);
     }
     if (action->kind == DPT_ACTION_RUN) {
-        dpt_text_add(text, " %s %s", graph->node[action->arg].op->name, graph->node[action->arg].name);
-    } else if (action->kind == DPT_ACTION_SUM || action->kind == DPT_ACTION_METRIC) {
+        const struct dpt_node *node = &graph->node[action->arg];
+        dpt_text_add(text, " %s %s", node->op->name,
+                     node->op->collective ? graph->value[node->nin > 0 ? node->in[0] : node->out[0]].name : node->name);
+    } else if (action->kind == DPT_ACTION_METRIC) {
         dpt_text_add(text, " %s", graph->value[action->arg].name);
     } else if (action->arg >= 0) {
         dpt_text_add(text, " %d", action->arg);

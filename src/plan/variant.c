@@ -8,13 +8,31 @@
 
 #include "plan/internal.h"
 
+/* Where the part of a coordinate of the data axis begins among `total` samples: equal parts, or shares of the job. */
+static int64_t share_begin(const struct dpt_plan *plan, int64_t total, int size, int coord)
+{
+    const double *share = plan->conf.share;
+    double before = 0.0, all = 0.0;
+    if (!share) {
+        return dpt_split_begin(total, size, coord);
+    }
+    for (int c = 0; c < size; c++) {
+        before += c < coord ? share[c] : 0.0;
+        all += share[c];
+    }
+    const int64_t begin = (int64_t)(before / all * (double)total + 0.5);
+    return coord == size ? total : begin < total ? begin : total;
+}
+
 void dpt_plan_rows(const void *layout, int64_t count, int64_t micro, int64_t *first_row, int64_t *rows,
                    int64_t *micro_rows)
 {
     const struct dpt_plan *plan = layout;
-    const struct dpt_mesh_axis *axis = &plan->conf.mesh->axis[0];
+    const int axis = dpt_plan__axis_of(plan->conf.mesh, DPT_PLAN__AXIS_DATA);
+    const int size = axis >= 0 ? plan->conf.mesh->axis[axis].size : 1;
+    const int coord = axis >= 0 ? plan->conf.mesh->axis[axis].coord : 0;
     if (plan->conf.shards) {
-        const int shard = (int)(axis->coord * plan->micros + micro), shards = (int)plan->conf.shards;
+        const int shard = (int)(coord * plan->micros + micro), shards = (int)plan->conf.shards;
         *first_row = dpt_split_begin(count, shards, shard);
         *rows = dpt_split_begin(count, shards, shard + 1) - *first_row;
         *micro_rows = *rows;
@@ -22,8 +40,8 @@ void dpt_plan_rows(const void *layout, int64_t count, int64_t micro, int64_t *fi
     }
     const int64_t begin = dpt_split_begin(count, (int)plan->conf.micro_batches, (int)micro);
     *micro_rows = dpt_split_begin(count, (int)plan->conf.micro_batches, (int)micro + 1) - begin;
-    *first_row = begin + dpt_split_begin(*micro_rows, axis->size, axis->coord);
-    *rows = begin + dpt_split_begin(*micro_rows, axis->size, axis->coord + 1) - *first_row;
+    *first_row = begin + share_begin(plan, *micro_rows, size, coord);
+    *rows = begin + share_begin(plan, *micro_rows, size, coord + 1) - *first_row;
 }
 
 void dpt_plan__types(const struct dpt_plan *plan, int node, int64_t rows, struct dpt_op_types *types)
@@ -50,7 +68,7 @@ static enum dpt_status prepare(struct dpt_plan *plan, struct dpt_plan_variant *v
     for (int n = 0; n < graph->nnodes; n++) {
         const struct dpt_op *op = graph->node[n].op;
         dpt_plan__types(plan, n, variant->rows, &variant->types[n]);
-        if (op->prepare) {
+        if (op->prepare && !plan->conf.sketch) {
             DPT_TRY(op->prepare(&variant->types[n], plan->conf.run, plan->conf.threads, &variant->prep[n]));
         }
     }

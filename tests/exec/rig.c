@@ -53,26 +53,33 @@ struct dpt_plan_conf rig_plan_conf(const struct rig *rig)
         .micro_batches = job->batch.micro_batches,
         .shards = job->run.reproducible ? job->parallel.shards : 0,
         .bucket_bytes = job->parallel.bucket_bytes,
+        .schedule = rig->layout ? rig->layout->schedule : DPT_PIPELINE_NONE,
+        .chunks = rig->layout ? rig->layout->chunks : 1,
+        .shard = rig->layout ? rig->layout->shard : DPT_PLAN_SHARD_NONE,
+        .share = rig->layout ? rig->layout->share : NULL,
+        .backward = rig->layout ? rig->layout->backward : NULL,
+        .average = rig->layout && rig->layout->average,
     };
 }
 
-struct rig *rig_new(const char *job, const struct dpt_mesh *mesh, struct dpt_exchange *exchange, enum dpt_run run)
+/* All of a training, for an opened rig whose mesh is set. */
+static void finish(struct rig *rig)
 {
-    struct rig *rig = rig_open(job);
-    rig->mesh = mesh ? *mesh : rig->mesh;
-    rig->exchange = exchange;
-    rig->run = run;
     const int64_t pieces = rig->job->batch.micro_batches;
     rig->graph = rig_graph(rig, (rig->job->batch.global + pieces - 1) / pieces, true, true);
     const struct dpt_plan_conf plan = rig_plan_conf(rig);
     EXPECT_OK(dpt_plan_new(rig->graph, &plan, &rig->plan));
+    if (rig->layout) {
+        EXPECT_OK(dpt_exec_groups_new(rig->plan, false, &rig->group));
+    }
     EXPECT_OK(dpt_dev_cpu(1, &rig->dev));
     EXPECT_OK(dpt_state_new(rig->plan, rig->dev, (uint64_t)rig->job->run.seed, &rig->state));
     const struct dpt_exec_conf exec = {
         .plan = rig->plan,
         .state = rig->state,
         .dev = rig->dev,
-        .exchange = exchange,
+        .exchange = rig->exchange,
+        .group = rig->group,
         .seed = (uint64_t)rig->job->run.seed,
     };
     EXPECT_OK(dpt_exec_new(&exec, &rig->exec));
@@ -87,6 +94,25 @@ struct rig *rig_new(const char *job, const struct dpt_mesh *mesh, struct dpt_exc
         .layout = rig->plan,
     };
     EXPECT_OK(dpt_loader_new(&loader, 0, &rig->loader));
+}
+
+struct rig *rig_new(const char *job, const struct dpt_mesh *mesh, struct dpt_exchange *exchange, enum dpt_run run)
+{
+    struct rig *rig = rig_open(job);
+    rig->mesh = mesh ? *mesh : rig->mesh;
+    rig->exchange = exchange;
+    rig->run = run;
+    finish(rig);
+    return rig;
+}
+
+struct rig *rig_new_layout(const char *job, struct dpt_comm *world, const struct rig_layout *layout)
+{
+    struct rig *rig = rig_open(job);
+    rig->run = DPT_RUN_CPU;
+    rig->layout = layout;
+    EXPECT_OK(dpt_mesh_new(world, layout->naxes, layout->axis, &rig->mesh));
+    finish(rig);
     return rig;
 }
 
@@ -95,6 +121,10 @@ void rig_free(struct rig *rig)
     dpt_loader_free(rig->loader);
     dpt_exec_free(rig->exec);
     dpt_state_free(rig->state);
+    dpt_exec_groups_free(rig->plan, rig->group);
+    if (rig->layout) {
+        dpt_mesh_free(&rig->mesh);
+    }
     dpt_plan_free(rig->plan);
     dpt_graph_free(rig->graph);
     dpt_data_close(rig->data);
@@ -127,6 +157,7 @@ void rig_eval_new(struct rig *rig, int64_t batch, bool share, struct rig_eval *e
         .state = rig->state,
         .dev = rig->dev,
         .exchange = rig->exchange,
+        .group = rig->group,
         .share = share ? rig->exec : NULL,
         .seed = (uint64_t)rig->job->run.seed,
     };
@@ -200,6 +231,28 @@ double rig_distance(const struct rig *a, const struct rig *b)
             }
             most = fmax(most, distance);
         }
+    }
+    return most;
+}
+
+double rig_distance_gathered(const struct rig *a, const struct rig *b)
+{
+    double most = 0.0;
+    for (int v = 0; v < a->graph->nvalues; v++) {
+        const enum dpt_value_kind kind = a->graph->value[v].kind;
+        if (kind != DPT_VALUE_KIND_PARAM && kind != DPT_VALUE_KIND_BUFFER && kind != DPT_VALUE_KIND_SLOT) {
+            continue;
+        }
+        const struct dpt_tensor y = dpt_state_tensor(b->state, same_name(a->graph, v, b->graph));
+        struct dpt_tensor x = {a->graph->value[v].type, malloc(dpt_type_nbytes(&y.type))};
+        assert_non_null(x.data);
+        EXPECT_OK(dpt_state_gather(a->state, v, x.data));
+        const double distance = tensor_distance(&x, &y);
+        free(x.data);
+        if (isnan(distance)) {
+            return distance;
+        }
+        most = fmax(most, distance);
     }
     return most;
 }

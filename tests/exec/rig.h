@@ -54,12 +54,26 @@
 #define RIG_SGD "[optimizer]\ntype = sgd\nlr = 0.05\nmomentum = 0.9\nnesterov = yes\nweight_decay = 0.01\n"
 #define RIG_ADAMW "[optimizer]\ntype = adamw\nlr = 0.01\nweight_decay = 0.1\n"
 
+/* How the work is divided, beside what the job says. */
+struct rig_layout {
+    int naxes;
+    struct dpt_mesh_axis axis[DPT_MESH_MAX_AXES]; /* name and size */
+    enum dpt_pipeline_schedule schedule;
+    int chunks;
+    enum dpt_plan_shard shard;
+    const double *share;
+    const int *backward;
+    bool average;
+};
+
 struct rig {
     struct dpt_job *job;
     struct dpt_data *data;
     struct dpt_model_io io;
     struct dpt_mesh mesh;
     struct dpt_exchange *exchange; /* not the rig's own */
+    const struct rig_layout *layout; /* NULL: none     */
+    struct dpt_exec_group *group;
     enum dpt_run run;
     struct dpt_graph *graph;
     struct dpt_plan *plan;
@@ -90,6 +104,9 @@ struct dpt_plan_conf rig_plan_conf(const struct rig *rig);
 
 /* rig_open, then all of the training on a mesh; NULL: this process alone. */
 struct rig *rig_new(const char *job, const struct dpt_mesh *mesh, struct dpt_exchange *exchange, enum dpt_run run);
+
+/* The same in a layout over a world of as many ranks. */
+struct rig *rig_new_layout(const char *job, struct dpt_comm *world, const struct rig_layout *layout);
 void rig_free(struct rig *rig);
 
 /* One training step at the job's rate, with the job's clipping. */
@@ -102,6 +119,11 @@ void rig_eval_free(struct rig_eval *eval);
 
 /* The largest max |a - b| / max |b| of a parameter, buffer or slot of two rigs of one job; nan when there is one. */
 double rig_distance(const struct rig *a, const struct rig *b);
+
+/*
+ * The same for a rig in a layout, whose parts are gathered, and one that has all. Collective over a's world.
+ */
+double rig_distance_gathered(const struct rig *a, const struct rig *b);
 
 /* Element of a flat value as a double. */
 double rig_get(const struct dpt_tensor *tensor, int64_t element);

@@ -103,14 +103,15 @@ static bool is_statistic(const struct dpt_graph *graph, int value)
            (is_op(graph, value, "batch_residual_dx") && graph->value[value].output == 1);
 }
 
-static void expect_places(const struct dpt_plan *plan)
+static void expect_places(const struct dpt_plan *plan, bool local)
 {
     const struct dpt_graph *graph = plan->graph;
     for (int v = 0; v < graph->nvalues; v++) {
         const struct dpt_value *value = &graph->value[v];
         const struct dpt_place place = plan->value[v].place[0];
         enum dpt_place_kind want = DPT_PLACE_KIND_COPIED;
-        if (value->kind == DPT_VALUE_KIND_GRADIENT || value->kind == DPT_VALUE_KIND_METRIC) {
+        if (value->kind == DPT_VALUE_KIND_GRADIENT || value->kind == DPT_VALUE_KIND_METRIC ||
+            (is_statistic(graph, v) && !local)) {
             want = DPT_PLACE_KIND_PARTIAL;
         } else if (value->batch) {
             want = DPT_PLACE_KIND_SPLIT;
@@ -125,20 +126,17 @@ static void expect_places(const struct dpt_plan *plan)
 /* Each statistic is summed once a micro-batch where `sums`, and nothing else ever. */
 static void expect_sums(const struct dpt_plan *plan, bool sums)
 {
+    const struct dpt_graph *graph = plan->graph;
     int statistics = 0, found = 0;
-    for (int v = 0; v < plan->graph->nvalues; v++) {
-        statistics += is_statistic(plan->graph, v);
+    for (int v = 0; v < graph->nvalues; v++) {
+        statistics += is_statistic(graph, v);
     }
     for (int i = 0; i < plan->nactions; i++) {
         const struct dpt_action *action = &plan->action[i];
-        if (action->kind != DPT_ACTION_SUM) {
-            continue;
+        if (action->kind == DPT_ACTION_RUN && graph->node[action->arg].op == &dpt_op_all_reduce) {
+            found++;
+            assert_true(is_statistic(graph, graph->node[action->arg].in[0]));
         }
-        found++;
-        assert_true(is_statistic(plan->graph, action->arg));
-        assert_int_equal(plan->action[i - 1].kind, DPT_ACTION_RUN);
-        assert_int_equal(plan->action[i - 1].arg, plan->graph->value[action->arg].producer);
-        assert_int_equal(plan->action[i - 1].micro, action->micro);
     }
     assert_int_equal(found, sums ? statistics * plan->micros : 0);
 }
@@ -152,7 +150,7 @@ static void values_lie_as_their_letters_say(void **state)
                 struct made made;
                 made_open(&made, jobs[j], ranks, ranks - 1);
                 made_plan(&made, true, fuse);
-                expect_places(made.plan);
+                expect_places(made.plan, false);
                 expect_sums(made.plan, ranks > 1 && made.conf.shards == 0);
                 made_free(&made);
             }
@@ -177,7 +175,7 @@ static void statistics_are_summed_where_the_job_says(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct made made;
         made_new(&made, cases[i].job, cases[i].ranks, 0);
-        expect_places(made.plan);
+        expect_places(made.plan, strstr(cases[i].job, "batch_norm = local") != NULL);
         expect_sums(made.plan, cases[i].sums);
         made_free(&made);
     }
@@ -237,8 +235,8 @@ static void sums_of_partial_sums_stay_partial(void **state)
     made_free(&made);
 }
 
-/* One that another node reads whole would be counted size times in the sum: refused. */
-static void a_partial_sum_has_readers_of_one_kind(void **state)
+/* One that another node reads whole is summed for that one, and stays a partial sum for the others. */
+static void a_partial_sum_has_readers_of_two_kinds(void **state)
 {
     (void)state;
     for (int mixed = 0; mixed < 2; mixed++) {
@@ -250,11 +248,28 @@ static void a_partial_sum_has_readers_of_one_kind(void **state)
         const int x = made.graph->input;
         const int one = dpt_graph_add(made.graph, "linear_dw", NULL, 2, (const int[]){x, x});
         const int two = dpt_graph_add(made.graph, "linear_dw", NULL, 2, (const int[]){x, x});
+        const int whole = dpt_build_activation(made.graph, "whole", two, DPT_ACTIVATION_KIND_TANH);
         const int sum = dpt_graph_add(made.graph, "add", NULL, 2, (const int[]){one, two});
-        made.graph->output = dpt_build_activation(made.graph, "whole", mixed ? two : sum, DPT_ACTIVATION_KIND_TANH);
+        made.graph->output = dpt_build_activation(made.graph, "end", sum, DPT_ACTIVATION_KIND_TANH);
+        made.graph->output = mixed ? dpt_graph_add(made.graph, "add", NULL, 2, (const int[]){whole, made.graph->output})
+                                   : made.graph->output;
         assert_true(made.graph->output >= 0);
-        assert_int_equal(dpt_plan_new(made.graph, &made.conf, &made.plan),
-                         mixed ? DPT_STATUS_FAILED : DPT_STATUS_OK);
+        EXPECT_OK(dpt_plan_new(made.graph, &made.conf, &made.plan));
+        const struct dpt_graph *graph = made.plan->graph;
+        assert_int_equal(made.plan->value[sum].place[0].kind, DPT_PLACE_KIND_PARTIAL);
+        int sums = 0;
+        for (int n = 0; n < graph->nnodes; n++) {
+            if (graph->node[n].op == &dpt_op_all_reduce) {
+                sums++;
+                assert_true(graph->node[n].in[0] == two || graph->node[n].in[0] == sum);
+                /* the partial sum is needed again: its memory stays */
+                assert_true(graph->node[n].in[0] == sum || made.plan->value[graph->node[n].out[0]].alias < 0);
+            }
+            if (graph->node[n].op == &dpt_op_add && graph->node[n].out[0] == sum) {
+                assert_true(graph->node[n].in[0] == one && graph->node[n].in[1] == two);
+            }
+        }
+        assert_int_equal(sums, 2);
         made_free(&made);
     }
 }
@@ -305,17 +320,20 @@ static void expect_buckets(const struct dpt_plan *plan, int64_t first, int64_t o
     int64_t at = 0;
     int param = 0;
     for (int b = 0; b < plan->nbuckets; b++) {
-        assert_int_equal(plan->bucket[b].begin, at);
-        at = plan->bucket[b].end;
-        assert_true(at > plan->bucket[b].begin);
+        const int64_t begin = plan->bucket[b].range.begin;
+        const bool end = b == plan->nbuckets - 1 || plan->bucket[b + 1].trained != plan->bucket[b].trained;
+        assert_int_equal(begin, at);
+        at = plan->bucket[b].range.end;
+        assert_true(at > begin);
+        assert_true(plan->bucket[b].trained == (at <= plan->ntrained));
         const int64_t wanted = b == 0 ? first : others;
         int64_t last = 0; /* where the last param of the bucket begins */
         for (; param < plan->nparams && plan->param[param].offset < at; param++) {
             last = plan->param[param].offset;
             assert_true(last + plan->param[param].numel <= at);
         }
-        assert_true(b == plan->nbuckets - 1 || (at - plan->bucket[b].begin) * width >= wanted);
-        assert_true((last - plan->bucket[b].begin) * width < wanted); /* it was not full before */
+        assert_true(end || (at - begin) * width >= wanted);
+        assert_true((last - begin) * width < wanted); /* it was not full before */
     }
     assert_int_equal(at, plan->nflat);
     assert_int_equal(param, plan->nparams);
@@ -377,7 +395,7 @@ static void the_state_is_flat_and_whole(void **state)
             expect_updates(made.plan);
             assert_true(bytes[k] == 0 || made.plan->nbuckets <= before);
             assert_true(k != 0 || made.plan->nbuckets == made.plan->nparams);
-            assert_true(bytes[k] != 1 << 30 || made.plan->nbuckets == 1);
+            assert_true(bytes[k] != 1 << 30 || made.plan->nbuckets == 1 + (made.plan->nflat > made.plan->ntrained));
             before = made.plan->nbuckets;
             made_free(&made);
         }
@@ -392,7 +410,7 @@ static void buckets_have_sizes_of_their_own(void **state)
     made_new(&made, RIG_FP32 "[model]\ntype = mlp\nwidths = 1024 1024 1024 1024\n" RIG_DATA("1024", "10")
                         RIG_BATCH("4", "1") RIG_SGD, 2, 0);
     assert_int_equal(made.plan->nbuckets, 3); /* fc5: 40 KiB, then 4 MiB for each of the others */
-    const int64_t first = made.plan->bucket[0].end * 4, second = made.plan->bucket[1].end * 4 - first;
+    const int64_t first = made.plan->bucket[0].range.end * 4, second = made.plan->bucket[1].range.end * 4 - first;
     assert_true(first >= 1 << 20 && first < 5 << 20);
     assert_true(second >= 8 << 20 && second < 13 << 20);
     made_free(&made);
@@ -648,6 +666,18 @@ static int64_t least_bytes(const struct dpt_plan *plan)
     return most;
 }
 
+static bool is_read(const struct dpt_graph *graph, int value)
+{
+    for (int n = 0; n < graph->nnodes; n++) {
+        for (int i = 0; i < graph->node[n].nin; i++) {
+            if (graph->node[n].in[i] == value) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static void expect_block(const struct dpt_plan *plan)
 {
     const struct dpt_graph *graph = plan->graph;
@@ -665,7 +695,8 @@ static void expect_block(const struct dpt_plan *plan)
         paper.content[v] = v;
         assert_true(plan->value[v].offset < 0 || plan->value[v].alias < 0);
         const bool elsewhere = dpt_plan__is_flat(plan, v) || (graph->value[v].kind == DPT_VALUE_KIND_INPUT &&
-                                                               graph->value[v].type.dtype != DPT_DTYPE_F64);
+                                                               (graph->value[v].type.dtype != DPT_DTYPE_F64 ||
+                                                                !is_read(graph, v)));
         assert_true(elsewhere == (plan->value[root_of(plan, v)].offset < 0));
         if (graph->value[v].kind == DPT_VALUE_KIND_INPUT) {
             write_value(&paper, v);
@@ -801,12 +832,13 @@ static void expect_micro_batches(const struct dpt_plan *plan)
     }
 }
 
-/* The node after which all gradients of a bucket, and of those before it, are there. */
-static int complete_after(const struct dpt_plan *plan, int b)
+/* The node after which all gradients of a bucket, or of those before it too, are there. */
+static int complete_after(const struct dpt_plan *plan, int b, bool before)
 {
     int node = -1;
     for (int i = 0; i < plan->nparams; i++) {
-        if (plan->param[i].offset < plan->bucket[b].end && finish_of(plan, i) > node) {
+        const bool inside = plan->param[i].offset >= plan->bucket[b].range.begin || before;
+        if (inside && plan->param[i].offset < plan->bucket[b].range.end && finish_of(plan, i) > node) {
             node = finish_of(plan, i);
         }
     }
@@ -824,15 +856,18 @@ static void expect_bucket_actions(const struct dpt_plan *plan)
     assert_int_equal(count_actions(plan, DPT_ACTION_UPDATE), plan->nupdates);
     int before = -1;
     for (int b = 0; b < plan->nbuckets; b++) {
-        const int node = complete_after(plan, b);
         for (int micro = 0; micro < plan->micros; micro++) {
-            const int ready = find_action(plan, DPT_ACTION_RUN, micro, node);
+            const int mine = find_action(plan, DPT_ACTION_RUN, micro, complete_after(plan, b, false));
+            const int ready = find_action(plan, DPT_ACTION_RUN, micro, complete_after(plan, b, true));
             const int add = find_action(plan, DPT_ACTION_ACCUMULATE, micro, b);
             const int reduce = find_action(plan, DPT_ACTION_REDUCE, micro, b);
             const bool last = micro == plan->micros - 1;
-            assert_true(pieces == (add > ready));
+            assert_true(pieces == (add > mine));
             assert_true((ranks && last) == (reduce > ready));
-            for (int i = ready + 1; i <= (reduce > add ? reduce : add); i++) {
+            for (int i = mine + 1; i <= add; i++) {
+                assert_int_not_equal(plan->action[i].kind, DPT_ACTION_RUN);
+            }
+            for (int i = ready + 1; i <= reduce; i++) {
                 assert_int_not_equal(plan->action[i].kind, DPT_ACTION_RUN);
             }
             if (ranks && last) {
@@ -977,7 +1012,7 @@ static void a_plan_can_be_read(void **state)
     dpt_plan_print(made.plan, &text);
     const char *const lines[] = {
         "memory activations ", "data:split(0)", "data:partial", "state  fc.weight ", "bucket 0 [0, ",
-        "action load       micro 1", "action sum        micro 0 bn1.batch_stat\n", "action wait       0\n",
+        "action load       micro 1", "action run        micro 0 all_reduce bn1.batch_stat\n", "action wait       0\n",
         "action control   \n", "action update     0\n",
     };
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
@@ -995,7 +1030,7 @@ int main(void)
         cmocka_unit_test(values_lie_as_their_letters_say),
         cmocka_unit_test(statistics_are_summed_where_the_job_says),
         cmocka_unit_test(sums_of_partial_sums_stay_partial),
-        cmocka_unit_test(a_partial_sum_has_readers_of_one_kind),
+        cmocka_unit_test(a_partial_sum_has_readers_of_two_kinds),
         cmocka_unit_test(the_state_is_flat_and_whole),
         cmocka_unit_test(buckets_have_sizes_of_their_own),
         cmocka_unit_test(an_evaluation_takes_the_layout),

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Nodes that move values between ranks. Parts of a split dimension lie apart in the whole, unless it is the first; they
+ * travel as blocks, one a rank, packed and unpacked in the scratch memory.
+ *
+ * Messages between stages: each has a window of buffers. Receives of the first micro-batches of a step are posted when its
+ * size is known, that of micro-batch m + window when m has been taken; a send waits for its buffer only. So a stage may run
+ * ahead of the next by as many micro-batches, and no stage waits for another to get ready to receive.
+ */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "exec/internal.h"
+#include "op/collective.h"
+
+/* A tensor as outer x (dimension) x inner. */
+struct view {
+    size_t outer, inner; /* inner in bytes */
+};
+
+static struct view view_of(const struct dpt_type *type, int dim)
+{
+    struct view view = {1, dpt_dtype_nbytes(type->dtype)};
+    for (int d = 0; d < type->ndim; d++) {
+        view.outer *= d < dim ? (size_t)type->dim[d] : 1;
+        view.inner *= d > dim ? (size_t)type->dim[d] : 1;
+    }
+    return view;
+}
+
+/* Copies indices [begin, begin + length) of a dimension of `whole` to a packed block, or back. */
+static void copy_block(const struct dpt_tensor *whole, int dim, int64_t begin, int64_t length, char *block, bool back)
+{
+    const struct view view = view_of(&whole->type, dim);
+    const size_t run = (size_t)length * view.inner, stride = (size_t)whole->type.dim[dim] * view.inner;
+    char *at = (char *)whole->data + (size_t)begin * view.inner;
+    for (size_t i = 0; i < view.outer && run > 0; i++, at += stride, block += run) {
+        memcpy(back ? at : block, back ? block : at, run);
+    }
+}
+
+/* All blocks of a dimension that is cut into `parts` of these lengths, one after the other. */
+static void copy_blocks(const struct dpt_tensor *whole, int dim, int parts, const int64_t *length, char *blocks,
+                        bool back)
+{
+    const struct view view = view_of(&whole->type, dim);
+    int64_t begin = 0;
+    for (int p = 0; p < parts; p++) {
+        copy_block(whole, dim, begin, length[p], blocks, back);
+        blocks += (size_t)length[p] * view.inner * view.outer;
+        begin += length[p];
+    }
+}
+
+enum { MAX_PARTS = 1024 };
+
+/* Elements of the block of each part. */
+static void count_elements(const struct dpt_type *type, int dim, int parts, const int64_t *length, int64_t *count)
+{
+    const struct view view = view_of(type, dim);
+    for (int p = 0; p < parts; p++) {
+        count[p] = length[p] * (int64_t)(view.outer * (view.inner / dpt_dtype_nbytes(type->dtype)));
+    }
+}
+
+/* The exchange over an axis, which has the turn at MPI while gradients are under way; NULL: there is none. */
+static struct dpt_exchange *exchange_over(const struct dpt_exec *exec, int axis)
+{
+    struct dpt_exchange *found = exec->exchange;
+    for (int g = 0; exec->group && g < exec->plan->ngroups; g++) {
+        const struct dpt_plan_group *group = &exec->plan->group[g];
+        found = group->axes == 1u << axis && !group->average && group->places == 0 ? exec->group[g].exchange : found;
+    }
+    return found;
+}
+
+static enum dpt_status all_reduce(struct dpt_exec *exec, int axis, const struct dpt_tensor *in,
+                                  const struct dpt_tensor *out)
+{
+    struct dpt_exchange *exchange = exchange_over(exec, axis);
+    const int64_t count = dpt_type_numel(&in->type);
+    if (out->data != in->data) {
+        memcpy(out->data, in->data, dpt_type_nbytes(&in->type));
+    }
+    if (exchange) {
+        return dpt_exchange_sum(exchange, out->data, count, out->type.dtype);
+    }
+    return dpt_comm_allreduce(exec->plan->conf.mesh->axis[axis].comm, out->data, count, out->type.dtype, DPT_COMM_REDUCE_SUM);
+}
+
+static enum dpt_status reduce_scatter(struct dpt_exec *exec, const struct dpt_mesh_axis *axis, int dim,
+                                      const int64_t *length, const struct dpt_tensor *in, const struct dpt_tensor *out)
+{
+    int64_t count[MAX_PARTS];
+    const bool packed = view_of(&in->type, dim).outer == 1;
+    count_elements(&in->type, dim, axis->size, length, count);
+    if (!packed) {
+        copy_blocks(in, dim, axis->size, length, exec->scratch, false);
+    }
+    return dpt_comm_reduce_scatter(axis->comm, packed ? in->data : exec->scratch, count, out->data, in->type.dtype);
+}
+
+static enum dpt_status all_gather(struct dpt_exec *exec, const struct dpt_mesh_axis *axis, int dim,
+                                  const int64_t *length, const struct dpt_tensor *in, const struct dpt_tensor *out)
+{
+    int64_t count[MAX_PARTS];
+    const bool packed = view_of(&out->type, dim).outer == 1;
+    count_elements(&out->type, dim, axis->size, length, count);
+    DPT_TRY(dpt_comm_all_gather(axis->comm, in->data, count, packed ? out->data : exec->scratch, in->type.dtype));
+    if (!packed) {
+        copy_blocks(out, dim, axis->size, length, exec->scratch, true);
+    }
+    return DPT_STATUS_OK;
+}
+
+/* Of `in`, whole along `to`, each rank gets its part of that; of `out`, whole along `from`, each sends its part. */
+static enum dpt_status all_to_all(struct dpt_exec *exec, const struct dpt_mesh_axis *axis,
+                                  const struct dpt_collective_param *param, const struct dpt_exec__lengths *length,
+                                  const struct dpt_tensor *in, const struct dpt_tensor *out)
+{
+    int64_t to[MAX_PARTS], from[MAX_PARTS];
+    char *received = (char *)exec->scratch + (dpt_type_nbytes(&in->type) + 63) / 64 * 64;
+    count_elements(&in->type, param->to, axis->size, length->to, to);
+    count_elements(&out->type, param->from, axis->size, length->from, from);
+    copy_blocks(in, param->to, axis->size, length->to, exec->scratch, false);
+    DPT_TRY(dpt_comm_all_to_all(axis->comm, exec->scratch, to, received, from, in->type.dtype));
+    copy_blocks(out, param->from, axis->size, length->from, received, true);
+    return DPT_STATUS_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ messages */
+
+static const struct dpt_mesh_axis *pipeline_axis(const struct dpt_exec *exec)
+{
+    const struct dpt_mesh *mesh = exec->plan->conf.mesh;
+    const struct dpt_mesh_axis *found = NULL;
+    for (int axis = 0; axis < mesh->naxes; axis++) {
+        found = strcmp(mesh->axis[axis].name, "pipeline") == 0 ? &mesh->axis[axis] : found;
+    }
+    return found;
+}
+
+static char *buffer_of(const struct dpt_exec *exec, int m, int micro)
+{
+    const struct dpt_plan_message *message = &exec->plan->message[m];
+    return (char *)exec->messages + message->offset + micro % DPT_PLAN_WINDOW * message->nbytes;
+}
+
+static bool is_received(const struct dpt_exec *exec, int m)
+{
+    const struct dpt_plan_message *message = &exec->plan->message[m];
+    return message->value >= 0 && message->to == pipeline_axis(exec)->coord;
+}
+
+/* Bytes of a message of this micro-batch: those of its rows. */
+static size_t message_nbytes(const struct dpt_exec *exec, int m, int micro)
+{
+    const int value = exec->plan->message[m].value;
+    struct dpt_type type = exec->plan->value[value].type;
+    if (exec->plan->graph->value[value].batch) {
+        int64_t first, all;
+        dpt_plan_rows(exec->plan, exec->ctx.batch_rows, micro, &first, &type.dim[0], &all);
+    }
+    return dpt_type_nbytes(&type);
+}
+
+static enum dpt_status post_receive(struct dpt_exec *exec, int m, int micro)
+{
+    const struct dpt_plan_message *message = &exec->plan->message[m];
+    struct dpt_exec__message *at = &exec->message[m];
+    const int slot = micro % DPT_PLAN_WINDOW;
+    at->open[slot] = true;
+    return dpt_comm_recv_start(pipeline_axis(exec)->comm, message->from, m, buffer_of(exec, m, micro),
+                               message_nbytes(exec, m, micro), &at->request[slot]);
+}
+
+enum dpt_status dpt_exec__open_messages(struct dpt_exec *exec)
+{
+    for (int m = 0; m < exec->plan->nmessages; m++) {
+        for (int micro = 0; micro < DPT_PLAN_WINDOW && micro < exec->plan->micros; micro++) {
+            if (is_received(exec, m)) {
+                DPT_TRY(post_receive(exec, m, micro));
+            }
+        }
+    }
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status finish(struct dpt_exec *exec, int m, int slot)
+{
+    struct dpt_exec__message *at = &exec->message[m];
+    if (!at->open[slot]) {
+        return DPT_STATUS_OK;
+    }
+    at->open[slot] = false;
+    return dpt_comm_request_wait(&at->request[slot]);
+}
+
+enum dpt_status dpt_exec__close_messages(struct dpt_exec *exec)
+{
+    for (int m = 0; m < exec->plan->nmessages; m++) {
+        for (int slot = 0; slot < DPT_PLAN_WINDOW; slot++) {
+            DPT_TRY(finish(exec, m, slot));
+        }
+    }
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status send(struct dpt_exec *exec, int m, int micro, const struct dpt_tensor *in)
+{
+    const int slot = micro % DPT_PLAN_WINDOW;
+    char *buffer = buffer_of(exec, m, micro);
+    const size_t nbytes = dpt_type_nbytes(&in->type);
+    DPT_TRY(finish(exec, m, slot));
+    if (nbytes > 0) {
+        memcpy(buffer, in->data, nbytes);
+    }
+    exec->message[m].open[slot] = true;
+    return dpt_comm_send_start(pipeline_axis(exec)->comm, exec->plan->message[m].to, m, buffer, nbytes,
+                               &exec->message[m].request[slot]);
+}
+
+static enum dpt_status receive(struct dpt_exec *exec, int m, int micro, const struct dpt_tensor *out)
+{
+    DPT_TRY(finish(exec, m, micro % DPT_PLAN_WINDOW));
+    const size_t nbytes = dpt_type_nbytes(&out->type);
+    if (nbytes > 0) {
+        memcpy(out->data, buffer_of(exec, m, micro), nbytes);
+    }
+    return micro + DPT_PLAN_WINDOW < exec->plan->micros ? post_receive(exec, m, micro + DPT_PLAN_WINDOW)
+                                                        : DPT_STATUS_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ nodes */
+
+static int64_t *lengths_of(const struct dpt_exec *exec, int value, int dim, int axis)
+{
+    const int size = exec->plan->conf.mesh->axis[axis].size;
+    int64_t *length = calloc((size_t)size, sizeof *length);
+    if (!length) {
+        dpt_fatal(DPT_STATUS_SPACE, "out of memory for the parts of %d ranks", size);
+    }
+    for (int c = 0; c < size; c++) {
+        length[c] = dpt_plan_extent(exec->plan, value, dim, axis, c);
+    }
+    return length;
+}
+
+void dpt_exec__prepare_moves(struct dpt_exec *exec)
+{
+    const struct dpt_plan *plan = exec->plan;
+    for (int n = 0; n < plan->graph->nnodes; n++) {
+        const struct dpt_node *node = &plan->graph->node[n];
+        const struct dpt_collective_param *param = node->param;
+        if (node->op->collective && param->axis >= 0) {
+            DPT_ASSERT(plan->conf.mesh->axis[param->axis].size <= MAX_PARTS);
+            exec->lengths[n] = (struct dpt_exec__lengths){
+                .from = param->from >= 0 ? lengths_of(exec, node->in[0], param->from, param->axis) : NULL,
+                .to = param->to >= 0 ? lengths_of(exec, node->out[0], param->to, param->axis) : NULL,
+            };
+        }
+    }
+    for (int m = 0; m < plan->nmessages; m++) {
+        if (plan->message[m].value >= 0) {
+            const bool in = is_received(exec, m);
+            snprintf(exec->message[m].what, sizeof exec->message[m].what, "%.40s %s stage %d",
+                     plan->graph->value[plan->message[m].value].name, in ? "from" : "to",
+                     in ? plan->message[m].from : plan->message[m].to);
+        }
+    }
+}
+
+enum dpt_status dpt_exec__move(struct dpt_exec *exec, int n, int micro, const struct dpt_tensor *in,
+                               const struct dpt_tensor *out)
+{
+    const struct dpt_plan *plan = exec->plan;
+    const struct dpt_node *node = &plan->graph->node[n];
+    const struct dpt_collective_param *param = node->param;
+    const struct dpt_mesh_axis *axis = param->axis >= 0 ? &plan->conf.mesh->axis[param->axis] : NULL;
+    const struct dpt_exec__lengths *length = &exec->lengths[n];
+    exec->sent += dpt_plan_sent(node->op, axis ? axis->size : 1, in ? (double)dpt_type_nbytes(&in->type) : 0.0,
+                                out ? (double)dpt_type_nbytes(&out->type) : 0.0);
+    dpt_comm_action(node->op->name, param->message >= 0 ? exec->message[param->message].what
+                                                        : plan->graph->value[node->in[0]].name);
+    if (node->op == &dpt_op_all_reduce) {
+        return all_reduce(exec, param->axis, in, out);
+    }
+    if (node->op == &dpt_op_reduce_scatter) {
+        return reduce_scatter(exec, axis, param->to, length->to, in, out);
+    }
+    if (node->op == &dpt_op_all_gather) {
+        return all_gather(exec, axis, param->from, length->from, in, out);
+    }
+    if (node->op == &dpt_op_all_to_all) {
+        return all_to_all(exec, axis, param, length, in, out);
+    }
+    if (node->op == &dpt_op_send) {
+        return send(exec, param->message, micro, in);
+    }
+    if (node->op == &dpt_op_receive) {
+        return receive(exec, param->message, micro, out);
+    }
+    const int64_t begin = plan->value[node->out[0]].part.begin[param->to] - plan->value[node->in[0]].part.begin[param->to];
+    copy_block(in, param->to, begin, out->type.dim[param->to], out->data, false);
+    return DPT_STATUS_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ once a step */
+
+enum dpt_status dpt_exec__sum_world(struct dpt_exec *exec, double *data, int64_t count)
+{
+    if (exec->exchange) {
+        return dpt_exchange_sum(exec->exchange, data, count, DPT_DTYPE_F64);
+    }
+    return exec->group ? dpt_comm_allreduce(exec->plan->conf.mesh->world, data, count, DPT_DTYPE_F64,
+                                            DPT_COMM_REDUCE_SUM)
+                       : DPT_STATUS_OK;
+}
+
+struct dpt_exchange *dpt_exec__exchange(const struct dpt_exec *exec, int bucket)
+{
+    const int group = exec->plan->bucket[bucket].group;
+    return group < 0 ? NULL : exec->group ? exec->group[group].exchange : exec->exchange;
+}
+
+static void scale(enum dpt_dtype real, void *data, int64_t count, double factor)
+{
+    for (int64_t i = 0; i < count; i++) {
+        if (real == DPT_DTYPE_F32) {
+            ((float *)data)[i] *= (float)factor;
+        } else {
+            ((double *)data)[i] *= factor;
+        }
+    }
+}
+
+enum dpt_status dpt_exec__average(struct dpt_exec *exec, int group)
+{
+    const struct dpt_plan *plan = exec->plan;
+    const enum dpt_dtype real = plan->graph->real;
+    for (int i = 0; i < plan->nparams; i++) {
+        const struct dpt_plan_param *param = &plan->param[i];
+        if (param->average == group) {
+            char *data = (char *)exec->state->param + (size_t)param->offset * dpt_dtype_nbytes(real);
+            dpt_comm_action("average", plan->graph->value[param->value].name);
+            DPT_TRY(dpt_comm_allreduce(exec->group[group].comm, data, param->numel, real, DPT_COMM_REDUCE_SUM));
+            scale(real, data, param->numel, 1.0 / plan->group[group].size);
+        }
+    }
+    return DPT_STATUS_OK;
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Logical tensors from the parts that ranks have, and back: for checkpoints, which know no layout. Every element of a
+ * tensor is owned by one rank: of copies by the first. To gather is to sum, as integers, what the owners have and zeros
+ * elsewhere: no bit of a number changes.
+ */
+
+#include <string.h>
+
+#include "exec/internal.h"
+
+/* Where a value of the state lies here. */
+struct piece {
+    const struct dpt_plan_param *param; /* NULL: not on this rank                      */
+    char *data;                         /* of element 0 of this rank's part            */
+    struct dpt_range mine;              /* elements of the part that are in its memory */
+    bool owned;                         /* they count                                  */
+};
+
+static struct piece find_piece(const struct dpt_state *state, int value)
+{
+    const struct dpt_plan *plan = state->plan;
+    const size_t width = dpt_dtype_nbytes(plan->graph->real);
+    const bool is_slot = plan->graph->value[value].kind == DPT_VALUE_KIND_SLOT;
+    const int of = is_slot ? plan->graph->value[value].of : value;
+    struct piece piece = {.param = NULL};
+    for (int i = 0; i < plan->nparams; i++) {
+        const struct dpt_plan_param *param = &plan->param[i];
+        if (param->value != of) {
+            continue;
+        }
+        const struct dpt_plan_bucket *bucket = &plan->bucket[param->bucket];
+        const bool sliced = is_slot && dpt_plan_is_sliced(plan, param->bucket);
+        const struct dpt_range kept = dpt_plan_kept(plan, param->bucket);
+        int64_t offset = param->offset;
+        char *flat = state->param;
+        for (int k = 0; is_slot && k < param->nslots; k++) {
+            if (param->slot[k] == value) {
+                flat = state->slot[k];
+                offset += bucket->slot_offset;
+            }
+        }
+        piece.param = param;
+        piece.data = flat + offset * (int64_t)width;
+        piece.mine = (struct dpt_range){0, param->numel};
+        piece.owned = bucket->counted && (sliced || bucket->group < 0 || dpt_plan_group_rank(plan, bucket->group) == 0);
+        if (sliced) {
+            const int64_t begin = kept.begin - param->offset, end = kept.end - param->offset;
+            piece.mine.begin = begin > 0 ? begin : 0;
+            piece.mine.end = end < param->numel ? end : param->numel;
+            piece.mine.end = piece.mine.end > piece.mine.begin ? piece.mine.end : piece.mine.begin;
+        }
+    }
+    return piece;
+}
+
+enum dpt_status dpt_state_gather(const struct dpt_state *state, int value, void *whole)
+{
+    const struct dpt_plan *plan = state->plan;
+    const size_t width = dpt_dtype_nbytes(plan->graph->real);
+    const int64_t numel = dpt_type_numel(&plan->logical->value[value].type);
+    const struct piece piece = find_piece(state, value);
+    memset(whole, 0, (size_t)numel * width);
+    if (piece.param && piece.owned) {
+        const struct dpt_box box = dpt_exec__box(plan, piece.param->value);
+        dpt_box_copy(&box, piece.mine.begin, piece.mine.end, width, piece.data, whole, true);
+    }
+    return dpt_comm_allreduce(plan->conf.mesh->world, whole, numel * (int64_t)(width / sizeof(int32_t)), DPT_DTYPE_I32,
+                              DPT_COMM_REDUCE_SUM);
+}
+
+void dpt_state_scatter(struct dpt_state *state, int value, const void *whole)
+{
+    const struct dpt_plan *plan = state->plan;
+    const struct piece piece = find_piece(state, value);
+    if (piece.param) {
+        const struct dpt_box box = dpt_exec__box(plan, piece.param->value);
+        dpt_box_copy(&box, piece.mine.begin, piece.mine.end, dpt_dtype_nbytes(plan->graph->real), piece.data,
+                     (void *)(uintptr_t)whole, false);
+    }
+}
+
+bool dpt_state_is_whole(const struct dpt_state *state)
+{
+    const struct dpt_plan *plan = state->plan;
+    bool whole = true;
+    for (int v = 0; v < plan->logical->nvalues; v++) {
+        const enum dpt_value_kind kind = plan->logical->value[v].kind;
+        if (kind == DPT_VALUE_KIND_PARAM || kind == DPT_VALUE_KIND_BUFFER) {
+            whole = whole && plan->value[v].here &&
+                    dpt_type_equal(&plan->graph->value[v].type, &plan->logical->value[v].type);
+        }
+    }
+    for (int b = 0; b < plan->nbuckets; b++) {
+        whole = whole && !dpt_plan_is_sliced(plan, b);
+    }
+    return whole;
+}

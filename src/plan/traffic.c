@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Bytes that this rank sends in a step. Collectives of n ranks count what a ring would send: (n - 1) / n of the whole for
+ * a gather or a scatter, twice that for a sum that all get, and of an exchange of parts what goes to others.
+ */
+
+#include "op/collective.h"
+#include "plan/internal.h"
+
+double dpt_plan_sent(const struct dpt_op *op, int ranks, double nbytes_in, double nbytes_out)
+{
+    const double others = (double)(ranks - 1) / ranks;
+    return op == &dpt_op_all_reduce       ? 2.0 * others * nbytes_in
+           : op == &dpt_op_reduce_scatter ? others * nbytes_in
+           : op == &dpt_op_all_gather     ? others * nbytes_out
+           : op == &dpt_op_all_to_all     ? others * nbytes_in
+           : op == &dpt_op_send           ? nbytes_in
+                                          : 0.0;
+}
+
+static void add_micro(struct dpt_plan *plan, int64_t rows)
+{
+    for (int n = 0; n < plan->graph->nnodes; n++) {
+        const struct dpt_node *node = &plan->graph->node[n];
+        if (!node->op->collective) {
+            continue;
+        }
+        const struct dpt_collective_param *param = node->param;
+        const int ranks = param->axis >= 0 ? plan->conf.mesh->axis[param->axis].size : 1;
+        struct dpt_op_types types;
+        dpt_plan__types(plan, n, rows, &types);
+        const double in = types.nin > 0 ? (double)dpt_type_nbytes(&types.in[0]) : 0.0;
+        const double out = types.nout > 0 ? (double)dpt_type_nbytes(&types.out[0]) : 0.0;
+        const double sent = dpt_plan_sent(node->op, ranks, in, out);
+        if (node->op == &dpt_op_send) {
+            plan->traffic.messages += sent;
+        } else {
+            plan->traffic.values += sent;
+        }
+    }
+}
+
+void dpt_plan__traffic(struct dpt_plan *plan)
+{
+    const double width = (double)dpt_dtype_nbytes(plan->graph->real);
+    for (int64_t micro = 0; micro < plan->micros; micro++) {
+        int64_t first, rows, all;
+        dpt_plan_rows(plan, plan->conf.batch_rows, micro, &first, &rows, &all);
+        add_micro(plan, rows);
+    }
+    for (int b = 0; b < plan->nbuckets; b++) {
+        const struct dpt_plan_bucket *bucket = &plan->bucket[b];
+        const int ranks = bucket->group >= 0 ? plan->group[bucket->group].size : 1;
+        const double nbytes = width * (double)(bucket->range.end - bucket->range.begin);
+        plan->traffic.gradients += dpt_plan_sent(&dpt_op_all_reduce, ranks, nbytes, nbytes);
+    }
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Training in every kind of layout against the same training that each rank does alone as well: losses, norms, gathered
+ * parameters, slots and running statistics after some steps are the same up to the order of sums. Memory and traffic are
+ * what the plan says.
+ */
+
+#include "../comm/world.h"
+#include "rig.h"
+
+#include <math.h>
+
+enum { STEPS = 5 }; /* over the end of an epoch */
+
+static const char *const jobs[] = {
+    RIG_FP64 RIG_MLP RIG_BATCH("16", "4") "[optimizer]\ntype = adamw\nlr = 0.01\nweight_decay = 0.1\nclip = 0.5\n",
+    RIG_FP64 RIG_CNN RIG_BATCH("10", "4") RIG_SGD,
+    RIG_FP64 RIG_RESNET RIG_BATCH("14", "4") RIG_SGD,
+    RIG_FP64 RIG_LAYERS RIG_BATCH("14", "4") RIG_ADAMW,
+};
+static const char *const float_job = RIG_FP32 RIG_CNN RIG_BATCH("10", "4") RIG_SGD;
+
+#define AXIS(NAME, SIZE) {.name = NAME, .size = SIZE}
+#define SCHEDULE(NAME) .schedule = DPT_PIPELINE_##NAME
+
+static const double shares[] = {5.0, 3.0, 1.0, 0.0};
+static const int swapped[] = {1, 0};
+
+static const struct {
+    const char *name;
+    int ranks;
+    struct rig_layout layout;
+} layouts[] = {
+    {"data 2", 2, {.naxes = 1, .axis = {AXIS("data", 2)}}},
+    {"data 3, uneven shares", 3, {.naxes = 1, .axis = {AXIS("data", 3)}, .share = shares}},
+    {"data 4, one without samples", 4, {.naxes = 1, .axis = {AXIS("data", 4)}, .share = shares}},
+    {"tensor 2", 2, {.naxes = 1, .axis = {AXIS("tensor", 2)}}},
+    {"tensor 3, uneven", 3, {.naxes = 1, .axis = {AXIS("tensor", 3)}}},
+    {"tensor 4", 4, {.naxes = 1, .axis = {AXIS("tensor", 4)}}},
+    {"layers on 2 ranks", 2, {.naxes = 1, .axis = {AXIS("pipeline", 2)}, SCHEDULE(NONE)}},
+    {"backward on the other rank", 2, {.naxes = 1, .axis = {AXIS("pipeline", 2)}, SCHEDULE(NONE), .backward = swapped}},
+    {"backward on the other rank, gpipe", 2,
+     {.naxes = 1, .axis = {AXIS("pipeline", 2)}, SCHEDULE(GPIPE), .backward = swapped}},
+    {"pipeline 2, gpipe", 2, {.naxes = 1, .axis = {AXIS("pipeline", 2)}, SCHEDULE(GPIPE)}},
+    {"pipeline 2, 1f1b", 2, {.naxes = 1, .axis = {AXIS("pipeline", 2)}, SCHEDULE(1F1B)}},
+    {"pipeline 3, 1f1b", 3, {.naxes = 1, .axis = {AXIS("pipeline", 3)}, SCHEDULE(1F1B)}},
+    {"pipeline 3, zb-h1", 3, {.naxes = 1, .axis = {AXIS("pipeline", 3)}, SCHEDULE(ZB_H1)}},
+    {"pipeline 4, 1f1b", 4, {.naxes = 1, .axis = {AXIS("pipeline", 4)}, SCHEDULE(1F1B)}},
+    {"pipeline 4, zb-h1", 4, {.naxes = 1, .axis = {AXIS("pipeline", 4)}, SCHEDULE(ZB_H1)}},
+    {"pipeline 2 x 2 chunks", 2, {.naxes = 1, .axis = {AXIS("pipeline", 2)}, SCHEDULE(INTERLEAVED), .chunks = 2}},
+    {"data 2 x tensor 2", 4, {.naxes = 2, .axis = {AXIS("data", 2), AXIS("tensor", 2)}}},
+    {"tensor 2 x data 2", 4, {.naxes = 2, .axis = {AXIS("tensor", 2), AXIS("data", 2)}}},
+    {"data 2 x pipeline 2", 4, {.naxes = 2, .axis = {AXIS("data", 2), AXIS("pipeline", 2)}, SCHEDULE(1F1B)}},
+    {"pipeline 2 x tensor 2, zb-h1", 4,
+     {.naxes = 2, .axis = {AXIS("pipeline", 2), AXIS("tensor", 2)}, SCHEDULE(ZB_H1)}},
+    {"data 2 x tensor 2 x pipeline 2", 8,
+     {.naxes = 3, .axis = {AXIS("data", 2), AXIS("tensor", 2), AXIS("pipeline", 2)}, SCHEDULE(1F1B)}},
+    {"ZeRO 1, data 2", 2, {.naxes = 1, .axis = {AXIS("data", 2)}, .shard = DPT_PLAN_SHARD_OPTIMIZER}},
+    {"ZeRO 1, data 3", 3, {.naxes = 1, .axis = {AXIS("data", 3)}, .shard = DPT_PLAN_SHARD_OPTIMIZER}},
+    {"ZeRO 1, data 2 x tensor 2", 4,
+     {.naxes = 2, .axis = {AXIS("data", 2), AXIS("tensor", 2)}, .shard = DPT_PLAN_SHARD_OPTIMIZER}},
+    {"ZeRO 1, pipeline 2 x data 2", 4,
+     {.naxes = 2, .axis = {AXIS("pipeline", 2), AXIS("data", 2)}, SCHEDULE(1F1B), .shard = DPT_PLAN_SHARD_OPTIMIZER}},
+};
+
+static void expect_close(const char *layout, int job, const char *what, double a, double b, double tolerance)
+{
+    if (!(fabs(a - b) <= tolerance * fabs(b))) {
+        fail_msg("%s, job %d: %s: %.17g together, %.17g alone", layout, job, what, a, b);
+    }
+}
+
+/* Trains both ways and compares; the tolerance is that of sums in another order. */
+static void compare(const char *name, int number, const char *job, const struct rig_layout *layout, double tolerance)
+{
+    struct rig *together = rig_new_layout(job, world, layout), *alone = rig_new(job, NULL, NULL, DPT_RUN_CPU);
+    if (rig_distance_gathered(together, alone) != 0.0) {
+        fail_msg("%s, job %d: other first values", name, number);
+    }
+    for (int i = 0; i < STEPS; i++) {
+        const double before = dpt_exec_sent(together->exec);
+        const struct dpt_exec_step a = rig_train(together), b = rig_train(alone);
+        expect_close(name, number, "loss", a.metric[0], b.metric[0], tolerance);
+        expect_close(name, number, "metric", a.metric[1], b.metric[1], tolerance);
+        expect_close(name, number, "norm of the gradient", a.grad_norm, b.grad_norm, tolerance);
+        const struct dpt_plan_traffic *planned = &together->plan->traffic;
+        if (i == 0) {
+            expect_close(name, number, "bytes sent", dpt_exec_sent(together->exec) - before,
+                         planned->gradients + planned->values + planned->messages, 1e-12);
+        }
+    }
+    const double distance = rig_distance_gathered(together, alone);
+    if (!(distance <= tolerance)) {
+        fail_msg("%s, job %d: states are %g apart", name, number, distance);
+    }
+    const struct dpt_plan_memory *memory = &together->plan->memory;
+    assert_int_equal(together->dev->nbytes, memory->params + memory->gradients + memory->accumulators + memory->slots +
+                                                memory->activations + memory->messages + memory->scratch);
+    rig_free(together);
+    rig_free(alone);
+}
+
+static void trainings_are_the_same_in_every_layout(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
+        if (layouts[i].ranks != dpt_comm_size(world)) {
+            continue;
+        }
+        for (int j = 0; j < (int)(sizeof jobs / sizeof jobs[0]); j++) {
+            compare(layouts[i].name, j, jobs[j], &layouts[i].layout, 1e-10);
+        }
+        compare(layouts[i].name, -1, float_job, &layouts[i].layout, 1e-5);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(trainings_are_the_same_in_every_layout),
+    };
+    return RUN_IN_WORLD(tests);
+}
