@@ -60,7 +60,9 @@ static enum dpt_status dry_run(const struct dpt_options *options, const struct d
     if (!dpt_options_speak()) {
         return DPT_STATUS_OK; /* another rank says it */
     }
-    return dpt_train_dry_run(job, options->plan_ranks ? options->plan_ranks : launched_ranks());
+    const int launched = launched_ranks();
+    return dpt_train_dry_run(job, options->plan_ranks ? options->plan_ranks : launched > 1 ? launched : 0,
+                             options->plan_ranks > 0);
 }
 
 /*

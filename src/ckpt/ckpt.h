@@ -30,10 +30,17 @@ struct dpt_ckpt_item {
     const char *name;
     enum dpt_ckpt_file file;
     struct dpt_type type;            /* of the whole tensor                                              */
-    int64_t start[DPT_MAX_DIM];      /* the box in data: here all zeros and the whole shape, until       */
-    int64_t extent[DPT_MAX_DIM];     /* sharded layouts exist                                            */
-    void *data;                      /* packed, row-major                                                */
-    bool writer;                     /* this rank owns the box when saving (replicas do not write twice) */
+    int64_t start[DPT_MAX_DIM];      /* the box in data: when saving all zeros and the whole shape       */
+    int64_t extent[DPT_MAX_DIM];
+    void *data;                      /* packed, row-major; NULL when saving from a source                */
+    bool writer;                     /* this rank writes it: rank 0                                      */
+};
+
+/* Where tensors come from when no rank has all of them. */
+struct dpt_ckpt_source {
+    void *user;
+    /* Puts the whole of item `item` together, on rank 0 at least. Collective over the comm of the save. */
+    enum dpt_status (*fetch)(void *user, int item, void *whole);
 };
 
 /* Everything of a training that is not a tensor. Strings are borrowed on save, from the arena on load. */
@@ -62,8 +69,14 @@ struct dpt_ckpt; /* an opened, verified checkpoint */
  * `best` names). `is_best`: also moves the `best` pointer. Leaves either the old or the new set whole at any moment. A
  * failure removes what was begun; DPT_STATUS_SPACE when the disk or quota is full. A run directory belongs to one job
  * at a time: what an earlier one left half written is removed. Rank 0 writes; items of other ranks must not be
- * writers, until sharded layouts exist. nbytes: written. Collective over comm; the deadline is suspended.
+ * writers. Tensors are taken from `source`, one at a time, unless it is NULL. nbytes: written. Collective over comm; the
+ * deadline is suspended.
  */
+enum dpt_status dpt_ckpt_save_from(const char *run, struct dpt_comm *comm, const struct dpt_ckpt_source *source, int nitems,
+                                   const struct dpt_ckpt_item *item, const struct dpt_ckpt_meta *meta, int keep,
+                                   bool is_best, uint64_t *nbytes);
+
+/* The same without a source. */
 enum dpt_status dpt_ckpt_save(const char *run, struct dpt_comm *comm, int nitems, const struct dpt_ckpt_item *item,
                               const struct dpt_ckpt_meta *meta, int keep, bool is_best, uint64_t *nbytes);
 
@@ -95,6 +108,9 @@ uint64_t dpt_ckpt_nbytes(const struct dpt_ckpt *ckpt); /* of all its files */
 
 /* The i-th tensor of the index: name, file, type and the whole as its box (data NULL); false past the end. Local. */
 bool dpt_ckpt_at(const struct dpt_ckpt *ckpt, int i, struct dpt_ckpt_item *item);
+
+/* What dpt_ckpt_load checks before it reads: names, shapes, types, tensors that no item asks for. Local. */
+enum dpt_status dpt_ckpt_check(struct dpt_ckpt *ckpt, int nitems, const struct dpt_ckpt_item *item, bool subset);
 
 /*
  * Reads each item's box. A missing tensor or another shape or type is DPT_STATUS_DATA with names and shapes; so are

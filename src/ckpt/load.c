@@ -148,16 +148,19 @@ static enum dpt_status read_piece(const struct dpt_ckpt *ckpt, const struct dpt_
     }
 }
 
-enum dpt_status dpt_ckpt_load(struct dpt_ckpt *ckpt, int nitems, struct dpt_ckpt_item *item, bool subset)
+enum dpt_status dpt_ckpt_check(struct dpt_ckpt *ckpt, int nitems, const struct dpt_ckpt_item *item, bool subset)
 {
-    DPT_ASSERT(ckpt->verified);
     bool *used = dpt_arena_array(ckpt->arena, (size_t)ckpt->manifest.ntensors, sizeof *used);
     for (int i = 0; i < nitems; i++) {
         DPT_TRY(check_item(ckpt, &item[i], used));
     }
-    if (!subset) {
-        DPT_TRY(check_unused(ckpt, used));
-    }
+    return subset ? DPT_STATUS_OK : check_unused(ckpt, used);
+}
+
+enum dpt_status dpt_ckpt_load(struct dpt_ckpt *ckpt, int nitems, struct dpt_ckpt_item *item, bool subset)
+{
+    DPT_ASSERT(ckpt->verified);
+    DPT_TRY(dpt_ckpt_check(ckpt, nitems, item, subset));
     for (int i = 0; i < nitems; i++) {
         const struct dpt_ckpt__tensor *tensor = ckpt->by_name[find(ckpt, &item[i])];
         for (int k = 0; k < tensor->npieces; k++) {

@@ -53,6 +53,9 @@ struct save {
     struct plan plan[2]; /* by enum dpt_ckpt_file */
     struct dpt_ckpt__manifest manifest;
     const void **data;   /* of each of its tensors */
+    struct dpt_comm *comm;
+    const struct dpt_ckpt_source *source; /* NULL: data has the values    */
+    void *fetched;      /* room for the largest tensor of a source */
     struct dpt_hash *whole, *part;
     int64_t need;       /* bytes of all files, estimated upwards */
 };
@@ -198,13 +201,44 @@ static int put(const struct save *s, int fd, const void *data, size_t nbytes, st
     return 0;
 }
 
+enum { NO_MORE = -1 }; /* instead of the number of a tensor */
+
+/* All ranks put tensor `i` together; the others wait to hear which one. A failure here is one of MPI: it ends the job. */
+static const void *fetch(struct save *s, int i)
+{
+    if (!s->source) {
+        return s->data[i];
+    }
+    enum dpt_status status = dpt_comm_bcast(s->comm, &i, sizeof i, 0);
+    if (status == DPT_STATUS_OK) {
+        status = s->source->fetch(s->source->user, i, s->fetched);
+    }
+    if (status != DPT_STATUS_OK) {
+        dpt_fatal(status, "a tensor of the checkpoint could not be put together: %s", dpt_error_text());
+    }
+    return s->fetched;
+}
+
+/* The part of a rank that does not write. */
+static enum dpt_status serve(struct dpt_comm *comm, const struct dpt_ckpt_source *source, void *room)
+{
+    for (;;) {
+        int item = NO_MORE;
+        DPT_TRY(dpt_comm_bcast(comm, &item, sizeof item, 0));
+        if (item == NO_MORE) {
+            return DPT_STATUS_OK;
+        }
+        DPT_TRY(source->fetch(source->user, item, room));
+    }
+}
+
 /* The values of a file, and what they add to the manifest. */
 static int put_values(struct save *s, int fd, int file, const struct plan *plan)
 {
     for (int i = 0; i < plan->count; i++) {
         const struct dpt_ckpt__entry *entry = &plan->entry[i];
         dpt_hash_reset(s->part);
-        const int error = put(s, fd, s->data[plan->tensor[i]], (size_t)entry->nbytes, s->part);
+        const int error = put(s, fd, fetch(s, plan->tensor[i]), (size_t)entry->nbytes, s->part);
         if (error) {
             return error;
         }
@@ -382,42 +416,87 @@ static enum dpt_status save(struct save *s, const char *run, int nitems, const s
     return status == DPT_STATUS_OK ? status : dpt_error_set(status, __FILE__, __LINE__, "%s", why);
 }
 
-static enum dpt_status save_alone(const char *run, int nitems, const struct dpt_ckpt_item *item,
+static enum dpt_status save_alone(struct save *s, const char *run, int nitems, const struct dpt_ckpt_item *item,
                                   const struct dpt_ckpt_meta *meta, int keep, bool is_best, uint64_t *nbytes)
 {
     for (int i = 0; i < nitems; i++) {
+        DPT_ASSERT(!s->source || item[i].writer); /* a source counts all items */
         for (int d = 0; d < item[i].type.ndim; d++) {
             DPT_ASSERT(item[i].start[d] == 0 && item[i].extent[d] == item[i].type.dim[d]);
         }
     }
-    struct save s = {.arena = dpt_arena_new(), .step = meta->step, .whole = dpt_hash_new(), .part = dpt_hash_new()};
-    s.folder = dpt_arena_printf(s.arena, "%s/" DPT_CKPT__FOLDER, run);
-    s.tmp = step_path(&s, DPT_CKPT__TMP, s.step);
-    s.final = step_path(&s, DPT_CKPT__STEP, s.step);
-    const enum dpt_status status = save(&s, run, nitems, item, meta, keep, is_best, nbytes);
+    s->folder = dpt_arena_printf(s->arena, "%s/" DPT_CKPT__FOLDER, run);
+    s->tmp = step_path(s, DPT_CKPT__TMP, s->step);
+    s->final = step_path(s, DPT_CKPT__STEP, s->step);
+    const enum dpt_status status = save(s, run, nitems, item, meta, keep, is_best, nbytes);
+    dpt_text_free(&s->plan[0].head);
+    dpt_text_free(&s->plan[1].head);
+    return status;
+}
+
+/* Room for the largest tensor. Every rank needs it at the same time, so that none goes on without the others. */
+static enum dpt_status make_room(struct dpt_comm *comm, int nitems, const struct dpt_ckpt_item *item, void **room)
+{
+    size_t most = 1;
+    for (int i = 0; i < nitems; i++) {
+        const size_t nbytes = dpt_type_nbytes(&item[i].type);
+        most = nbytes > most ? nbytes : most;
+    }
+    *room = malloc(most);
+    return dpt_agree(*room ? DPT_STATUS_OK
+                           : dpt_error_set(DPT_STATUS_SPACE, __FILE__, __LINE__,
+                                           "no memory for the largest tensor of the checkpoint, %zu bytes", most),
+                     comm);
+}
+
+static enum dpt_status save_on_all(struct save *s, const char *run, int nitems, const struct dpt_ckpt_item *item,
+                                   const struct dpt_ckpt_meta *meta, int keep, bool is_best, uint64_t *nbytes)
+{
+    enum dpt_status status = DPT_STATUS_OK;
+    if (s->source) {
+        DPT_TRY(make_room(s->comm, nitems, item, &s->fetched));
+    }
+    if (dpt_comm_rank(s->comm) == 0) {
+        status = save_alone(s, run, nitems, item, meta, keep, is_best, nbytes);
+        int no_more = NO_MORE;
+        if (s->source && dpt_comm_bcast(s->comm, &no_more, sizeof no_more, 0) != DPT_STATUS_OK) {
+            dpt_fatal(DPT_STATUS_COMM, "%s", dpt_error_text());
+        }
+    } else if (s->source) {
+        status = serve(s->comm, s->source, s->fetched);
+    }
+    return dpt_agree(status, s->comm);
+}
+
+enum dpt_status dpt_ckpt_save_from(const char *run, struct dpt_comm *comm, const struct dpt_ckpt_source *source, int nitems,
+                                   const struct dpt_ckpt_item *item, const struct dpt_ckpt_meta *meta, int keep,
+                                   bool is_best, uint64_t *nbytes)
+{
+    DPT_ASSERT(meta->step >= 0 && keep >= 1 && meta->config && meta->layout && meta->version);
+    for (int i = 0; i < nitems && dpt_comm_rank(comm) > 0; i++) {
+        DPT_ASSERT(!item[i].writer);
+    }
+    struct save s = {
+        .arena = dpt_arena_new(),
+        .step = meta->step,
+        .comm = comm,
+        .source = source,
+        .whole = dpt_hash_new(),
+        .part = dpt_hash_new(),
+    };
+    dpt_comm_deadline_pause();
+    const enum dpt_status status = save_on_all(&s, run, nitems, item, meta, keep, is_best, nbytes);
+    dpt_comm_deadline_resume();
+    free(s.fetched);
     dpt_hash_free(s.whole);
     dpt_hash_free(s.part);
-    dpt_text_free(&s.plan[0].head);
-    dpt_text_free(&s.plan[1].head);
     dpt_arena_free(s.arena);
-    return status;
+    DPT_TRY(status);
+    return dpt_comm_bcast(comm, nbytes, sizeof *nbytes, 0);
 }
 
 enum dpt_status dpt_ckpt_save(const char *run, struct dpt_comm *comm, int nitems, const struct dpt_ckpt_item *item,
                               const struct dpt_ckpt_meta *meta, int keep, bool is_best, uint64_t *nbytes)
 {
-    DPT_ASSERT(meta->step >= 0 && keep >= 1 && meta->config && meta->layout && meta->version);
-    const bool writes = dpt_comm_rank(comm) == 0;
-    for (int i = 0; i < nitems && !writes; i++) {
-        DPT_ASSERT(!item[i].writer);
-    }
-    dpt_comm_deadline_pause();
-    enum dpt_status status = DPT_STATUS_OK;
-    if (writes) {
-        status = save_alone(run, nitems, item, meta, keep, is_best, nbytes);
-    }
-    status = dpt_agree(status, comm);
-    dpt_comm_deadline_resume();
-    DPT_TRY(status);
-    return dpt_comm_bcast(comm, nbytes, sizeof *nbytes, 0);
+    return dpt_ckpt_save_from(run, comm, NULL, nitems, item, meta, keep, is_best, nbytes);
 }

@@ -3,6 +3,7 @@
 /* What values demand of each other. Each key by itself has been read and is within its limits. */
 
 #include "conf/conf.h"
+#include "conf/layout.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -205,16 +206,48 @@ static void check_training(const struct check *check)
     }
 }
 
+/* What belongs to a pipeline, and how many there must be of each. */
+static void check_stages(const struct check *check, const struct dpt_layout *layout, int chunks)
+{
+    const struct dpt_job *job = check->job;
+    const int places = dpt_layout_size(layout, "pipeline"), stages = places * chunks;
+    if (layout->naxes > 0 && job->parallel.stages.count > 0 && job->parallel.stages.count != stages - 1) {
+        refuse(check, "parallel", "stages", "names %d layer%s: %d stage%s begin%s with %d", job->parallel.stages.count,
+               job->parallel.stages.count == 1 ? "" : "s", stages, stages == 1 ? "" : "s", stages == 1 ? "s" : "",
+               stages - 1);
+    }
+    if (layout->naxes > 0 && job->parallel.backward.count > 0 && job->parallel.backward.count != places) {
+        refuse(check, "parallel", "backward", "has %d numbers, expected one for each of %d places of the pipeline",
+               job->parallel.backward.count, places);
+    }
+    uint64_t seen = 0;
+    for (int i = 0; i < job->parallel.backward.count; i++) {
+        const int64_t place = job->parallel.backward.value[i];
+        if (place >= places || (seen >> place & 1)) {
+            refuse(check, "parallel", "backward", "is no order of the stages 0 to %d", places - 1);
+            break;
+        }
+        seen |= UINT64_C(1) << place;
+    }
+}
+
 static void check_parallel(const struct check *check)
 {
     const struct dpt_job *job = check->job;
-    const char *layout = job->parallel.layout;
-    if (strcmp(layout, "auto") != 0) {
-        const size_t digits = strncmp(layout, "data:", 5) == 0 ? strspn(layout + 5, "0123456789") : 0;
-        if (digits == 0 || digits > 9 || layout[5] == '0' || layout[5 + digits]) {
-            refuse(check, "parallel", "layout", "= %.60s: expected auto, or data:N with a number of ranks", layout);
-        }
+    struct dpt_layout layout;
+    enum dpt_layout_schedule schedule;
+    double share[DPT_LAYOUT_MAX_SHARES];
+    int chunks, shares;
+    if (dpt_layout_read(job->parallel.layout, &layout) != DPT_STATUS_OK) {
+        refuse(check, "parallel", "layout", "= %.60s: %s", job->parallel.layout, dpt_error_text());
     }
+    if (dpt_layout_read_schedule(job->parallel.schedule, &schedule, &chunks) != DPT_STATUS_OK) {
+        refuse(check, "parallel", "schedule", "= %.60s: %s", job->parallel.schedule, dpt_error_text());
+    }
+    if (dpt_layout_read_shares(job->parallel.shares, &shares, share) != DPT_STATUS_OK) {
+        refuse(check, "parallel", "shares", "= %.60s: %s", job->parallel.shares, dpt_error_text());
+    }
+    check_stages(check, &layout, chunks);
     if (job->run.reproducible && (job->parallel.shards & (job->parallel.shards - 1)) != 0) {
         refuse(check, "parallel", "shards", "= %lld: expected a power of two", (long long)job->parallel.shards);
     }

@@ -51,6 +51,24 @@ static const struct dpt_conf_word norm_modes[] = {
     {"local", "over the samples of one rank: no communication, but the result depends on the number of ranks"},
     {0},
 };
+static const struct dpt_conf_word shards[] = {
+    {"none", "nothing"},
+    {"optimizer", "the state of the optimizer: each rank updates its part (ZeRO 1)"},
+    {"gradients", "the sums of gradients too (ZeRO 2)"},
+    {"parameters", "the parameters too, which are gathered for use (ZeRO 3)"},
+    {0},
+};
+static const struct dpt_conf_word recomputes[] = {
+    {"none", "nothing"},
+    {"blocks", "within blocks, such as a layer of a transformer; what lies between blocks is kept"},
+    {"full", "within groups of blocks: the least memory"},
+    {0},
+};
+static const struct dpt_conf_word ties[] = {
+    {"sum", "one parameter: their gradients are added, and the copies stay equal"},
+    {"average", "each follows its own gradient, then they are averaged"},
+    {0},
+};
 static const struct dpt_conf_word formats[] = {
     {"idx", "images and labels as in MNIST, plain or gzipped"},
     {"csv", "a table as text: comma, tab, semicolon or space between columns"},
@@ -347,8 +365,28 @@ const struct dpt_conf_key dpt_conf__keys[] = {
      .ends = DPT_CONF_ABOVE_MIN | DPT_CONF_BELOW_MAX, .when = &one_cycle, .aka = "pct_start peak",
      .text = "Share of the run after which the rate is highest."},
 
-    {KEY("parallel", "layout", TEXT, parallel.layout), .fallback = "auto", .aka = "mesh strategy mode",
-     .text = "How ranks are arranged: auto, or data:N for N ranks that share each batch."},
+    {KEY("parallel", "layout", TEXT, parallel.layout), .fallback = "auto", .aka = "mesh strategy mode tensor pipeline",
+     .text = "How ranks are arranged: axes such as data:2 tensor:2 pipeline:2, neighbours along the last one. Along data "
+             "ranks share each batch, along tensor each layer, along pipeline the layers. auto: all along data."},
+    {KEY("parallel", "schedule", TEXT, parallel.schedule), .fallback = "1f1b", .aka = "pipeline_schedule",
+     .text = "Order of the micro-batches in a pipeline: none (one after the other), gpipe, 1f1b, interleaved:V (V stages a "
+             "rank), zb-h1 (weight gradients fill the gaps)."},
+    {KEY("parallel", "stages", NAMES, parallel.stages), .fallback = "auto", .zero = "auto", .aka = "cuts split_points",
+     .text = "Layers with which the stages of a pipeline begin, but the first: such as layer2, layer4. auto: stages of "
+             "equal cost, cut where one value is alive."},
+    {KEY("parallel", "backward", INTS, parallel.backward), .fallback = "same", .max = 63, .zero = "same",
+     .aka = "backward_stages",
+     .text = "For each stage the one whose ranks compute its gradients, such as 1 0; needs schedule = none or gpipe. same: "
+             "its own."},
+    {KEY("parallel", "shard", ENUM, parallel.shard), .fallback = "none", .words = shards, .aka = "zero zero_stage fsdp",
+     .text = "What the ranks along data share out among them instead of having copies (ZeRO)."},
+    {KEY("parallel", "recompute", ENUM, parallel.recompute), .fallback = "none", .words = recomputes,
+     .aka = "checkpointing activation_checkpointing gradient_checkpointing remat",
+     .text = "Activations that are computed again in the backward pass instead of being kept."},
+    {KEY("parallel", "shares", TEXT, parallel.shares), .fallback = "equal", .aka = "weights speeds",
+     .text = "Shares of the batch of the ranks along data: equal, auto (by their measured speed), or numbers such as 3, 1."},
+    {KEY("parallel", "tie", ENUM, parallel.tie), .fallback = "sum", .words = ties, .fixed = true,
+     .text = "What is done with copies of a parameter that several stages of a pipeline use."},
     {KEY("parallel", "shards", INT, parallel.shards), .fallback = "8", .min = 1, .max = 1 << 16,
      .when = &reproducible, .fixed = true, .aka = "virtual_shards",
      .text = "Parts of a batch whose gradients are always summed in the same order; a power of two. 1, 2, 4 ... up to "

@@ -4,6 +4,8 @@ libdpt_a_SOURCES += \
 	%D%/conf.h \
 	%D%/job.h \
 	%D%/keys.c \
+	%D%/layout.c \
+	%D%/layout.h \
 	%D%/layers.c \
 	%D%/print.c \
 	%D%/read.c \

@@ -380,7 +380,8 @@ static bool parse_list(const struct dpt_conf_key *key, const char *text, struct 
                        struct dpt_text *why)
 {
     char *piece[DPT_CONF_MAX_ITEMS];
-    const int count = split(text, arena, piece, why);
+    const bool zero = key->zero && strcmp(text, key->zero) == 0;
+    const int count = zero ? 0 : split(text, arena, piece, why);
     if (count < 0) {
         return false;
     }
@@ -668,6 +669,7 @@ void dpt_conf__format(const struct dpt_conf_key *key, const void *field, struct 
         dpt_text_add(text, "%s", *(char *const *)field);
         break;
     case DPT_CONF_TYPE_INTS:
+        dpt_text_add(text, "%s", ints->count == 0 && key->zero ? key->zero : "");
         for (int i = 0; i < ints->count; i++) {
             dpt_text_add(text, "%s%lld", i ? " " : "", (long long)ints->value[i]);
         }
@@ -679,6 +681,7 @@ void dpt_conf__format(const struct dpt_conf_key *key, const void *field, struct 
         }
         break;
     case DPT_CONF_TYPE_NAMES:
+        dpt_text_add(text, "%s", names->count == 0 && key->zero ? key->zero : "");
         for (int i = 0; i < names->count; i++) {
             dpt_text_add(text, "%s%s", i ? ", " : "", names->value[i]);
         }

@@ -4,7 +4,8 @@
 
 #include <inttypes.h>
 
-#include "plan/plan.h"
+#include "op/collective.h"
+#include "plan/internal.h"
 
 static const char *const action_name[] = {
     [DPT_ACTION_LOAD] = "load",       [DPT_ACTION_RUN] = "run",         [DPT_ACTION_ACCUMULATE] = "accumulate",
@@ -78,6 +79,22 @@ static void print_state(const struct dpt_plan *plan, struct dpt_text *text)
     }
 }
 
+static int place_of_stage(const struct dpt_plan *plan)
+{
+    const int axis = dpt_plan__axis_of(plan->conf.mesh, DPT_PLAN__AXIS_PIPELINE);
+    return axis >= 0 ? plan->conf.mesh->axis[axis].coord : 0;
+}
+
+/* Bytes that one node of this rank sends, at the most rows. */
+static double node_sent(const struct dpt_plan *plan, int n)
+{
+    const struct dpt_node *node = &plan->graph->node[n];
+    const struct dpt_collective_param *param = node->param;
+    const double in = node->nin > 0 ? (double)dpt_type_nbytes(&plan->value[node->in[0]].type) : 0.0;
+    const double out = node->nout > 0 ? (double)dpt_type_nbytes(&plan->value[node->out[0]].type) : 0.0;
+    return dpt_plan_sent(node->op, param->axis >= 0 ? plan->conf.mesh->axis[param->axis].size : 1, in, out);
+}
+
 static void print_action(const struct dpt_plan *plan, const struct dpt_action *action, struct dpt_text *text)
 {
     const struct dpt_graph *graph = plan->graph;
@@ -89,6 +106,9 @@ static void print_action(const struct dpt_plan *plan, const struct dpt_action *a
         const struct dpt_node *node = &graph->node[action->arg];
         dpt_text_add(text, " %s %s", node->op->name,
                      node->op->collective ? graph->value[node->nin > 0 ? node->in[0] : node->out[0]].name : node->name);
+        if (node->op->collective && node_sent(plan, action->arg) > 0.0) {
+            dpt_text_add(text, " %.0f B", node_sent(plan, action->arg));
+        }
     } else if (action->kind == DPT_ACTION_METRIC) {
         dpt_text_add(text, " %s", graph->value[action->arg].name);
     } else if (action->arg >= 0) {
@@ -97,8 +117,35 @@ static void print_action(const struct dpt_plan *plan, const struct dpt_action *a
     dpt_text_add(text, "\n");
 }
 
+/* Where the rank is, which layers it has, what it sends in a step. */
+static void print_place(const struct dpt_plan *plan, struct dpt_text *text)
+{
+    const struct dpt_graph *graph = plan->graph;
+    dpt_text_add(text, "place ");
+    for (int axis = 0; axis < plan->conf.mesh->naxes; axis++) {
+        const struct dpt_mesh_axis *at = &plan->conf.mesh->axis[axis];
+        dpt_text_add(text, " %s %d of %d", at->name, at->coord, at->size);
+    }
+    dpt_text_add(text, "\n");
+    for (int c = 0; c < plan->pipeline.chunks; c++) {
+        const char *first = NULL, *last = NULL;
+        for (int n = 0; n < graph->nnodes; n++) {
+            const bool forward = graph->node[n].phase == DPT_PHASE_FORWARD && !graph->node[n].op->collective;
+            if (forward && plan->node[n].chunk == c) {
+                first = first ? first : graph->node[n].name;
+                last = graph->node[n].name;
+            }
+        }
+        dpt_text_add(text, "stage  %d forward %s to %s | micro-batches under way %d\n", c * plan->pipeline.ranks +
+                     place_of_stage(plan), first ? first : "nothing", last ? last : "nothing", plan->frame[c].count);
+    }
+    dpt_text_add(text, "sends  gradients %.0f B, values %.0f B, messages %.0f B a step\n", plan->traffic.gradients,
+                 plan->traffic.values, plan->traffic.messages);
+}
+
 void dpt_plan_print(const struct dpt_plan *plan, struct dpt_text *text)
 {
+    print_place(plan, text);
     print_memory(plan, text);
     print_values(plan, text);
     print_state(plan, text);

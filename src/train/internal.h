@@ -54,7 +54,12 @@ struct dpt_train {
     struct dpt_model_io io;
     struct dpt_graph *graph, *eval_graph;
     struct dpt_plan *plan;
-    struct dpt_exchange *exchange;
+    struct dpt_exchange *exchange;     /* where data is the only axis with several ranks, or */
+    struct dpt_exec_group *group;      /* where there are more                               */
+    bool in_parts;                     /* no rank has all of the state                       */
+    double *share;                     /* of the batch, of each rank along data; NULL: equal */
+    const int *backward;               /* of each place of the pipeline, or NULL             */
+    bool sketch;                       /* plans are only looked at                           */
     struct dpt_state *state;
     struct dpt_exec *exec;
     struct dpt_loader *loader;
@@ -91,6 +96,20 @@ struct dpt_train {
 };
 
 /* ---------------------------------------------------------------------------------------------------- setup.c */
+
+/*
+ * The mesh that the job asks for: over train->world, or without it as `ranks` ranks would have it. DPT_STATUS_USAGE where
+ * job and ranks do not fit. Collective over the world.
+ */
+enum dpt_status dpt_train__mesh(struct dpt_train *train, int ranks);
+
+/* Ranks of the mesh; of its axis of this name, 1 where it has none. Local. */
+int dpt_train__ranks(const struct dpt_train *train);
+int dpt_train__axis(const struct dpt_train *train, const char *name);
+
+/* "data:2 tensor:2" of the mesh. Local. */
+enum { DPT_TRAIN__LAYOUT_SIZE = 96 };
+const char *dpt_train__layout_text(const struct dpt_train *train, char out[DPT_TRAIN__LAYOUT_SIZE]);
 
 /* Opens the data, makes graphs and plans for a rank of train->mesh. Local. */
 enum dpt_status dpt_train__plan(struct dpt_train *train);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 libdpt_a_SOURCES += \
+	%D%/dry_run.c \
 	%D%/end.c \
 	%D%/internal.h \
 	%D%/loop.c \

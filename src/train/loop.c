@@ -105,14 +105,15 @@ static enum dpt_status new_loader(struct dpt_train *train)
 static void write_start(struct dpt_train *train)
 {
     struct dpt_text record = {0};
-    char name[96];
+    char name[96], layout[DPT_TRAIN__LAYOUT_SIZE];
     dpt_train__record(train, "start", &record);
     dpt_train__field_text(&record, "version", PACKAGE_VERSION);
     dpt_train__field_text(&record, "job", train->job->run.name);
     dpt_train__field_text(&record, "model", dpt_model_name(train->job, &train->io, name, sizeof name));
     dpt_train__field_text(&record, "mpi", dpt_comm_library());
     dpt_train__field_text(&record, "device", train->dev->name);
-    dpt_train__field_real(&record, "ranks", train->mesh.axis[0].size);
+    dpt_train__field_real(&record, "ranks", dpt_train__ranks(train));
+    dpt_train__field_text(&record, "layout", dpt_train__layout_text(train, layout));
     dpt_train__field_real(&record, "threads", train->threads);
     dpt_train__field_real(&record, "steps", (double)train->steps);
     dpt_train__write(train, &record);
@@ -186,7 +187,7 @@ static int choose_threads(const struct dpt_train *train)
 static enum dpt_status train_all(struct dpt_train *train, bool *paused)
 {
     bool finished;
-    DPT_TRY(dpt_mesh_data(train->world, &train->mesh));
+    DPT_TRY(dpt_train__mesh(train, dpt_comm_size(train->world)));
     DPT_TRY(dpt_comm_cores(train->world, &train->cores));
     train->threads = choose_threads(train);
     /* A rank with one core reads when it needs samples: a thread would only take turns with the step. */
@@ -231,33 +232,5 @@ enum dpt_status dpt_train(const struct dpt_job *job, const struct dpt_options *o
     if (status == DPT_STATUS_OK) { /* after a failure the job only ends: others may be stuck in the middle of something */
         dpt_train__free(&train);
     }
-    return status;
-}
-
-enum dpt_status dpt_train_dry_run(const struct dpt_job *job, int ranks)
-{
-    struct dpt_train train = {
-        .job = job,
-        .speaks = true,
-        .arena = dpt_arena_new(),
-        .lock = -1,
-        .threads = job->run.threads ? (int)job->run.threads : 1,
-        .ahead = job->data.prefetch,
-        .limit_s = INFINITY,
-        .mesh = {.naxes = 1, .axis = {{.name = "data", .size = ranks}}},
-    };
-    dpt_log_speak(true);
-    const enum dpt_status status = dpt_train__plan(&train);
-    if (status == DPT_STATUS_OK) {
-        struct dpt_text text = {0};
-        dpt_train__banner(&train, false);
-        if (dpt_log_debug("plan")) {
-            dpt_plan_print(train.plan, &text);
-            dpt_log("%s", text.data);
-        }
-        dpt_text_free(&text);
-        dpt_log("the job can run; nothing was started\n");
-    }
-    dpt_train__free(&train);
     return status;
 }

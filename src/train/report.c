@@ -16,8 +16,9 @@
 
 static void tell_ranks(const struct dpt_train *train)
 {
-    const int ranks = train->mesh.axis[0].size;
-    if (!train->exchange) { /* a dry run */
+    const int ranks = dpt_train__ranks(train);
+    char layout[DPT_TRAIN__LAYOUT_SIZE];
+    if (!train->world) { /* a dry run */
         dpt_log("ranks   %d (as planned, nothing is started)\n", ranks);
         return;
     }
@@ -25,7 +26,10 @@ static void tell_ranks(const struct dpt_train *train)
     dpt_log("ranks   %d on %d host%s | %d thread%s each, %d core%s on this host | %s", ranks, hosts, hosts == 1 ? "" : "s",
             train->threads, train->threads == 1 ? "" : "s", train->cores.node, train->cores.node == 1 ? "" : "s",
             dpt_comm_library());
-    dpt_log("%s%s\n", ranks > 1 ? " | " : "", ranks > 1 ? dpt_exchange_name(train->exchange) : "");
+    dpt_log("%s%s\n", ranks > 1 ? " | " : "",
+            ranks == 1        ? ""
+            : train->exchange ? dpt_exchange_name(train->exchange)
+                              : dpt_train__layout_text(train, layout));
     dpt_log("device  %s\n", train->dev->name);
 }
 
@@ -33,9 +37,9 @@ static void tell_model(const struct dpt_train *train)
 {
     char name[96], params[24], flops[24];
     int64_t count = 0;
-    for (int i = 0; i < train->plan->nparams; i++) {
-        const bool trained = train->graph->value[train->plan->param[i].value].kind == DPT_VALUE_KIND_PARAM;
-        count += trained ? train->plan->param[i].numel : 0;
+    for (int v = 0; v < train->graph->nvalues; v++) {
+        const bool trained = train->graph->value[v].kind == DPT_VALUE_KIND_PARAM;
+        count += trained ? dpt_type_numel(&train->graph->value[v].type) : 0;
     }
     const double work = train->plan->flops_step / (double)train->plan->conf.batch_rows;
     dpt_log("model   %s | %s parameters | %s%sflop a sample | %s\n",
@@ -68,9 +72,11 @@ static void tell_data(const struct dpt_train *train)
 }
 
 /* "64", or "42-43" where the ranks' parts differ. */
-static const char *share_text(const struct dpt_plan *plan, char *out, size_t size)
+static const char *share_text(const struct dpt_train *train, char *out, size_t size)
 {
-    const int64_t parts = (plan->conf.shards ? plan->conf.shards : plan->conf.micro_batches * plan->conf.mesh->axis[0].size);
+    const struct dpt_plan *plan = train->plan;
+    const int64_t parts =
+        plan->conf.shards ? plan->conf.shards : plan->conf.micro_batches * dpt_train__axis(train, "data");
     const int64_t least = plan->conf.batch_rows / parts, rest = plan->conf.batch_rows % parts;
     if (rest) {
         snprintf(out, size, "%" PRId64 "-%" PRId64, least, least + 1);
@@ -84,12 +90,12 @@ static void tell_batch(const struct dpt_train *train)
 {
     char share[48];
     const struct dpt_plan *plan = train->plan;
-    const int ranks = plan->conf.mesh->axis[0].size;
+    const int ranks = dpt_train__axis(train, "data");
     dpt_log("batch   %" PRId64 " samples = %d rank%s x ", plan->conf.batch_rows, ranks, ranks == 1 ? "" : "s");
     if (plan->micros > 1) {
         dpt_log("%" PRId64 " %s x ", plan->micros, plan->conf.shards ? "shards" : "micro-batches");
     }
-    dpt_log("%s | %s%s\n", share_text(plan, share, sizeof share),
+    dpt_log("%s | %s%s\n", train->share ? "shares of their own" : share_text(train, share, sizeof share),
             plan->conf.shards ? "reproducible: the same bits on 1, 2, 4 ... " : "same curve on any number of ranks",
             plan->conf.shards ? "ranks" : "");
     dpt_log("length  %" PRId64 " steps, %.4g epochs of %" PRId64 "\n", train->steps,
@@ -105,7 +111,8 @@ static void tell_memory(const struct dpt_train *train)
     } part[] = {
         {"parameters", memory->params},       {"gradients", memory->gradients}, {"sums", memory->accumulators},
         {"optimizer", memory->slots},         {"activations", memory->activations},
-        {"scratch", memory->scratch},         {"samples", memory->batches * (train->ahead + 1)},
+        {"messages", memory->messages},       {"scratch", memory->scratch},
+        {"samples", memory->batches * (train->ahead + 1)},
     };
     char text[24];
     int64_t all = 0;
@@ -149,15 +156,15 @@ static void tell_notes(const struct dpt_train *train)
                 " shards, not over the whole batch\n",
                 train->plan->conf.shards);
     }
-    if (train->exchange && train->cores.shared) {
+    if (train->world && train->cores.shared) {
         dpt_log("NOTE    ranks of this host take turns on %d core%s: start at most %d a host, or let the launcher bind "
                 "each rank to its own\n",
                 train->cores.usable, train->cores.usable == 1 ? "" : "s", train->cores.node);
-    } else if (train->exchange && train->threads > train->cores.usable) {
+    } else if (train->world && train->threads > train->cores.usable) {
         dpt_log("NOTE    a rank has %d threads and may use %d core%s: set run.threads = auto, or give it more (mpirun "
                 "--bind-to none, --map-by slot:PE=%d)\n",
                 train->threads, train->cores.usable, train->cores.usable == 1 ? "" : "s", train->threads);
-    } else if (train->exchange && train->cores.bound && train->job->run.threads == 0 &&
+    } else if (train->world && train->cores.bound && train->job->run.threads == 0 &&
                train->cores.share * dpt_comm_node_size(train->world) < train->cores.node) {
         dpt_log("NOTE    ranks are bound to %d core%s each, %d of this host's %d cores are not used: mpirun --map-by "
                 "slot:PE=%d gives them to the ranks\n",
@@ -172,7 +179,7 @@ void dpt_train__banner(const struct dpt_train *train, bool resumed)
     char utc[24], left[24];
     dpt_clock_utc(utc, sizeof utc);
     dpt_log("dpt-train %s | %s | job %s | run %s (%s)\n", PACKAGE_VERSION, utc, train->job->run.name,
-            train->job->run.output, !train->exchange             ? "dry run"
+            train->job->run.output, !train->world             ? "dry run"
             : train->options->eval_only ? "evaluation"
             : resumed                   ? "goes on"
                                         : "new");
@@ -188,7 +195,7 @@ void dpt_train__banner(const struct dpt_train *train, bool resumed)
     tell_notes(train);
     if (resumed && train->options->eval_only) {
         dpt_log("step    %" PRId64 " of %" PRId64 "\n", train->first_step, train->steps);
-    } else if (resumed && train->exchange) {
+    } else if (resumed && train->world) {
         dpt_log("goes on from step %" PRId64 " of %" PRId64 "\n", train->first_step, train->steps);
     }
 }

@@ -95,33 +95,60 @@ static enum dpt_status enter_directory(struct dpt_train *train)
 
 /* --------------------------------------------------------------------------------------------------- the tensors */
 
-/* All tensors of the state as checkpoint items; returns how many. */
-static int list_items(const struct dpt_train *train, struct dpt_ckpt_item **items)
+/* All tensors of the state as checkpoint items, by the logical graph, whatever part of them is here. */
+struct list {
+    struct dpt_ckpt_item *item;
+    int *value; /* of each item, in the graph */
+    int count;
+    bool whole; /* this rank has all of each  */
+};
+
+static struct list list_items(const struct dpt_train *train, bool model_only)
 {
-    const struct dpt_plan *plan = train->plan;
-    const size_t most = (size_t)plan->nparams * (1 + DPT_PLAN_MAX_SLOTS);
-    struct dpt_ckpt_item *item = calloc(most + 1, sizeof *item);
-    if (!item) {
+    const struct dpt_graph *graph = train->graph;
+    struct list list = {
+        .item = calloc((size_t)graph->nvalues + 1, sizeof *list.item),
+        .value = calloc((size_t)graph->nvalues + 1, sizeof *list.value),
+        .whole = !train->in_parts,
+    };
+    if (!list.item || !list.value) {
         dpt_fatal(DPT_STATUS_SPACE, "out of memory for the list of tensors of a checkpoint");
     }
-    int count = 0;
-    for (int i = 0; i < plan->nparams; i++) {
-        for (int k = -1; k < plan->param[i].nslots; k++) {
-            const int value = k < 0 ? plan->param[i].value : plan->param[i].slot[k];
-            const struct dpt_tensor tensor = dpt_state_tensor(train->state, value);
-            item[count] = (struct dpt_ckpt_item){
-                .name = plan->graph->value[value].name,
-                .file = k < 0 ? DPT_CKPT_FILE_MODEL : DPT_CKPT_FILE_OPTIMIZER,
-                .type = dpt_graph_stored(plan->graph, value),
-                .data = tensor.data,
+    for (int v = 0; v < graph->nvalues; v++) {
+        const enum dpt_value_kind kind = graph->value[v].kind;
+        const bool model = kind == DPT_VALUE_KIND_PARAM || kind == DPT_VALUE_KIND_BUFFER;
+        if (model || (kind == DPT_VALUE_KIND_SLOT && !model_only)) {
+            struct dpt_ckpt_item *item = &list.item[list.count];
+            *item = (struct dpt_ckpt_item){
+                .name = graph->value[v].name,
+                .file = model ? DPT_CKPT_FILE_MODEL : DPT_CKPT_FILE_OPTIMIZER,
+                .type = dpt_graph_stored(graph, v),
+                .data = list.whole ? dpt_state_tensor(train->state, v).data : NULL,
                 .writer = train->speaks,
             };
-            memcpy(item[count].extent, item[count].type.dim, sizeof item[count].extent);
-            count++;
+            memcpy(item->extent, item->type.dim, sizeof item->extent);
+            list.value[list.count++] = v;
         }
     }
-    *items = item;
-    return count;
+    return list;
+}
+
+static void list_free(struct list *list)
+{
+    free(list->item);
+    free(list->value);
+}
+
+/* For a checkpoint of a state in parts. */
+struct gathering {
+    const struct dpt_train *train;
+    const struct list *list;
+};
+
+static enum dpt_status gather_item(void *user, int item, void *whole)
+{
+    const struct gathering *gathering = user;
+    return dpt_state_gather(gathering->train->state, gathering->list->value[item], whole);
 }
 
 /* -------------------------------------------------------------------------------------------------------- resume */
@@ -201,19 +228,16 @@ static enum dpt_status open_checkpoint(struct dpt_train *train, struct dpt_ckpt 
     return how == DPT_RESUME_PATH && !train->options->eval_only ? check_branch(train, *ckpt) : DPT_STATUS_OK;
 }
 
-/* The tensors of the state, or only those of the model. */
+/*
+ * The tensors of the state, or only those of the model. A state in parts is only checked here: its tensors are read one
+ * by one when all ranks are there (spread_state).
+ */
 static enum dpt_status load_items(struct dpt_train *train, struct dpt_ckpt *ckpt, bool model_only)
 {
-    struct dpt_ckpt_item *item;
-    const int all = list_items(train, &item);
-    int count = 0;
-    for (int i = 0; i < all; i++) {
-        if (!model_only || item[i].file == DPT_CKPT_FILE_MODEL) {
-            item[count++] = item[i];
-        }
-    }
-    const enum dpt_status status = dpt_ckpt_load(ckpt, count, item, false);
-    free(item);
+    struct list list = list_items(train, model_only);
+    const enum dpt_status status = list.whole ? dpt_ckpt_load(ckpt, list.count, list.item, false)
+                                              : dpt_ckpt_check(ckpt, list.count, list.item, false);
+    list_free(&list);
     return status;
 }
 
@@ -235,20 +259,18 @@ static enum dpt_status load(struct dpt_train *train, struct dpt_ckpt *ckpt, stru
 }
 
 /* [model] weights: the values that the model begins with, from another run. */
-static enum dpt_status load_weights(struct dpt_train *train, struct news *news)
+static enum dpt_status load_weights(struct dpt_train *train, struct dpt_ckpt **ckpt, struct news *news)
 {
-    struct dpt_ckpt *ckpt;
     struct dpt_text notes = {0};
     const char *path = train->job->model.weights;
-    enum dpt_status status = dpt_ckpt_open(path, false, &ckpt, &notes);
+    enum dpt_status status = dpt_ckpt_open(path, false, ckpt, &notes);
     dpt_text_free(&notes);
-    if (status == DPT_STATUS_OK && !ckpt) {
+    if (status == DPT_STATUS_OK && !*ckpt) {
         status = dpt_error_set(DPT_STATUS_DATA, __FILE__, __LINE__, "%s: has no checkpoint", path);
     }
     if (status == DPT_STATUS_OK) {
-        status = load_items(train, ckpt, true);
+        status = load_items(train, *ckpt, true);
     }
-    dpt_ckpt_close(ckpt);
     if (status != DPT_STATUS_OK) {
         return dpt_error_set(status, __FILE__, __LINE__, "[model] weights: %s", dpt_error_text());
     }
@@ -256,27 +278,22 @@ static enum dpt_status load_weights(struct dpt_train *train, struct news *news)
     return DPT_STATUS_OK;
 }
 
-/* The checkpoint of the run where there is one, else the weights to begin with where the job names some. */
-static enum dpt_status load_any(struct dpt_train *train, struct news *news)
+/* The checkpoint of the run where there is one, else the weights to begin with where the job names some; it stays open. */
+static enum dpt_status load_any(struct dpt_train *train, struct dpt_ckpt **ckpt, struct news *news)
 {
-    struct dpt_ckpt *ckpt;
-    enum dpt_status status = open_checkpoint(train, &ckpt);
-    if (status == DPT_STATUS_OK && ckpt) {
-        status = load(train, ckpt, news);
+    DPT_TRY(open_checkpoint(train, ckpt));
+    if (*ckpt) {
+        return load(train, *ckpt, news);
     }
-    if (status == DPT_STATUS_OK && !ckpt && *train->job->model.weights) {
-        status = load_weights(train, news);
-    }
-    dpt_ckpt_close(ckpt);
-    return status;
+    return *train->job->model.weights ? load_weights(train, ckpt, news) : DPT_STATUS_OK;
 }
 
 /* Rank 0's part: directory, checkpoint, config.ini. An evaluation only looks. */
-static enum dpt_status begin(struct dpt_train *train, struct news *news)
+static enum dpt_status begin(struct dpt_train *train, struct dpt_ckpt **ckpt, struct news *news)
 {
     struct dpt_text config = {0};
     if (train->options->eval_only) {
-        DPT_TRY(load_any(train, news));
+        DPT_TRY(load_any(train, ckpt, news));
         DPT_CHECK(news->found || news->loaded, DPT_STATUS_USAGE,
                   "%s: has no checkpoint to evaluate: give the run directory with -o DIR, or a checkpoint with "
                   "--resume=PATH",
@@ -284,7 +301,7 @@ static enum dpt_status begin(struct dpt_train *train, struct news *news)
         return DPT_STATUS_OK;
     }
     DPT_TRY(enter_directory(train));
-    DPT_TRY(load_any(train, news));
+    DPT_TRY(load_any(train, ckpt, news));
     if (news->found) {
         train->saved_step = train->options->resume == DPT_RESUME_PATH ? -1 : news->step;
     }
@@ -295,6 +312,7 @@ static enum dpt_status begin(struct dpt_train *train, struct news *news)
     return status;
 }
 
+/* A state that every rank has whole: rank 0 has loaded it. */
 static enum dpt_status share_state(struct dpt_train *train)
 {
     const size_t nbytes = (size_t)train->plan->nflat * dpt_dtype_nbytes(train->graph->real);
@@ -305,18 +323,55 @@ static enum dpt_status share_state(struct dpt_train *train)
     return DPT_STATUS_OK;
 }
 
+/* A state in parts: rank 0 reads tensor after tensor, and every rank takes its part of it. */
+static enum dpt_status spread_state(struct dpt_train *train, struct dpt_ckpt *ckpt, bool model_only)
+{
+    struct list list = list_items(train, model_only);
+    enum dpt_status status = DPT_STATUS_OK;
+    for (int i = 0; i < list.count && status == DPT_STATUS_OK; i++) {
+        struct dpt_ckpt_item item = list.item[i];
+        const size_t nbytes = dpt_type_nbytes(&item.type);
+        item.data = malloc(nbytes + 1);
+        status = item.data ? DPT_STATUS_OK
+                           : dpt_error_set(DPT_STATUS_SPACE, __FILE__, __LINE__, "no memory for %s, %zu bytes", item.name,
+                                           nbytes);
+        if (status == DPT_STATUS_OK && train->speaks) {
+            status = dpt_ckpt_load(ckpt, 1, &item, true);
+        }
+        status = dpt_agree(status, train->world);
+        if (status == DPT_STATUS_OK) {
+            status = dpt_comm_bcast(train->world, item.data, nbytes, 0);
+        }
+        if (status == DPT_STATUS_OK) {
+            dpt_state_scatter(train->state, list.value[i], item.data);
+        }
+        free(item.data);
+    }
+    list_free(&list);
+    return status;
+}
+
+/* Finds what to go on from and gives every rank the state. */
+static enum dpt_status take_state(struct dpt_train *train, struct dpt_ckpt **ckpt, struct news *news)
+{
+    DPT_TRY(dpt_agree(train->speaks ? begin(train, ckpt, news) : DPT_STATUS_OK, train->world));
+    DPT_TRY(dpt_comm_bcast(train->world, news, sizeof *news, 0));
+    if (!news->found && !news->loaded) {
+        return DPT_STATUS_OK;
+    }
+    return !train->in_parts ? share_state(train) : spread_state(train, *ckpt, news->loaded || train->options->eval_only);
+}
+
 enum dpt_status dpt_train__resume(struct dpt_train *train, bool *finished)
 {
     struct news news = {.best_step = -1};
+    struct dpt_ckpt *ckpt = NULL;
     train->saved_step = -1;
     dpt_comm_deadline_pause(); /* verifying a large checkpoint takes its time */
-    const enum dpt_status status = dpt_agree(train->speaks ? begin(train, &news) : DPT_STATUS_OK, train->world);
+    const enum dpt_status status = take_state(train, &ckpt, &news);
+    dpt_ckpt_close(ckpt);
     dpt_comm_deadline_resume();
     DPT_TRY(status);
-    DPT_TRY(dpt_comm_bcast(train->world, &news, sizeof news, 0));
-    if (news.found || news.loaded) {
-        DPT_TRY(share_state(train));
-    }
     train->state->step = train->first_step = news.step;
     train->state->updates = news.updates;
     train->best_step = news.best_step;
@@ -333,9 +388,8 @@ enum dpt_status dpt_train__save(struct dpt_train *train, bool is_best)
     const int64_t step = train->state->step;
     const double begin_s = dpt_clock_s();
     struct dpt_text config = {0};
-    char layout[32];
+    char layout[DPT_TRAIN__LAYOUT_SIZE];
     dpt_job_print(train->job, DPT_JOB_PRINT_FULL, &config);
-    snprintf(layout, sizeof layout, "data:%d", train->mesh.axis[0].size);
     const struct dpt_ckpt_meta meta = {
         .step = step,
         .samples_seen = dpt_train__samples(train),
@@ -348,16 +402,18 @@ enum dpt_status dpt_train__save(struct dpt_train *train, bool is_best)
         .best_metric = train->best_step >= 0 ? (train->io.classes ? "valid accuracy" : "valid loss") : NULL,
         .config = config.data,
         .preparation = dpt_data_preparation(train->data),
-        .layout = layout,
+        .layout = dpt_train__layout_text(train, layout),
         .version = PACKAGE_VERSION,
         .graph_hash = dpt_graph_hash(train->graph),
     };
-    struct dpt_ckpt_item *item;
     uint64_t nbytes = 0;
-    const int count = list_items(train, &item);
-    const enum dpt_status status = dpt_ckpt_save(train->job->run.output, train->world, count, item, &meta,
-                                                 (int)train->job->checkpoint.keep, is_best, &nbytes);
-    free(item);
+    struct list list = list_items(train, false);
+    struct gathering gathering = {train, &list};
+    const struct dpt_ckpt_source source = {&gathering, gather_item};
+    const enum dpt_status status =
+        dpt_ckpt_save_from(train->job->run.output, train->world, train->in_parts ? &source : NULL, list.count, list.item,
+                           &meta, (int)train->job->checkpoint.keep, is_best, &nbytes);
+    list_free(&list);
     dpt_text_free(&config);
     train->saved_s = dpt_clock_s();
     train->save_s = train->saved_s - begin_s;

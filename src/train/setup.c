@@ -3,9 +3,11 @@
 /* From a job to what a step needs: data, graphs, plans, memory. */
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "conf/layout.h"
 #include "train/internal.h"
 
 /* Opens the splits; `train` first, since the others are prepared with what it taught. */
@@ -52,6 +54,9 @@ static int64_t eval_batch(const struct dpt_job *job)
 static struct dpt_plan_conf plan_conf(const struct dpt_train *train, int64_t batch, int64_t samples)
 {
     const struct dpt_job *job = train->job;
+    enum dpt_layout_schedule schedule = DPT_LAYOUT_SCHEDULE_NONE;
+    int chunks = 1;
+    dpt_layout_read_schedule(job->parallel.schedule, &schedule, &chunks); /* was checked when the job was read */
     return (struct dpt_plan_conf){
         .mesh = &train->mesh,
         .run = DPT_RUN_CPU,
@@ -61,6 +66,15 @@ static struct dpt_plan_conf plan_conf(const struct dpt_train *train, int64_t bat
         .micro_batches = 1,
         .shards = job->run.reproducible ? job->parallel.shards : 0,
         .bucket_bytes = job->parallel.bucket_bytes,
+        .schedule = (enum dpt_pipeline_schedule)schedule,
+        .chunks = chunks,
+        .ncuts = job->parallel.stages.count,
+        .cut = (const char *const *)job->parallel.stages.value,
+        .backward = train->backward,
+        .shard = (enum dpt_plan_shard)job->parallel.shard,
+        .average = job->parallel.tie == DPT_TIE_AVERAGE,
+        .share = train->share,
+        .sketch = train->sketch,
     };
 }
 
@@ -73,22 +87,89 @@ static enum dpt_status plan_eval(struct dpt_train *train, struct dpt_train__eval
     struct dpt_plan_conf conf =
         plan_conf(train, eval_batch(train->job), dpt_data_info(eval->data)->samples);
     conf.layout = train->plan;
+    conf.schedule = DPT_PIPELINE_NONE;
+    conf.backward = NULL;
     if (!train->eval_graph) {
         DPT_TRY(build(train, eval_batch(train->job), false, &train->eval_graph));
     }
     return dpt_plan_new(train->eval_graph, &conf, &eval->plan);
 }
 
-/* parallel.layout, where it is written out, must be what was started. */
-static enum dpt_status check_layout(const struct dpt_train *train)
+int dpt_train__ranks(const struct dpt_train *train)
 {
-    const char *layout = train->job->parallel.layout;
-    const int ranks = train->mesh.axis[0].size;
-    char here[32];
-    snprintf(here, sizeof here, "data:%d", ranks);
-    DPT_CHECK(strcmp(layout, "auto") == 0 || strcmp(layout, here) == 0, DPT_STATUS_USAGE,
-              "[parallel] layout = %s, but the job has %d rank%s: start as many as the layout says, or set it to auto",
-              layout, ranks, ranks == 1 ? "" : "s");
+    int ranks = 1;
+    for (int axis = 0; axis < train->mesh.naxes; axis++) {
+        ranks *= train->mesh.axis[axis].size;
+    }
+    return ranks;
+}
+
+int dpt_train__axis(const struct dpt_train *train, const char *name)
+{
+    for (int axis = 0; axis < train->mesh.naxes; axis++) {
+        if (strcmp(train->mesh.axis[axis].name, name) == 0) {
+            return train->mesh.axis[axis].size;
+        }
+    }
+    return 1;
+}
+
+const char *dpt_train__layout_text(const struct dpt_train *train, char out[DPT_TRAIN__LAYOUT_SIZE])
+{
+    size_t at = 0;
+    for (int axis = 0; axis < train->mesh.naxes && at < DPT_TRAIN__LAYOUT_SIZE; axis++) {
+        at += (size_t)snprintf(out + at, DPT_TRAIN__LAYOUT_SIZE - at, "%s%s:%d", axis ? " " : "",
+                               train->mesh.axis[axis].name, train->mesh.axis[axis].size);
+    }
+    return out;
+}
+
+enum dpt_status dpt_train__mesh(struct dpt_train *train, int ranks)
+{
+    struct dpt_layout layout;
+    struct dpt_mesh_axis axis[DPT_LAYOUT_MAX_AXES] = {{.name = "data", .size = ranks}};
+    int count = 1, all = 1;
+    DPT_TRY(dpt_layout_read(train->job->parallel.layout, &layout));
+    for (int a = 0; a < layout.naxes; a++) {
+        snprintf(axis[a].name, sizeof axis[a].name, "%s", layout.axis[a].name);
+        axis[a].size = layout.axis[a].size;
+        all *= layout.axis[a].size;
+        count = layout.naxes;
+    }
+    DPT_CHECK(layout.naxes == 0 || all == ranks, DPT_STATUS_USAGE,
+              "[parallel] layout = %s is for %d rank%s, but the job has %d: start as many as the layout says, or set it to "
+              "auto",
+              train->job->parallel.layout, all, all == 1 ? "" : "s", ranks);
+    if (!train->world) {
+        return dpt_mesh_shape(ranks, count, axis, &train->mesh);
+    }
+    return dpt_mesh_new(train->world, count, axis, &train->mesh);
+}
+
+/* What the job says of the ranks along axes, as the plan wants it. */
+static enum dpt_status take_ranks(struct dpt_train *train)
+{
+    const struct dpt_ints *backward = &train->job->parallel.backward;
+    const int data = dpt_train__axis(train, "data"), places = dpt_train__axis(train, "pipeline");
+    double share[DPT_LAYOUT_MAX_SHARES];
+    int count;
+    DPT_TRY(dpt_layout_read_shares(train->job->parallel.shares, &count, share));
+    DPT_CHECK(count <= 0 || count == data, DPT_STATUS_USAGE,
+              "[parallel] shares has %d numbers, but %d rank%s share%s the batch: give one for each, or equal", count, data,
+              data == 1 ? "" : "s", data == 1 ? "s" : "");
+    DPT_CHECK(count == 0 || !train->job->run.reproducible, DPT_STATUS_USAGE,
+              "[parallel] shares = %s, but a reproducible run has equal parts: set it to equal", train->job->parallel.shares);
+    if (count > 0 && !train->share) {
+        train->share = dpt_arena_memdup(train->arena, share, (size_t)count * sizeof *share);
+    }
+    DPT_CHECK(backward->count == 0 || backward->count == places, DPT_STATUS_USAGE,
+              "[parallel] backward has %d numbers, expected one for each of %d places of the pipeline", backward->count,
+              places);
+    int *place = dpt_arena_array(train->arena, (size_t)backward->count + 1, sizeof *place);
+    for (int i = 0; i < backward->count; i++) {
+        place[i] = (int)backward->value[i];
+    }
+    train->backward = backward->count > 0 ? place : NULL;
     return DPT_STATUS_OK;
 }
 
@@ -97,7 +178,7 @@ enum dpt_status dpt_train__plan(struct dpt_train *train)
     const struct dpt_job *job = train->job;
     train->valid.name = "valid";
     train->test.name = "test";
-    DPT_TRY(check_layout(train));
+    DPT_TRY(take_ranks(train));
     DPT_TRY(dpt_dev_cpu(train->threads, &train->dev)); /* before plans: kernels prepare for its number of threads */
     DPT_TRY(open_data(train));
     const int64_t samples = dpt_data_info(train->data)->samples;
@@ -121,6 +202,7 @@ static enum dpt_status bind_eval(struct dpt_train *train, struct dpt_train__eval
         .state = train->state,
         .dev = train->dev,
         .exchange = train->exchange,
+        .group = train->group,
         .share = train->exec,
         .seed = (uint64_t)train->job->run.seed,
     };
@@ -134,6 +216,7 @@ static enum dpt_status bind_all(struct dpt_train *train)
         .state = train->state,
         .dev = train->dev,
         .exchange = train->exchange,
+        .group = train->group,
         .seed = (uint64_t)train->job->run.seed,
     };
     DPT_TRY(dpt_exec_new(&conf, &train->exec));
@@ -155,19 +238,38 @@ static enum dpt_status compare_plans(const struct dpt_train *train)
     return dpt_agree(status, train->world);
 }
 
-enum dpt_status dpt_train__bind(struct dpt_train *train)
+/* How gradients travel: one exchange over all ranks, or one for each group of a plan with more axes than data. */
+static enum dpt_status new_exchange(struct dpt_train *train)
 {
-    const struct dpt_exchange_conf exchange = {
-        .comm = train->mesh.axis[0].comm,
+    const struct dpt_exchange_conf conf = {
+        .comm = train->world,
         .thread = train->job->parallel.comm_thread == DPT_AUTO_ON    ? DPT_EXCHANGE_THREAD_ON
                   : train->job->parallel.comm_thread == DPT_AUTO_OFF ? DPT_EXCHANGE_THREAD_OFF
                                                                      : DPT_EXCHANGE_THREAD_AUTO,
         .spare_core = train->cores.share > train->threads,
         .tree = train->job->run.reproducible,
     };
+    if (dpt_train__axis(train, "data") != dpt_train__ranks(train)) {
+        return dpt_exec_groups_new(train->plan, false, &train->group);
+    }
+    return dpt_exchange_new(&conf, &train->exchange);
+}
+
+/* No rank has all of the state when one has not. */
+static enum dpt_status ask_for_parts(struct dpt_train *train)
+{
+    int whole = dpt_state_is_whole(train->state);
+    DPT_TRY(dpt_comm_allreduce(train->world, &whole, 1, DPT_DTYPE_I32, DPT_COMM_REDUCE_MIN));
+    train->in_parts = !whole;
+    return DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_train__bind(struct dpt_train *train)
+{
     DPT_TRY(compare_plans(train));
     DPT_TRY(dpt_agree(dpt_state_new(train->plan, train->dev, (uint64_t)train->job->run.seed, &train->state), train->world));
-    DPT_TRY(dpt_exchange_new(&exchange, &train->exchange));
+    DPT_TRY(ask_for_parts(train));
+    DPT_TRY(dpt_agree(new_exchange(train), train->world));
     return dpt_agree(bind_all(train), train->world);
 }
 
@@ -185,6 +287,9 @@ void dpt_train__free(struct dpt_train *train)
     free_eval(&train->test);
     dpt_exec_free(train->exec);
     dpt_exchange_free(train->exchange);
+    if (train->plan) {
+        dpt_exec_groups_free(train->plan, train->group);
+    }
     dpt_state_free(train->state);
     dpt_plan_free(train->plan);
     dpt_graph_free(train->eval_graph);
@@ -192,6 +297,9 @@ void dpt_train__free(struct dpt_train *train)
     dpt_data_close(train->data);
     if (train->dev) {
         dpt_dev_close(train->dev);
+    }
+    if (train->world) {
+        dpt_mesh_free(&train->mesh);
     }
     dpt_arena_free(train->arena);
 }

@@ -18,5 +18,8 @@
 enum dpt_status dpt_train(const struct dpt_job *job, const struct dpt_options *options, struct dpt_comm *world,
                           bool *paused);
 
-/* Checks everything that can be checked without MPI and memory, and prints the plan for `ranks` ranks. Local. */
-enum dpt_status dpt_train_dry_run(const struct dpt_job *job, int ranks);
+/*
+ * Checks everything that can be checked without MPI and memory, and prints the banner for `ranks` ranks (0: as many as the
+ * job's layout says, or one); with `every_rank` the plan of each of them. Local.
+ */
+enum dpt_status dpt_train_dry_run(const struct dpt_job *job, int ranks, bool every_rank);
