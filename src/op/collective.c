@@ -60,7 +60,6 @@ const struct dpt_op dpt_op_all_reduce = {
         .doc = DOC,                                                                                                    \
         .param_nbytes = sizeof(struct dpt_collective_param),                                                           \
         .signature = ".->.",                                                                                           \
-        .whole = "1234",                                                                                               \
         .collective = true,                                                                                            \
         .shape = shape,                                                                                                \
         .run = {[DPT_RUN_REF] = refuse},                                                                               \

@@ -1012,7 +1012,7 @@ static void a_plan_can_be_read(void **state)
     dpt_plan_print(made.plan, &text);
     const char *const lines[] = {
         "memory activations ", "data:split(0)", "data:partial", "state  fc.weight ", "bucket 0 [0, ",
-        "action load       micro 1", "action run        micro 0 all_reduce bn1.batch_stat\n", "action wait       0\n",
+        "action load       micro 1", "action run        micro 0 all_reduce bn1.batch_stat 256 B\n", "action wait       0\n",
         "action control   \n", "action update     0\n",
     };
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
