@@ -286,7 +286,7 @@ static void relations(void **state)
         {SYNTHETIC "task = classification\n[loss]\ntype = mse\n",
          "t.ini:5: [loss] type = mse is for numbers, but [data] task = classification"},
         {SYNTHETIC "[parallel]\nlayout = data:0\n",
-         "t.ini:4: [parallel] layout = data:0: expected auto, or data:N with a number of ranks"},
+         "t.ini:4: [parallel] layout = data:0: data:0: expected a number of ranks behind the colon"},
         {SYNTHETIC "[run]\nreproducible = yes\n[parallel]\nshards = 6\n",
          "t.ini:6: [parallel] shards = 6: expected a power of two"},
         {SYNTHETIC "[run]\nreproducible = yes\n[batch]\nglobal = 7\n",
