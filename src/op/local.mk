@@ -46,6 +46,10 @@ libdpt_a_SOURCES += \
 	%D%/linear.h \
 	%D%/linear_cpu.c \
 	%D%/linear_heads.c \
+	%D%/linear_loss.c \
+	%D%/linear_loss.h \
+	%D%/linear_loss_cpu.c \
+	%D%/linear_loss_ref.inc \
 	%D%/linear_ref.inc \
 	%D%/loss.c \
 	%D%/loss.h \

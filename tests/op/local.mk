@@ -52,6 +52,10 @@ unit_tests += tests/op/test_linear_heads
 tests_op_test_linear_heads_SOURCES = %D%/test_linear_heads.c
 tests_op_test_linear_heads_LDADD = $(OP_TEST_LDADD)
 
+unit_tests += tests/op/test_linear_loss
+tests_op_test_linear_loss_SOURCES = %D%/test_linear_loss.c
+tests_op_test_linear_loss_LDADD = $(OP_TEST_LDADD)
+
 unit_tests += tests/op/test_loss
 tests_op_test_loss_SOURCES = %D%/test_loss.c
 tests_op_test_loss_LDADD = $(OP_TEST_LDADD)

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Fast kernel of op/linear_loss.c, in float. The logits of a chunk of positions are made, turned into their own
+ * gradient in place, and used for dx and dw while they are warm. A chunk is as large as fits CHUNK_BYTES, since each
+ * passes over w and dw once, but at least LEAST_ROWS positions, so that those passes take little beside the products.
+ */
+
+#include "op/linear_loss.h"
+
+#include <cblas.h>
+#include <limits.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/simd.h"
+#include "op/mathf.h"
+
+enum { CHUNK_BYTES = 1 << 26, LEAST_ROWS = 64, BLOCK = 2048 }; /* BLOCK numbers are summed in float, blocks in double */
+
+static int64_t chunk_rows(int64_t n, int64_t classes)
+{
+    const int64_t fit = CHUNK_BYTES / ((int64_t)sizeof(float) * classes), rows = fit > LEAST_ROWS ? fit : LEAST_ROWS;
+    return rows < n ? rows : n;
+}
+
+size_t dpt_op__linear_loss_scratch(const struct dpt_op_types *types, enum dpt_run run, int threads, const void *prep)
+{
+    (void)threads, (void)prep;
+    const int64_t n = types->in[0].dim[0] * types->in[0].dim[1], classes = types->in[1].dim[0];
+    const bool fast = run == DPT_RUN_CPU && types->in[0].dtype == DPT_DTYPE_F32;
+    return fast ? (size_t)(chunk_rows(n, classes) * classes) * sizeof(float) : (size_t)classes * sizeof(double);
+}
+
+/* The largest number. Lanes, since not every compiler makes vector code of one maximum. */
+DPT_SIMD static float linear_loss_max(int64_t n, const float *z)
+{
+    enum { LANES = 16 };
+    float max = z[0], lane[LANES];
+    int64_t begin = 0;
+    for (int k = 0; k < LANES; k++) {
+        lane[k] = max;
+    }
+    for (; begin + LANES <= n; begin += LANES) {
+#pragma omp simd
+        for (int k = 0; k < LANES; k++) {
+            lane[k] = z[begin + k] > lane[k] ? z[begin + k] : lane[k];
+        }
+    }
+    for (int64_t v = begin; v < n; v++) {
+        max = z[v] > max ? z[v] : max;
+    }
+    for (int k = 0; k < LANES; k++) {
+        max = lane[k] > max ? lane[k] : max;
+    }
+    return max;
+}
+
+/* z = e^(z - max); returns the sum. */
+DPT_SIMD static float linear_loss_exp(int64_t n, float max, float *z)
+{
+    float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t v = 0; v < n; v++) {
+        const float e = dpt_op__expf(z[v] - max);
+        z[v] = e;
+        sum += e;
+    }
+    return sum;
+}
+
+static double exp_all(int64_t n, float max, float *z)
+{
+    double sum = 0.0;
+    for (int64_t begin = 0; begin < n; begin += BLOCK) {
+        sum += linear_loss_exp(n - begin < BLOCK ? n - begin : BLOCK, max, z + begin);
+    }
+    return sum;
+}
+
+DPT_SIMD static void linear_loss_scale(int64_t n, float factor, float *z)
+{
+#pragma omp simd
+    for (int64_t v = 0; v < n; v++) {
+        z[v] *= factor;
+    }
+}
+
+/* What a sample adds up to. */
+struct sums {
+    double loss, tokens, right;
+};
+
+/* Adds one position to the sums and turns its logits into their gradient: `scale` times softmax less the target. */
+static void position(int64_t classes, int32_t target, float scale, float *z, struct sums *sums)
+{
+    if (target < 0) {
+        memset(z, 0, (size_t)classes * sizeof *z);
+        return;
+    }
+    DPT_ASSERT(target < classes);
+    const float max = linear_loss_max(classes, z), mine = z[target];
+    bool right = mine == max;
+    for (int64_t v = 0; v < target && right; v++) {
+        right = z[v] != max;
+    }
+    const double sum = exp_all(classes, max, z);
+    sums->loss += (double)(max - mine) + log(sum);
+    sums->tokens += 1.0;
+    sums->right += right;
+    if (scale != 0.0f) {
+        linear_loss_scale(classes, (float)(scale / sum), z);
+        z[target] -= scale;
+    }
+}
+
+/* Both gradients from those of the logits of `rows` positions. */
+static void gradients(int rows, int classes, int h, const float *dz, const float *x, const float *w, float *dx,
+                      float *dw, bool first)
+{
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, h, classes, 1.0f, dz, classes, w, h, 0.0f, dx, h);
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, classes, h, rows, 1.0f, dz, classes, x, h,
+                first ? 0.0f : 1.0f, dw, h);
+}
+
+enum dpt_status dpt_op__linear_loss_f32(const struct dpt_op_call *call)
+{
+    const struct dpt_linear_loss_param *param = call->types->param;
+    const float *x = call->in[0].data, *w = call->in[1].data;
+    const int32_t *target = call->in[2].data;
+    const int64_t b = call->in[0].type.dim[0], s = call->in[0].type.dim[1], h = call->in[0].type.dim[2];
+    const int64_t n = b * s, classes = call->in[1].type.dim[0], rows = chunk_rows(n, classes);
+    const double positions = (double)dpt_op_whole(call, 0, 1);
+    const float scale = param->gradients ? (float)(1.0 / (positions * (double)call->ctx->batch_rows)) : 0.0f;
+    float *loss = call->out[0].data, *count = call->out[1].data, *z = call->scratch;
+    float *dx = param->gradients ? call->out[2].data : NULL, *dw = param->gradients ? call->out[3].data : NULL;
+    DPT_CHECK(rows <= INT_MAX && classes <= INT_MAX && h <= INT_MAX, DPT_STATUS_FAILED,
+              "an output layer of %lld x %lld is beyond the 32-bit sizes of BLAS", (long long)classes, (long long)h);
+    if (dw && n == 0) {
+        memset(dw, 0, (size_t)(classes * h) * sizeof *dw);
+    }
+    struct sums sums = {0.0, 0.0, 0.0};
+    for (int64_t begin = 0; begin < n; begin += rows) {
+        const int64_t here = n - begin < rows ? n - begin : rows;
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)here, (int)classes, (int)h, 1.0f, x + begin * h,
+                    (int)h, w, (int)h, 0.0f, z, (int)classes);
+        for (int64_t i = begin; i < begin + here; i++) {
+            position(classes, target[i], scale, z + (i - begin) * classes, &sums);
+            if (i % s == s - 1) {
+                loss[i / s] = (float)(sums.loss / positions);
+                count[2 * (i / s)] = (float)sums.tokens;
+                count[2 * (i / s) + 1] = (float)sums.right;
+                sums = (struct sums){0.0, 0.0, 0.0};
+            }
+        }
+        if (param->gradients) {
+            gradients((int)here, (int)classes, (int)h, z, x + begin * h, w, dx + begin * h, dw, begin == 0);
+        }
+    }
+    return DPT_STATUS_OK;
+}
