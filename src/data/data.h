@@ -35,8 +35,9 @@ struct dpt_data; /* one split, read-only after opening */
 /*
  * Opens a split. *data is NULL with DPT_STATUS_OK when the job has no such split (valid may be a share of train).
  * Statistics for normalisation and categories always come from train, hence `train` (NULL when opening train itself),
- * which must stay open until the others are closed. Reads and checks whole files. DPT_STATUS_DATA, DPT_STATUS_SPACE,
- * DPT_STATUS_USAGE where the job asks for what the data have not. Local: every rank opens for itself.
+ * which must stay open until the others are closed. Reads and checks whole files, but for tokens, which are seen when
+ * they are fetched. DPT_STATUS_DATA, DPT_STATUS_SPACE, DPT_STATUS_USAGE where the job asks for what the data have not.
+ * Local: every rank opens for itself.
  */
 enum dpt_status dpt_data_open(const struct dpt_job *job, enum dpt_split split, const struct dpt_data *train,
                               struct dpt_data **data);

@@ -4,7 +4,8 @@
 /*
  * Room-private: what a reader is and what an opened split holds. A reader is one file and one line in the table of
  * data.c. It reads a whole source when it is opened; afterwards it only copies values out, so that fetching needs no
- * lock and cannot fail.
+ * lock and cannot fail. Only tokens, of which there may be more than memory holds, are mapped when they are opened and
+ * looked at when they are fetched.
  */
 
 #include <stdbool.h>

@@ -336,6 +336,55 @@ static void documents_apart(void **state)
     refuses(&job, DPT_SPLIT_TRAIN, NULL, DPT_STATUS_USAGE, "does not say which token ends a document");
 }
 
+struct layout {
+    int64_t rank, size;
+};
+
+static void rows_of(const void *layout, int64_t count, int64_t micro, int64_t *first_row, int64_t *rows,
+                    int64_t *micro_rows)
+{
+    const struct layout *at = layout;
+    (void)micro;
+    *first_row = count * at->rank / at->size;
+    *rows = count * (at->rank + 1) / at->size - *first_row;
+    *micro_rows = count;
+}
+
+/* Steps from the third on, on 1 to 4 ranks that begin there: the windows of a run that has come there from the start. */
+static void resume_in_any_layout(void **state)
+{
+    (void)state;
+    enum { BATCH = 10, STEPS = 60 };
+    write_shards("train", 0, 3000, 700, VOCAB);
+    const struct dpt_job job = tokens_job("train");
+    struct dpt_data *data = opened(&job, DPT_SPLIT_TRAIN, NULL);
+    assert_true(STEPS * BATCH > 2 * dpt_data_info(data)->samples); /* over several epochs */
+    int32_t expected[STEPS * BATCH];
+    for (int64_t size = 1; size <= 4; size++) {
+        for (int64_t rank = 0; rank < size; rank++) {
+            const struct layout layout = {rank, size};
+            const struct dpt_loader_conf conf = {.data = data, .global = BATCH, .micros = 1, .max_rows = BATCH,
+                                                 .train = true, .ahead = rank, .rows = rows_of, .layout = &layout};
+            struct dpt_loader *loader;
+            const struct dpt_batch *batch;
+            const int64_t begin = size == 1 ? 0 : 3;
+            assert_int_equal(dpt_loader_new(&conf, begin, &loader), DPT_STATUS_OK);
+            for (int64_t step = begin; step < STEPS; step++) {
+                assert_int_equal(dpt_loader_next(loader, &batch), DPT_STATUS_OK);
+                const int32_t *x = batch->x, *target = batch->target;
+                for (int64_t i = 0; i < batch->rows; i++) {
+                    int32_t *start = &expected[step * BATCH + batch->first_row + i];
+                    *start = size == 1 ? x[i * CONTEXT] : *start;
+                    assert_int_equal(x[i * CONTEXT], *start);
+                    assert_int_equal(target[i * CONTEXT + CONTEXT - 1], *start + CONTEXT);
+                }
+            }
+            dpt_loader_free(loader);
+        }
+    }
+    dpt_data_close(data);
+}
+
 static void tokenizer_beside(void **state)
 {
     (void)state;
@@ -453,7 +502,8 @@ int main(void)
         cmocka_unit_test(epochs_are_without_replacement),
         cmocka_unit_test(short_files),       cmocka_unit_test(pieces_are_the_whole),
         cmocka_unit_test(layouts_of_others), cmocka_unit_test(validation_share_is_held_back),
-        cmocka_unit_test(documents_apart),   cmocka_unit_test(tokenizer_beside),  cmocka_unit_test(refusals),
+        cmocka_unit_test(documents_apart),   cmocka_unit_test(resume_in_any_layout),
+        cmocka_unit_test(tokenizer_beside),  cmocka_unit_test(refusals),
         cmocka_unit_test(mutated_files),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
