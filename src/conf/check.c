@@ -101,7 +101,7 @@ static void check_model(const struct check *check)
         }
         break;
     case DPT_MODEL_TYPE_RESNET: {
-        bool known = false;
+        bool known = job->model.depth == 0; /* auto */
         for (size_t i = 0; i < sizeof depths / sizeof depths[0]; i++) {
             known = known || depths[i] == job->model.depth;
         }
@@ -110,6 +110,17 @@ static void check_model(const struct check *check)
                    "= %lld: expected one of 18, 34, 50, 101, 152 (torchvision's) or 20, 32, "
                    "44, 56 (for small images)",
                    (long long)job->model.depth);
+        }
+        break;
+    }
+    case DPT_MODEL_TYPE_GPT:
+    case DPT_MODEL_TYPE_LLAMA: {
+        const char *size = job->model.size;
+        const bool fits = strcmp(size, "auto") == 0 ||
+                          (strncmp(size, "gpt", 3) == 0) == (job->model.type == DPT_MODEL_TYPE_GPT);
+        if (!fits) {
+            refuse(check, "model", "size", "= %s is a shape of type = %s", size,
+                   strncmp(size, "gpt", 3) == 0 ? "gpt" : "llama");
         }
         break;
     }

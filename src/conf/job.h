@@ -52,7 +52,14 @@ struct dpt_names {
     char **value;
 };
 
-enum dpt_model_type { DPT_MODEL_TYPE_MLP, DPT_MODEL_TYPE_CNN, DPT_MODEL_TYPE_RESNET, DPT_MODEL_TYPE_LAYERS };
+enum dpt_model_type {
+    DPT_MODEL_TYPE_MLP,
+    DPT_MODEL_TYPE_CNN,
+    DPT_MODEL_TYPE_RESNET,
+    DPT_MODEL_TYPE_GPT,
+    DPT_MODEL_TYPE_LLAMA,
+    DPT_MODEL_TYPE_LAYERS
+};
 enum dpt_task { DPT_TASK_AUTO, DPT_TASK_CLASSIFICATION, DPT_TASK_REGRESSION };
 enum dpt_data_format { DPT_DATA_FORMAT_IDX, DPT_DATA_FORMAT_CSV, DPT_DATA_FORMAT_TOKENS, DPT_DATA_FORMAT_SYNTHETIC };
 enum dpt_documents { DPT_DOCUMENTS_JOINED, DPT_DOCUMENTS_APART };
@@ -124,12 +131,22 @@ struct dpt_job {
         enum dpt_model_type type;
         struct dpt_ints widths;      /* mlp: hidden layers                                               */
         char *activation;            /* mlp: relu, gelu, silu, sigmoid, tanh                             */
-        double dropout;              /* mlp, cnn                                                         */
+        double dropout;              /* mlp, cnn, gpt                                                    */
         struct dpt_ints channels;    /* cnn: filters of its conv layers                                  */
         int64_t kernel;              /* cnn                                                              */
         int64_t hidden;              /* cnn: width of the layer before the last                          */
-        int64_t depth;               /* resnet: 18 34 50 101 152, 20 32 44 56                            */
+        int64_t depth;               /* resnet: 18 34 50 101 152, 20 32 44 56; gpt, llama: blocks; 0: auto */
         enum dpt_norm_mode batch_norm; /* statistics of the global batch, or of each rank's part         */
+        /* gpt, llama; model/sizes.c says what auto means */
+        char *size;                  /* name of a known shape, or auto                                   */
+        int64_t width;               /* numbers that each token has between the blocks; 0: auto          */
+        int64_t heads, kv_heads;     /* of attention; 0: auto                                            */
+        int64_t ffn;                 /* width within a block; 0: auto                                    */
+        int64_t context;             /* the most tokens of a text; 0: auto                               */
+        bool bias;                   /* gpt                                                              */
+        enum dpt_auto tied;          /* the output layer is the embedding                                */
+        double rope_theta;           /* llama; 0: auto                                                   */
+        double norm_eps;             /* 0: auto                                                          */
         char *weights;               /* checkpoint to begin with; "": random                             */
     } model;
     struct {

@@ -35,7 +35,36 @@ static const struct dpt_conf_word models[] = {
     {"mlp", "fully connected layers of the given widths"},
     {"cnn", "a small convolutional net: conv and max pooling for each of channels, then two linear layers"},
     {"resnet", "a residual net: depth 20, 32, 44, 56 for small images, 18, 34, 50, 101, 152 for large ones"},
+    {"gpt", "a language model as GPT-2: learned positions, layer norm, GELU"},
+    {"llama", "a language model as Llama: rotary positions, RMS norm, SwiGLU, grouped queries"},
     {"layers", "a net of your own: one [layer.NAME] section for each layer"},
+    {0},
+};
+static const struct dpt_conf_word sizes[] = {
+    {"auto", "gpt2 for gpt, llama-tiny for llama"},
+    {"gpt2", "12 blocks of width 768, 12 heads: 124 million parameters with its vocabulary"},
+    {"gpt2-medium", "24 blocks of width 1024, 16 heads: 355 million"},
+    {"gpt2-large", "36 blocks of width 1280, 20 heads: 774 million"},
+    {"gpt2-xl", "48 blocks of width 1600, 25 heads: 1.6 thousand million"},
+    {"gpt3-small", "12 blocks of width 768, 12 heads, context 2048"},
+    {"gpt3-medium", "24 blocks of width 1024, 16 heads"},
+    {"gpt3-large", "24 blocks of width 1536, 16 heads"},
+    {"gpt3-xl", "24 blocks of width 2048, 16 heads"},
+    {"gpt3-2.7b", "32 blocks of width 2560, 32 heads"},
+    {"gpt3-6.7b", "32 blocks of width 4096, 32 heads"},
+    {"gpt3-13b", "40 blocks of width 5120, 40 heads"},
+    {"gpt3-175b", "96 blocks of width 12288, 96 heads"},
+    {"llama-tiny", "6 blocks of width 288, 6 heads, 2 of keys and values"},
+    {"tinyllama-1.1b", "22 blocks of width 2048, 32 heads, 4 of keys and values"},
+    {"llama-7b", "32 blocks of width 4096, 32 heads"},
+    {"llama-13b", "40 blocks of width 5120, 40 heads"},
+    {"llama-30b", "60 blocks of width 6656, 52 heads"},
+    {"llama-65b", "80 blocks of width 8192, 64 heads"},
+    {"llama2-7b", "as llama-7b, context 4096"},
+    {"llama2-13b", "as llama-13b, context 4096"},
+    {"llama2-70b", "80 blocks of width 8192, 64 heads, 8 of keys and values"},
+    {"llama3-8b", "32 blocks of width 4096, 32 heads, 8 of keys and values, context 8192"},
+    {"llama3-70b", "80 blocks of width 8192, 64 heads, 8 of keys and values, context 8192"},
     {0},
 };
 static const struct dpt_conf_word activations[] = {
@@ -121,8 +150,13 @@ static const struct dpt_conf_word progresses[] = {
 #define BIT(value) (1u << (value))
 static const struct dpt_conf_when mlp = {"model", "type", BIT(DPT_MODEL_TYPE_MLP)};
 static const struct dpt_conf_when cnn = {"model", "type", BIT(DPT_MODEL_TYPE_CNN)};
-static const struct dpt_conf_when mlp_cnn = {"model", "type", BIT(DPT_MODEL_TYPE_MLP) | BIT(DPT_MODEL_TYPE_CNN)};
-static const struct dpt_conf_when resnet = {"model", "type", BIT(DPT_MODEL_TYPE_RESNET)};
+static const struct dpt_conf_when dropping = {
+    "model", "type", BIT(DPT_MODEL_TYPE_MLP) | BIT(DPT_MODEL_TYPE_CNN) | BIT(DPT_MODEL_TYPE_GPT)};
+static const struct dpt_conf_when gpt = {"model", "type", BIT(DPT_MODEL_TYPE_GPT)};
+static const struct dpt_conf_when llama = {"model", "type", BIT(DPT_MODEL_TYPE_LLAMA)};
+static const struct dpt_conf_when language = {"model", "type", BIT(DPT_MODEL_TYPE_GPT) | BIT(DPT_MODEL_TYPE_LLAMA)};
+static const struct dpt_conf_when deep = {
+    "model", "type", BIT(DPT_MODEL_TYPE_RESNET) | BIT(DPT_MODEL_TYPE_GPT) | BIT(DPT_MODEL_TYPE_LLAMA)};
 static const struct dpt_conf_when normed = {"model", "type",
                                             BIT(DPT_MODEL_TYPE_RESNET) | BIT(DPT_MODEL_TYPE_LAYERS)};
 static const struct dpt_conf_when idx = {"data", "format", BIT(DPT_DATA_FORMAT_IDX)};
@@ -191,7 +225,7 @@ const struct dpt_conf_key dpt_conf__keys[] = {
      .fixed = true, .aka = "nonlinearity act",
      .text = "What follows each hidden layer."},
     {KEY("model", "dropout", REAL, model.dropout), .fallback = "0", .max = 1, .ends = DPT_CONF_BELOW_MAX,
-     .when = &mlp_cnn, .fixed = true, .aka = "dropout_rate drop p",
+     .when = &dropping, .fixed = true, .aka = "dropout_rate drop p",
      .text = "Share of hidden values set to 0 at random in training."},
     {KEY("model", "channels", INTS, model.channels), .fallback = "32 64", .min = 1, .max = 1 << 20, .when = &cnn,
      .fixed = true, .aka = "filters features",
@@ -202,16 +236,48 @@ const struct dpt_conf_key dpt_conf__keys[] = {
     {KEY("model", "hidden", INT, model.hidden), .fallback = "256", .min = 1, .max = 1 << 24, .when = &cnn,
      .fixed = true, .aka = "hidden_size fc",
      .text = "Width of the layer before the last."},
-    {KEY("model", "depth", INT, model.depth), .fallback = "20", .min = 18, .max = 152, .when = &resnet, .fixed = true,
-     .aka = "num_layers layers size",
-     .text = "Number of layers with weights. 20, 32, 44 or 56 for small images such as 28 x 28, 18, 34, 50, 101 or 152 "
-             "for large ones such as 224 x 224."},
+    {KEY("model", "depth", INT, model.depth), .fallback = "auto", .max = 1024, .zero = "auto", .when = &deep,
+     .fixed = true, .aka = "num_layers layers n_layer n_layers num_hidden_layers blocks",
+     .text = "resnet: number of layers with weights: 20, 32, 44 or 56 for small images such as 28 x 28, 18, 34, 50, 101 "
+             "or 152 for large ones such as 224 x 224; auto: 20. gpt, llama: number of blocks; auto: that of size."},
     {KEY("model", "batch_norm", ENUM, model.batch_norm), .fallback = "sync", .words = norm_modes, .when = &normed,
      .fixed = true, .aka = "sync_bn syncbn norm",
      .text = "Which samples the statistics of batch normalisation are over."},
+    {KEY("model", "size", WORD, model.size), .fallback = "auto", .words = sizes, .when = &language, .fixed = true,
+     .aka = "name variant shape preset config",
+     .text = "A known shape. width, depth, heads and the like change single numbers of it. The vocabulary is that of the "
+             "data, whatever the shape."},
+    {KEY("model", "width", INT, model.width), .fallback = "auto", .max = 1 << 20, .zero = "auto", .when = &language,
+     .fixed = true, .aka = "n_embd d_model dim hidden_size embed_dim embedding",
+     .text = "How many numbers stand for a token between the blocks. auto: that of size."},
+    {KEY("model", "heads", INT, model.heads), .fallback = "auto", .max = 1 << 16, .zero = "auto", .when = &language,
+     .fixed = true, .aka = "n_head n_heads num_heads num_attention_heads",
+     .text = "Heads of attention; they divide the width. auto: those of size."},
+    {KEY("model", "kv_heads", INT, model.kv_heads), .fallback = "auto", .max = 1 << 16, .zero = "auto",
+     .when = &llama, .fixed = true, .aka = "n_kv_heads num_key_value_heads gqa kv_groups",
+     .text = "Heads of keys and values, each shared by a group of the others. auto: those of size; as many as heads where "
+             "heads is given."},
+    {KEY("model", "ffn", INT, model.ffn), .fallback = "auto", .max = 1 << 24, .zero = "auto", .when = &language,
+     .fixed = true, .aka = "intermediate_size n_inner d_ff hidden_dim mlp_width ffn_dim",
+     .text = "Width of the layer within a block. auto: that of size; where width is given, 4 times that for gpt, 8/3 of "
+             "it to the next 64 for llama."},
+    {KEY("model", "context", INT, model.context), .fallback = "auto", .max = 1 << 24, .zero = "auto",
+     .when = &language, .fixed = true, .aka = "block_size n_positions n_ctx max_position_embeddings seq_len",
+     .text = "The most tokens that the model can look at. auto: those of a sample of the data."},
+    {KEY("model", "bias", BOOL, model.bias), .fallback = "yes", .when = &gpt, .fixed = true, .aka = "use_bias",
+     .text = "Whether linear layers and normalisations have a bias."},
+    {KEY("model", "tied", AUTO, model.tied), .fallback = "auto", .when = &language, .fixed = true,
+     .aka = "tie_word_embeddings weight_tying tie_weights",
+     .text = "Whether the output layer is the embedding. auto: yes for gpt and llama-tiny, else no."},
+    {KEY("model", "rope_theta", REAL, model.rope_theta), .fallback = "auto", .max = 1e12, .zero = "auto",
+     .when = &llama, .fixed = true, .aka = "rope_base theta rotary_base",
+     .text = "Base of the wavelengths of rotary positions. auto: that of size, mostly 10000."},
+    {KEY("model", "norm_eps", REAL, model.norm_eps), .fallback = "auto", .max = 1, .ends = DPT_CONF_BELOW_MAX,
+     .zero = "auto", .when = &language, .fixed = true, .aka = "rms_norm_eps layer_norm_epsilon layer_norm_eps epsilon",
+     .text = "Added to the variance in normalisations. auto: 1e-5; 1e-6 for llama-7b to llama-65b."},
     {KEY("model", "weights", PATH, model.weights), .fallback = "", .aka = "init init_from pretrained checkpoint finetune load",
      .text = "Begin with the weights of this checkpoint or run directory, which has the same model, instead of random ones. "
-             "Not read when the run goes on from a checkpoint of its own."},
+             "dpt-convert makes one of a Hugging Face folder. Not read when the run goes on from a checkpoint of its own."},
 
     {KEY("data", "format", ENUM, data.format), .fallback = "idx", .words = formats, .fixed = true,
      .aka = "type kind dataset",

@@ -17,6 +17,9 @@ dpt_model__family dpt_model__layers;
 /* Width of the last layer: classes, or numbers to predict. Pure. */
 int64_t dpt_model__outputs(const struct dpt_model_io *io);
 
+/* [model] depth of a resnet: 20 where it is auto. Pure. */
+int64_t dpt_model__depth(const struct dpt_job *job);
+
 /* The kind of "relu", "gelu", "silu", "sigmoid", "tanh"; NONE for other names. Pure. */
 enum dpt_activation_kind dpt_model__activation(const char *name);
 

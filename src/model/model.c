@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "model/internal.h"
+#include "model/language.h"
 #include "op/loss.h"
 
 static dpt_model__family *const family[] = {
@@ -18,6 +19,16 @@ static dpt_model__family *const family[] = {
 int64_t dpt_model__outputs(const struct dpt_model_io *io)
 {
     return io->classes > 0 ? io->classes : io->targets;
+}
+
+int64_t dpt_model__depth(const struct dpt_job *job)
+{
+    return job->model.depth ? job->model.depth : 20;
+}
+
+bool dpt_model_is_language(const struct dpt_job *job)
+{
+    return job->model.type == DPT_MODEL_TYPE_GPT || job->model.type == DPT_MODEL_TYPE_LLAMA;
 }
 
 enum dpt_activation_kind dpt_model__activation(const char *name)
@@ -75,12 +86,15 @@ static enum dpt_status add_loss(const struct dpt_job *job, const struct dpt_mode
 enum dpt_status dpt_model_build(const struct dpt_job *job, const struct dpt_model_io *io, bool predict,
                                 struct dpt_graph *graph)
 {
+    if (dpt_model_is_language(job)) {
+        return dpt_model__language(job, io, predict, graph);
+    }
     DPT_CHECK(io->ndim == 1 || io->ndim == 3, DPT_STATUS_USAGE,
               "[data]: a sample has %d dimensions; 1 (features) or 3 (height, width, channels) are possible", io->ndim);
     DPT_CHECK(dpt_model__outputs(io) > 0, DPT_STATUS_USAGE,
               "[data]: there is nothing to predict: no classes, no targets");
     DPT_CHECK(io->dtype != DPT_DTYPE_I32, DPT_STATUS_USAGE,
-              "[model] type takes numbers, but [data] format = tokens: take a language model");
+              "[model] type takes numbers, but [data] format = tokens: set it to gpt or llama");
     graph->input = dpt_graph_input(graph, "input", graph->real, io->ndim, io->dim);
     if (graph->input < 0) {
         return DPT_STATUS_USAGE;
@@ -98,6 +112,22 @@ static void append(char *out, size_t size, char before, int64_t number)
 {
     const size_t length = strlen(out);
     snprintf(out + length, size - length, "%c%" PRId64, before, number);
+}
+
+/* "gpt 6 x 384, 6 heads, context 256": blocks and width. */
+static void name_language(const struct dpt_job *job, const struct dpt_model_io *io, char *out, size_t size)
+{
+    struct dpt_model_shape shape;
+    const char *type = job->model.type == DPT_MODEL_TYPE_GPT ? "gpt" : "llama";
+    if (dpt_model_shape(job, io, &shape) != DPT_STATUS_OK) {
+        snprintf(out, size, "%s", type);
+    } else if (shape.kv_heads != shape.heads) {
+        snprintf(out, size, "%s %" PRId64 " x %" PRId64 ", %" PRId64 "/%" PRId64 " heads, context %" PRId64, type,
+                 shape.depth, shape.width, shape.heads, shape.kv_heads, shape.context);
+    } else {
+        snprintf(out, size, "%s %" PRId64 " x %" PRId64 ", %" PRId64 " heads, context %" PRId64, type, shape.depth,
+                 shape.width, shape.heads, shape.context);
+    }
 }
 
 const char *dpt_model_name(const struct dpt_job *job, const struct dpt_model_io *io, char *out, size_t size)
@@ -121,7 +151,11 @@ const char *dpt_model_name(const struct dpt_job *job, const struct dpt_model_io 
         append(out, size, '-', dpt_model__outputs(io));
         break;
     case DPT_MODEL_TYPE_RESNET:
-        snprintf(out, size, "resnet-%" PRId64, job->model.depth);
+        snprintf(out, size, "resnet-%" PRId64, dpt_model__depth(job));
+        break;
+    case DPT_MODEL_TYPE_GPT:
+    case DPT_MODEL_TYPE_LLAMA:
+        name_language(job, io, out, size);
         break;
     case DPT_MODEL_TYPE_LAYERS:
         snprintf(out, size, "%d layer%s of the job file", job->nlayers, job->nlayers == 1 ? "" : "s");

@@ -84,15 +84,16 @@ static int residual_block(const struct net *net, const char *block, int x, int64
 
 int dpt_model__resnet(const struct dpt_job *job, const struct dpt_model_io *io, struct dpt_graph *graph, int x)
 {
+    const int64_t depth = dpt_model__depth(job);
     const struct design *design = NULL;
     for (size_t i = 0; i < sizeof designs / sizeof designs[0]; i++) {
-        if (designs[i].depth == job->model.depth) {
+        if (designs[i].depth == depth) {
             design = &designs[i];
         }
     }
     if (!design) {
         return DPT_MODEL__REFUSE("[model] depth = %lld is none of 20, 32, 44, 56 (small images), 18, 34, 50, 101, 152",
-                                 (long long)job->model.depth);
+                                 (long long)depth);
     }
     if (io->ndim != 3) {
         return DPT_MODEL__REFUSE("[model] type = resnet needs images, the samples have %lld features; use mlp",

@@ -77,6 +77,9 @@ static enum dpt_status read_job(struct predict *p)
 static enum dpt_status open_data(struct predict *p, struct dpt_text *notes)
 {
     const char *path = p->conf->data ? p->conf->data : p->job->data.test;
+    DPT_CHECK(!dpt_model_is_language(p->job), DPT_STATUS_DATA,
+              "%s: is a language model; dpt-generate makes text with it, dpt-train --eval-only says how good it is",
+              dpt_ckpt_path(p->ckpt));
     DPT_CHECK(p->job->data.format != DPT_DATA_FORMAT_SYNTHETIC, DPT_STATUS_DATA,
               "%s: was trained on synthetic data, which come from no file, so no file can be predicted from",
               dpt_ckpt_path(p->ckpt));
