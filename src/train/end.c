@@ -137,6 +137,18 @@ static void print_notes(const struct dpt_train *train, const struct tale *tale, 
 
 /* ------------------------------------------------------------------------------------------------------- the page */
 
+/* What the last evaluation of a split came to. */
+static void print_score(const struct dpt_train *train, const struct dpt_train__eval *eval,
+                        const struct dpt_train__score *score)
+{
+    struct dpt_text text = {0};
+    if (score->samples > 0.0) {
+        dpt_train__score_text(train, score, &text);
+        dpt_log("%-11s %s\n", eval->name, text.data);
+        dpt_text_free(&text);
+    }
+}
+
 static void print_result(const struct dpt_train *train, double wall)
 {
     char time[24];
@@ -148,6 +160,8 @@ static void print_result(const struct dpt_train *train, double wall)
         dpt_log("finished %" PRId64 " steps in %s\n", train->state->step,
                 dpt_text_time(time, sizeof time, train->elapsed_before_s + wall));
     }
+    print_score(train, &train->valid, &train->valid_score);
+    print_score(train, &train->test, &train->test_score);
     dpt_log("checkpoint  %s/checkpoints/step-%08" PRId64 "\n", train->job->run.output, train->saved_step);
     dpt_log("log         %s/dpt.log, metrics.jsonl\n", train->job->run.output);
 }
@@ -178,7 +192,10 @@ static struct speed measure(const struct dpt_train *train, const struct tale *ta
 static void print_speed(const struct dpt_train *train, const struct speed *speed)
 {
     char samples[24], flops[24], peak[24];
-    dpt_log("speed   %s samples/s | %.2f ms a step | %sflop/s", dpt_text_count(samples, sizeof samples, speed->samples_per_s),
+    const bool tokens = dpt_train__task(train) == DPT_TRAIN__TASK_TOKENS;
+    const double per_sample = tokens ? (double)train->io.dim[0] : 1.0;
+    dpt_log("speed   %s %s/s | %.2f ms a step | %sflop/s",
+            dpt_text_count(samples, sizeof samples, per_sample * speed->samples_per_s), tokens ? "tokens" : "samples",
             speed->step_ms, dpt_text_count(flops, sizeof flops, speed->flops_per_s));
     if (speed->peak_flops > 0.0) {
         dpt_log(", %.1f %% of the cores' peak", 100.0 * speed->flops_per_s / speed->peak_flops);
@@ -197,6 +214,9 @@ static void write_end(const struct dpt_train *train, const struct tale *tale, in
     dpt_train__field_real(&record, "start_s", train->start_s);
     dpt_train__field_real(&record, "step_ms", speed->step_ms);
     dpt_train__field_real(&record, "samples_per_s", speed->samples_per_s);
+    if (dpt_train__task(train) == DPT_TRAIN__TASK_TOKENS) {
+        dpt_train__field_real(&record, "tokens_per_s", (double)train->io.dim[0] * speed->samples_per_s);
+    }
     dpt_train__field_real(&record, "peak_bytes", speed->peak_bytes);
     dpt_train__field_real(&record, "flops_per_s", speed->flops_per_s);
     dpt_train__field_real(&record, "flops_peak", speed->peak_flops);

@@ -26,9 +26,15 @@ struct dpt_train__eval {
 /* What an evaluation, or the steps since the last line, came to. */
 struct dpt_train__score {
     double samples, loss;
-    double accuracy, top5; /* classification; shares */
-    double rmse, r2;       /* regression             */
+    double accuracy, top5; /* classification; shares   */
+    double rmse, r2;       /* regression               */
+    double tokens;         /* language: that were predicted; loss and accuracy are of a token */
+    double perplexity;
+    double bits_per_byte;  /* 0: how many bytes a token stands for is not known */
 };
+
+/* What is predicted: numbers, a class, or the next token everywhere. */
+enum dpt_train__task { DPT_TRAIN__TASK_NUMBERS, DPT_TRAIN__TASK_CLASS, DPT_TRAIN__TASK_TOKENS };
 
 /* Sums over the steps since the last line. */
 struct dpt_train__meter {
@@ -166,10 +172,20 @@ const char *dpt_train__agreed(const double flag[DPT_EXEC_FLAGS]);
 /* Samples seen by the run so far. Local. */
 int64_t dpt_train__samples(const struct dpt_train *train);
 
-/* The figures behind the sums of a METRIC value. Local. */
-struct dpt_train__score dpt_train__score(const struct dpt_train *train, const double metric[DPT_EXEC_METRICS]);
+/* What the model of this training predicts. Local. */
+enum dpt_train__task dpt_train__task(const struct dpt_train *train);
 
-/* Evaluates one split and tells the user. True: better than all before, by accuracy or loss. Collective. */
+/* The figures behind the sums of a METRIC value over samples of `data`. Local. */
+struct dpt_train__score dpt_train__score(const struct dpt_train *train, const struct dpt_data *data,
+                                         const double metric[DPT_EXEC_METRICS]);
+
+/* The name of the figure by which the best checkpoint is chosen. Local. */
+const char *dpt_train__watched(const struct dpt_train *train);
+
+/*
+ * Evaluates one split and tells the user. True: better than all before, by accuracy where a class is predicted, else by
+ * loss. Collective.
+ */
 bool dpt_train__evaluate(struct dpt_train *train, struct dpt_train__eval *eval);
 
 /*
@@ -188,6 +204,9 @@ void dpt_train__line(struct dpt_train *train, const struct dpt_exec_step *step, 
 
 /* Adds a step to the meter. Local. */
 void dpt_train__meter_add(struct dpt_train *train, const struct dpt_exec_step *step, double seconds);
+
+/* Appends the figures of a score, "loss 1.88, perplexity 6.55". Local. */
+void dpt_train__score_text(const struct dpt_train *train, const struct dpt_train__score *score, struct dpt_text *text);
 
 /* Tells of an evaluation, of a checkpoint. Local. */
 void dpt_train__tell_score(struct dpt_train *train, const struct dpt_train__eval *eval,

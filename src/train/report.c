@@ -204,6 +204,25 @@ void dpt_train__banner(const struct dpt_train *train, bool resumed)
 
 enum { HEADER_EVERY = 20 };
 
+/* The second figure of a task, beside the loss. */
+static const char *const figure_name[] = {
+    [DPT_TRAIN__TASK_NUMBERS] = "rmse",
+    [DPT_TRAIN__TASK_CLASS] = "accuracy",
+    [DPT_TRAIN__TASK_TOKENS] = "perplexity",
+};
+
+static double figure(const struct dpt_train *train, const struct dpt_train__score *score)
+{
+    switch (dpt_train__task(train)) {
+    case DPT_TRAIN__TASK_CLASS:
+        return score->accuracy;
+    case DPT_TRAIN__TASK_TOKENS:
+        return score->perplexity;
+    default:
+        return score->rmse;
+    }
+}
+
 void dpt_train__meter_add(struct dpt_train *train, const struct dpt_exec_step *step, double seconds)
 {
     struct dpt_train__meter *meter = &train->meter;
@@ -219,15 +238,15 @@ static void print_header(struct dpt_train *train)
 {
     if (train->lines++ % HEADER_EVERY == 0) {
         dpt_log("%8s %8s %10s %9s %9s %9s %9s %10s %6s %6s %10s\n", "step", "epoch", "loss",
-                train->io.classes ? "accuracy" : "rmse", "gradnorm", "lr", "ms/step", "samples/s", "data%", "sum%",
-                "left");
+                figure_name[dpt_train__task(train)], "gradnorm", "lr", "ms/step",
+                dpt_train__task(train) == DPT_TRAIN__TASK_TOKENS ? "tokens/s" : "samples/s", "data%", "sum%", "left");
     }
 }
 
 /* What a line says. */
 struct line {
     struct dpt_train__score score;
-    double step_ms, samples_per_s, data, exchange, left_s;
+    double step_ms, samples_per_s, tokens_per_s, data, exchange, left_s;
 };
 
 static struct line measure(const struct dpt_train *train, double now)
@@ -236,13 +255,14 @@ static struct line measure(const struct dpt_train *train, double now)
     const double *seconds = dpt_exec_seconds(train->exec), wall = now - meter->begin_s;
     const double step_s = wall / (double)meter->steps;
     struct line line = {
-        .score = dpt_train__score(train, meter->metric),
+        .score = dpt_train__score(train, train->data, meter->metric),
         .step_ms = 1e3 * step_s,
         .data = (seconds[DPT_SECTION_DATA] - meter->data_s) / wall,
         .exchange = (seconds[DPT_SECTION_EXCHANGE] - meter->exchange_s) / wall,
         .left_s = step_s * (double)(train->steps - train->state->step),
     };
     line.samples_per_s = line.score.samples / wall;
+    line.tokens_per_s = line.score.tokens / wall;
     return line;
 }
 
@@ -261,10 +281,10 @@ static void print_line(struct dpt_train *train, const struct dpt_exec_step *step
 {
     char left[24], rate[24], third[16];
     const double epoch = (double)train->state->step / (double)train->steps_per_epoch;
-    if (train->io.classes) {
+    if (dpt_train__task(train) == DPT_TRAIN__TASK_CLASS) {
         snprintf(third, sizeof third, "%.2f%%", 100.0 * line->score.accuracy);
     } else {
-        snprintf(third, sizeof third, "%.4g", line->score.rmse);
+        snprintf(third, sizeof third, "%.4g", figure(train, &line->score));
     }
     if (train->job->log.progress == DPT_PROGRESS_BAR) {
         enum { WIDTH = 30 };
@@ -277,14 +297,20 @@ static void print_line(struct dpt_train *train, const struct dpt_exec_step *step
     print_header(train);
     dpt_log("%8" PRId64 " %8.3f %10.5f %9s %9.3g %9.3g %9.2f %10s %6.1f %6.1f %10s\n", train->state->step, epoch,
             line->score.loss, third, step->grad_norm, step->lr, line->step_ms,
-            dpt_text_count(rate, sizeof rate, line->samples_per_s), 100.0 * line->data, 100.0 * line->exchange,
+            dpt_text_count(rate, sizeof rate, line->tokens_per_s > 0.0 ? line->tokens_per_s : line->samples_per_s), 100.0 * line->data, 100.0 * line->exchange,
             dpt_text_time(left, sizeof left, line->left_s));
 }
 
 static void add_score(const struct dpt_train *train, struct dpt_text *record, const struct dpt_train__score *score)
 {
     dpt_train__field_real(record, "loss", score->loss);
-    if (train->io.classes) {
+    if (dpt_train__task(train) == DPT_TRAIN__TASK_TOKENS) {
+        dpt_train__field_real(record, "perplexity", score->perplexity);
+        if (score->bits_per_byte > 0.0) {
+            dpt_train__field_real(record, "bits_per_byte", score->bits_per_byte);
+        }
+        dpt_train__field_real(record, "accuracy", score->accuracy);
+    } else if (train->io.classes) {
         dpt_train__field_real(record, "accuracy", score->accuracy);
         if (train->io.classes > 5) {
             dpt_train__field_real(record, "top5", score->top5);
@@ -304,10 +330,14 @@ static void write_line(const struct dpt_train *train, const struct dpt_exec_step
     dpt_train__field_real(&record, "grad_norm", step->grad_norm);
     dpt_train__field_real(&record, "step_ms", line->step_ms);
     dpt_train__field_real(&record, "samples_per_s", line->samples_per_s);
+    if (line->tokens_per_s > 0.0) {
+        dpt_train__field_real(&record, "tokens_per_s", line->tokens_per_s);
+    }
     dpt_train__write(train, &record);
+    char tag[32];
+    snprintf(tag, sizeof tag, "train/%s", figure_name[dpt_train__task(train)]);
     dpt_train__curve(train, "train/loss", line->score.loss);
-    dpt_train__curve(train, train->io.classes ? "train/accuracy" : "train/rmse",
-                     train->io.classes ? line->score.accuracy : line->score.rmse);
+    dpt_train__curve(train, tag, figure(train, &line->score));
     dpt_train__curve(train, "train/lr", step->lr);
     dpt_train__curve(train, "train/grad_norm", step->grad_norm);
 }
@@ -341,23 +371,39 @@ void dpt_train__line(struct dpt_train *train, const struct dpt_exec_step *step, 
 
 /* -------------------------------------------------------------------------------------------------------- events */
 
+void dpt_train__score_text(const struct dpt_train *train, const struct dpt_train__score *score, struct dpt_text *text)
+{
+    dpt_text_add(text, "loss %.5f", score->loss);
+    switch (dpt_train__task(train)) {
+    case DPT_TRAIN__TASK_TOKENS:
+        dpt_text_add(text, ", perplexity %.5g", score->perplexity);
+        if (score->bits_per_byte > 0.0) {
+            dpt_text_add(text, ", %.4f bits a byte", score->bits_per_byte);
+        }
+        break;
+    case DPT_TRAIN__TASK_CLASS:
+        dpt_text_add(text, ", accuracy %.2f%%", 100.0 * score->accuracy);
+        if (train->io.classes > 5) {
+            dpt_text_add(text, ", top-5 %.2f%%", 100.0 * score->top5);
+        }
+        break;
+    case DPT_TRAIN__TASK_NUMBERS:
+        dpt_text_add(text, ", rmse %.5g, R2 %.4f", score->rmse, score->r2);
+        break;
+    }
+}
+
 void dpt_train__tell_score(struct dpt_train *train, const struct dpt_train__eval *eval,
                            const struct dpt_train__score *score, bool best)
 {
-    struct dpt_text record = {0};
+    struct dpt_text record = {0}, text = {0};
     char tag[48];
     if (!train->speaks) {
         return;
     }
-    dpt_log("%8" PRId64 " %s: loss %.5f", train->state->step, eval->name, score->loss);
-    if (train->io.classes) {
-        dpt_log(", accuracy %.2f%%", 100.0 * score->accuracy);
-        if (train->io.classes > 5) {
-            dpt_log(", top-5 %.2f%%", 100.0 * score->top5);
-        }
-    } else {
-        dpt_log(", rmse %.5g, R2 %.4f", score->rmse, score->r2);
-    }
+    dpt_train__score_text(train, score, &text);
+    dpt_log("%8" PRId64 " %s: %s", train->state->step, eval->name, text.data);
+    dpt_text_free(&text);
     dpt_log("%s\n", best && train->job->checkpoint.best ? " (best)" : "");
     dpt_train__record(train, "eval", &record);
     dpt_train__field_text(&record, "split", eval->name);
@@ -365,8 +411,8 @@ void dpt_train__tell_score(struct dpt_train *train, const struct dpt_train__eval
     dpt_train__write(train, &record);
     snprintf(tag, sizeof tag, "%s/loss", eval->name);
     dpt_train__curve(train, tag, score->loss);
-    snprintf(tag, sizeof tag, "%s/%s", eval->name, train->io.classes ? "accuracy" : "rmse");
-    dpt_train__curve(train, tag, train->io.classes ? score->accuracy : score->rmse);
+    snprintf(tag, sizeof tag, "%s/%s", eval->name, figure_name[dpt_train__task(train)]);
+    dpt_train__curve(train, tag, figure(train, score));
 }
 
 void dpt_train__tell_saved(struct dpt_train *train, uint64_t nbytes)

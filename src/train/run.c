@@ -399,7 +399,7 @@ enum dpt_status dpt_train__save(struct dpt_train *train, bool is_best)
         .finished = step >= train->steps,
         .best_step = train->best_step,
         .best_value = train->best_value,
-        .best_metric = train->best_step >= 0 ? (train->io.classes ? "valid accuracy" : "valid loss") : NULL,
+        .best_metric = train->best_step >= 0 ? dpt_train__watched(train) : NULL,
         .config = config.data,
         .preparation = dpt_data_preparation(train->data),
         .layout = dpt_train__layout_text(train, layout),

@@ -13,8 +13,40 @@ int64_t dpt_train__samples(const struct dpt_train *train)
     return step / per_epoch * dpt_data_info(train->data)->samples + step % per_epoch * train->job->batch.global;
 }
 
-struct dpt_train__score dpt_train__score(const struct dpt_train *train, const double metric[DPT_EXEC_METRICS])
+enum dpt_train__task dpt_train__task(const struct dpt_train *train)
 {
+    return train->io.dtype == DPT_DTYPE_I32 ? DPT_TRAIN__TASK_TOKENS
+           : train->io.classes              ? DPT_TRAIN__TASK_CLASS
+                                            : DPT_TRAIN__TASK_NUMBERS;
+}
+
+const char *dpt_train__watched(const struct dpt_train *train)
+{
+    return dpt_train__task(train) == DPT_TRAIN__TASK_CLASS ? "valid accuracy" : "valid loss";
+}
+
+/* token_metrics: loss (of a sample: the sum over its tokens by the positions it has), right, tokens, samples */
+static struct dpt_train__score token_score(const struct dpt_train *train, const struct dpt_data *data,
+                                           const double metric[DPT_EXEC_METRICS])
+{
+    const double nbytes = dpt_data_info(data)->token_bytes;
+    const double loss = metric[0] * (double)train->io.dim[0] / metric[2];
+    return (struct dpt_train__score){
+        .samples = metric[3],
+        .loss = loss,
+        .accuracy = metric[1] / metric[2],
+        .tokens = metric[2],
+        .perplexity = exp(loss),
+        .bits_per_byte = nbytes > 0.0 ? loss / log(2.0) / nbytes : 0.0,
+    };
+}
+
+struct dpt_train__score dpt_train__score(const struct dpt_train *train, const struct dpt_data *data,
+                                         const double metric[DPT_EXEC_METRICS])
+{
+    if (dpt_train__task(train) == DPT_TRAIN__TASK_TOKENS) {
+        return token_score(train, data, metric);
+    }
     if (train->io.classes) { /* class_metrics: loss, right, right in the first 5, samples */
         const double samples = metric[3];
         return (struct dpt_train__score){
@@ -63,12 +95,12 @@ bool dpt_train__evaluate(struct dpt_train *train, struct dpt_train__eval *eval)
     const double begin_s = dpt_clock_s();
     double metric[DPT_EXEC_METRICS];
     pass(eval, metric);
-    const struct dpt_train__score score = dpt_train__score(train, metric);
+    const struct dpt_train__score score = dpt_train__score(train, eval->data, metric);
     bool best = false;
     if (eval == &train->valid) {
-        const double value = train->io.classes ? score.accuracy : score.loss;
-        const bool first = train->best_step < 0;
-        best = first || (train->io.classes ? value > train->best_value : value < train->best_value);
+        const bool by_accuracy = dpt_train__task(train) == DPT_TRAIN__TASK_CLASS, first = train->best_step < 0;
+        const double value = by_accuracy ? score.accuracy : score.loss;
+        best = first || (by_accuracy ? value > train->best_value : value < train->best_value);
         if (best) {
             train->best_step = train->state->step;
             train->best_value = value;

@@ -44,7 +44,7 @@ while read -r name; do
     grep -qx "$name" "$scratch/read" || { echo "dpt.7: nothing reads $name"; exit 1; }
 done <"$scratch/said"
 
-# Two small runs, of classes and of numbers: each file that they leave and each member of their records is in the page.
+# Three small runs, of classes, of numbers and of text: each file that they leave and each member of their records is in the page.
 small="-q -s data.format=synthetic -s data.samples=64 -s data.shape=4 -s data.valid_share=0.5 -s log.tensorboard=yes"
 cd "$scratch"
 for classes in 10 none; do
@@ -57,6 +57,9 @@ for classes in 10 none; do
             { echo "dpt-train.1: FILES does not name $file"; exit 1; }
     done
 done
+"${abs_builddir:-$PWD}/dpt-data" tokenize -q -o text "$top/COPYING"
+"$train" -q -s data.format=tokens -s data.train=text/train -s data.context=8 -s data.valid_share=0.5 -s model.type=gpt \
+    -s model.depth=1 -s model.width=8 -s model.heads=2 -s batch.global=4 -s run.length='3 steps' -o run-text
 cat run-*/metrics.jsonl | sed 's/"share": .*/"share":/' | grep -o '"[a-z_0-9]*":' | tr -d '":' | sort -u >members
 [ "$(wc -l <members)" -ge 20 ] || { echo "metrics.jsonl was not understood"; exit 1; }
 sed -n '/^\.It Pa metrics\.jsonl/,/^\.It Pa checkpoints/s/^\.Va//p' "$top/man/dpt-train.1" | tr -d ',;:' | tr ' ' '\n' |
