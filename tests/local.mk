@@ -28,6 +28,7 @@ include tests/plan/local.mk
 include tests/exec/local.mk
 include tests/ckpt/local.mk
 include tests/train/local.mk
+include tests/lm/local.mk
 endif
 include tests/jobs/local.mk
 include tests/cli/local.mk

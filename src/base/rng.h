@@ -17,6 +17,7 @@ enum dpt_rng_use {
     DPT_RNG_USE_SHUFFLE, /* data order: step = epoch                                 */
     DPT_RNG_USE_AUGMENT, /* step = epoch, index = sample                             */
     DPT_RNG_USE_DATA,    /* synthetic data: index = sample                           */
+    DPT_RNG_USE_SAMPLE,  /* generated text: op = text, index = position              */
 };
 
 /* Four independent 32-bit words. `op` uses its low 24 bits; `step` its low 32. Local. */

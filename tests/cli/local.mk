@@ -9,3 +9,5 @@ TESTS += %D%/info-summary.sh %D%/info-usage.sh %D%/info-verify.sh
 EXTRA_DIST += %D%/info-summary.sh %D%/info-usage.sh %D%/info-verify.sh
 TESTS += %D%/predict-run.sh %D%/predict-usage.sh
 EXTRA_DIST += %D%/predict-run.sh %D%/predict-usage.sh
+TESTS += %D%/generate-run.sh %D%/generate-usage.sh
+EXTRA_DIST += %D%/generate-run.sh %D%/generate-usage.sh
