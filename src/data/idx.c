@@ -63,9 +63,10 @@ static enum dpt_status read_bytes(gzFile file, const char *path, int64_t at, voi
         const int n = gzread(file, (char *)to + *got, left < INT_MAX / 2 ? (unsigned)left : INT_MAX / 2);
         int error = Z_OK;
         const char *text = gzerror(file, &error);
+        const char *behind = strstr(text, ": "); /* zlib begins with a name of its own for the file: "<fd:5>: " */
         DPT_CHECK(error == Z_OK || error == Z_BUF_ERROR, DPT_STATUS_DATA,
                   "%s: damaged after byte %lld of its content: %s; get the file again", path, (long long)(at + *got),
-                  error == Z_ERRNO ? strerror(errno) : text);
+                  error == Z_ERRNO ? strerror(errno) : behind ? behind + 2 : text);
         if (n <= 0) {
             break;
         }
@@ -395,6 +396,25 @@ static enum dpt_status check_floats(const struct idx *idx)
     return DPT_STATUS_OK;
 }
 
+/* A single damaged label would widen the net without a word. */
+static void note_gaps(const struct idx *labels, const int32_t *class, int64_t classes, struct dpt_data *data)
+{
+    bool *seen = dpt_arena_alloc(data->arena, (size_t)classes * sizeof *seen);
+    for (int64_t i = 0; i < labels->count; i++) {
+        seen[class[i]] = true;
+    }
+    int64_t lacking = 0, first = 0;
+    for (int64_t k = classes - 1; k >= 0; k--) {
+        lacking += !seen[k];
+        first = seen[k] ? first : k;
+    }
+    if (lacking > 0) {
+        dpt_text_add(&data->notes, "%s: labels go to %lld, but %lld of the classes have no sample, the first is %lld; is "
+                     "a label wrong?\n",
+                     labels->path, (long long)(classes - 1), (long long)lacking, (long long)first);
+    }
+}
+
 /* Turns labels into int32_t classes in data->target. Learns how many there are where `learning` is not NULL. */
 static enum dpt_status take_labels(const struct idx *images, const struct idx *labels,
                                    struct dpt_data__prep *learning, struct dpt_data *data)
@@ -422,6 +442,7 @@ static enum dpt_status take_labels(const struct idx *images, const struct idx *l
     if (learning) {
         learning->classes = most + 1;
         learning->targets = 1;
+        note_gaps(labels, class, most + 1, data);
     }
     return DPT_STATUS_OK;
 }

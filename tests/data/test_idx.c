@@ -227,6 +227,28 @@ static size_t read_all(const char *name, unsigned char *bytes, size_t size)
     return nbytes;
 }
 
+/* A label far above the others makes a class of its own, and many that nobody is in: the user is told. */
+static void gaps_between_classes(void **state)
+{
+    (void)state;
+    unsigned char file[256], labels[N];
+    const int64_t dim[] = {N};
+    write_set();
+    memcpy(labels, classes, N);
+    labels[1] = 9;
+    write_bytes("train-labels-idx1-ubyte", file, make_idx(file, 8, 1, dim, labels));
+    struct dpt_job job = idx_job("train");
+    struct dpt_data *data = opened(&job, DPT_SPLIT_TRAIN, NULL);
+    assert_int_equal(dpt_data_info(data)->classes, 10);
+    assert_non_null(strstr(dpt_data_notes(data), "labels go to 9, but 5 of the classes have no sample, the first is 4;"));
+    dpt_data_close(data);
+    labels[1] = 0;
+    write_bytes("train-labels-idx1-ubyte", file, make_idx(file, 8, 1, dim, labels));
+    data = opened(&job, DPT_SPLIT_TRAIN, NULL);
+    assert_string_equal(dpt_data_notes(data), "");
+    dpt_data_close(data);
+}
+
 static void damaged_gzip(void **state)
 {
     (void)state;
@@ -239,7 +261,7 @@ static void damaged_gzip(void **state)
     memcpy(file, gz, nbytes);
     file[nbytes - 6] ^= 1; /* of the checksum */
     write_bytes(name, file, nbytes);
-    refuses(&job, DPT_SPLIT_TRAIN, NULL, DPT_STATUS_DATA, "incorrect data check");
+    refuses(&job, DPT_SPLIT_TRAIN, NULL, DPT_STATUS_DATA, "of its content: incorrect data check; get");
     write_bytes(name, gz, nbytes - 4);
     refuses(&job, DPT_SPLIT_TRAIN, NULL, DPT_STATUS_DATA, "cut short after its last value");
     write_bytes(name, gz, nbytes - 20);
@@ -473,6 +495,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(floats_and_integers, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(missing_files, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(damaged_files, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(gaps_between_classes, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(damaged_gzip, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(labels_that_do_not_fit, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(validation_share_is_held_back, make_folder, remove_folder),
