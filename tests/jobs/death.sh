@@ -15,7 +15,7 @@ classes = 7
 [batch]
 global = 22
 [checkpoint]
-every = 500 steps
+every = 100 steps
 [log]
 every = 1 s
 EOF
