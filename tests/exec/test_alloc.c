@@ -35,8 +35,9 @@
 
 #if defined(__GLIBC__) && !defined(SANITIZED)
 
-static _Thread_local bool watching; /* this thread's calls count */
-static _Thread_local int calls;
+/* Volatile: a compiler knows that malloc reads none of our variables. */
+static _Thread_local volatile bool watching; /* this thread's calls count */
+static _Thread_local volatile int calls;
 static _Thread_local const void *first_caller;
 enum { BOOKKEEPING_CALLS = 12, BOOKKEEPING_NBYTES = 1024 }; /* of oneDNN, for an execution */
 
