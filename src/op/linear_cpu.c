@@ -2,9 +2,9 @@
 
 /*
  * Fast kernels of op/linear.c and op/linear_heads.c. F32 runs in oneDNN where that has a fast kernel that takes no
- * memory, which is with AVX-512: a tenth to a third faster than OpenBLAS where it was measured, and bias and activation
- * cost nothing. All else, and calls with another number of rows than was prepared for, in BLAS, with bias and activation
- * in one pass over the result.
+ * memory, which is with AVX-512: a tenth to a third faster than OpenBLAS where it was measured, and bias and
+ * activation cost nothing. All else, and calls with another number of rows than was prepared for, in BLAS, with bias
+ * and activation in one pass over the result.
  */
 
 #include "op/linear.h"

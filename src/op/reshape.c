@@ -37,7 +37,7 @@ static const char *whole_for(const struct dpt_op_types *types)
     while (same < x->ndim && same < y->ndim && x->dim[same] == y->dim[same]) {
         same++;
     }
-    return "123456" + (same - 1);
+    return &"123456"[same - 1];
 }
 
 static void resize(const struct dpt_op_types *part, void *param)
