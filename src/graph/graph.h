@@ -7,7 +7,8 @@
  * execution beyond the order in which nodes were added (always a valid one).
  *
  * Life of a graph: model/ builds the forward pass; dpt_graph_fuse rewrites patterns; dpt_graph_gradient adds the
- * backward pass; optim/ adds the updates; dpt_graph_check; then it is constant and plan/ reads it.
+ * backward pass, dpt_graph_recompute what that computes again; optim/ adds the updates; dpt_graph_check; then it is
+ * constant and plan/ reads it.
  */
 
 #include <stdbool.h>
@@ -53,7 +54,7 @@ struct dpt_value {
 
 enum dpt_phase {
     DPT_PHASE_FORWARD,
-    DPT_PHASE_INPUT_GRADIENT,  /* backward, gradient of an activation       */
+    DPT_PHASE_INPUT_GRADIENT,  /* backward, gradient of an activation, or what is computed again for one */
     DPT_PHASE_WEIGHT_GRADIENT, /* backward, leads to a GRADIENT value only  */
     DPT_PHASE_UPDATE,          /* once a step                               */
 };
@@ -63,7 +64,7 @@ struct dpt_node {
     const char *name; /* of the layer, for messages and profiles: "layer1.0.conv1" */
     enum dpt_phase phase;
     const void *param;
-    int of;           /* backward: the forward node whose gradient it is part of; else -1    */
+    int of;           /* backward: the forward node whose gradient it is part of, or that it repeats; else -1 */
     int nin, nout;
     int in[DPT_OP_MAX_IN];
     int out[DPT_OP_MAX_OUT];
@@ -133,6 +134,21 @@ enum dpt_status dpt_graph_fuse(struct dpt_graph *graph);
  * A parameter that the loss does not depend on is refused with its name. Local.
  */
 enum dpt_status dpt_graph_gradient(struct dpt_graph *graph);
+
+/* What of the forward pass is computed again in the backward pass instead of stored. */
+enum dpt_recompute {
+    DPT_RECOMPUTE_NONE,
+    DPT_RECOMPUTE_BLOCKS, /* the inside of each block of layers: costs a forward pass     */
+    DPT_RECOMPUTE_FULL,   /* most values between blocks too: costs up to another one      */
+};
+
+/*
+ * Adds copies of forward nodes to a graph that has its gradient, each before the first backward node that needs it, and
+ * lets backward nodes read them. A block is the layers with one name up to its first number ("layer1.0"), else one layer.
+ * Copies are of the INPUT_GRADIENT phase and name the node that they repeat in `of`. `stage` (NULL: one) is that of each
+ * forward node: what goes from one to another stays stored. Forward nodes and all ids of values stay what they were. Local.
+ */
+enum dpt_status dpt_graph_recompute(struct dpt_graph *graph, enum dpt_recompute recompute, const int *stage);
 
 /* Proves the invariants that plan/ relies on: order, ids, types against the shape rules, phases. Local. */
 enum dpt_status dpt_graph_check(const struct dpt_graph *graph);

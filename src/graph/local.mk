@@ -8,4 +8,5 @@ libdpt_a_SOURCES += \
 	%D%/graph.c \
 	%D%/graph.h \
 	%D%/internal.h \
-	%D%/print.c
+	%D%/print.c \
+	%D%/recompute.c

@@ -19,3 +19,7 @@ tests_graph_test_fuse_LDADD = $(INTERPRET_LIBS)
 unit_tests += tests/graph/test_gradient
 tests_graph_test_gradient_SOURCES = %D%/test_gradient.c
 tests_graph_test_gradient_LDADD = $(INTERPRET_LIBS)
+
+unit_tests += tests/graph/test_recompute
+tests_graph_test_recompute_SOURCES = %D%/test_recompute.c
+tests_graph_test_recompute_LDADD = $(RIG_LIBS)
