@@ -25,6 +25,23 @@ function stage(size, cin, cout, shrink,    i)
     if (shrink)
         conv(size, 1, cin, cout)
 }
+# A block of a language model over t positions: products with weights, and attention, of which half is masked.
+function block(t, width)
+{
+    linear(width * t, 3 * width)
+    linear(width * t, width)
+    linear(width * t, 8 * width)
+    layer(2 * t * t * width)
+    layers++
+}
+function gpt(name, depth, width, t, vocab,    i)
+{
+    layers = 1 # behind the embedding, whose gradient is wanted
+    for (i = 0; i < depth; i++)
+        block(t, width)
+    linear(width * t, vocab)
+    done(name)
+}
 BEGIN {
     linear(784, 256)
     linear(256, 10)
@@ -42,4 +59,7 @@ BEGIN {
     stage(7, 32, 64, 1)
     linear(64, 10)
     done("resnet20")
+
+    gpt("gpt", 6, 384, 256, 256)
+    gpt("gpt2", 12, 768, 1024, 50257)
 }

@@ -8,6 +8,9 @@ EXTRA_DIST += \
 	%D%/cnn.ini \
 	%D%/compare \
 	%D%/flops.awk \
+	%D%/gpt.ini \
+	%D%/gpt2.ini \
 	%D%/mlp.ini \
 	%D%/resnet20.ini \
+	%D%/torch_gpt.py \
 	%D%/torch_step.py

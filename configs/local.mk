@@ -4,7 +4,12 @@ configdir = $(pkgdatadir)/configs
 dist_config_DATA = \
 	%D%/benchmark.ini \
 	%D%/fashion-mnist.ini \
+	%D%/gpt-shakespeare-char.ini \
+	%D%/gpt-shakespeare-char-small.ini \
+	%D%/gpt-system.ini \
+	%D%/gpt2-124m.ini \
 	%D%/linear-regression.ini \
+	%D%/llama-tiny.ini \
 	%D%/mlp-fashion.ini \
 	%D%/mlp-table.ini \
 	%D%/reproducible.ini \
