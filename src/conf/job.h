@@ -76,7 +76,7 @@ enum dpt_auto { DPT_AUTO_AUTO, DPT_AUTO_ON, DPT_AUTO_OFF };
 enum dpt_precision { DPT_PRECISION_FP32, DPT_PRECISION_FP64 };
 enum dpt_norm_mode { DPT_NORM_MODE_SYNC, DPT_NORM_MODE_LOCAL };
 enum dpt_sharding { DPT_SHARD_NONE, DPT_SHARD_OPTIMIZER, DPT_SHARD_GRADIENTS, DPT_SHARD_PARAMETERS };
-enum dpt_recompute { DPT_RECOMPUTE_NONE, DPT_RECOMPUTE_BLOCKS, DPT_RECOMPUTE_FULL };
+enum dpt_recomputing { DPT_RECOMPUTING_NONE, DPT_RECOMPUTING_BLOCKS, DPT_RECOMPUTING_FULL };
 enum dpt_tie { DPT_TIE_SUM, DPT_TIE_AVERAGE };
 enum dpt_progress { DPT_PROGRESS_LINES, DPT_PROGRESS_BAR, DPT_PROGRESS_NONE };
 
@@ -212,7 +212,7 @@ struct dpt_job {
         struct dpt_names stages;     /* first layers of the stages but the first; none: balanced         */
         struct dpt_ints backward;    /* stage whose ranks compute the gradients of each stage; none: its own */
         enum dpt_sharding shard;
-        enum dpt_recompute recompute;
+        enum dpt_recomputing recompute;
         enum dpt_tie tie;
         int64_t shards;              /* reproducible: virtual shards of the batch, a power of two        */
         int64_t bucket_bytes;        /* 0: auto                                                          */

@@ -35,6 +35,7 @@ static enum dpt_status build(const struct dpt_train *train, int64_t rows, bool t
     DPT_TRY(dpt_graph_fuse(*graph));
     if (training) {
         DPT_TRY(dpt_graph_gradient(*graph));
+        DPT_TRY(dpt_graph_recompute(*graph, (enum dpt_recompute)train->job->parallel.recompute, NULL));
         DPT_TRY(dpt_optim_build(train->job, *graph));
     }
     return dpt_graph_check(*graph);
