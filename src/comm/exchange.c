@@ -207,6 +207,20 @@ static uint64_t find_block(const struct dpt_exchange *e, const char *buffer, con
                   : 0;
 }
 
+/*
+ * Hash of the buckets: of their lengths, or where ranks read each other's memory of their places too (a rank may have the
+ * same buckets elsewhere, between others that are not this group's).
+ */
+static uint64_t hash_buckets(int nbuckets, const struct dpt_range *bucket, bool places)
+{
+    uint64_t hash = 0;
+    for (int b = 0; b < nbuckets; b++) {
+        const int64_t part[] = {(int64_t)hash, bucket[b].end - bucket[b].begin, places ? bucket[b].begin : 0};
+        hash = dpt_hash64(part, sizeof part);
+    }
+    return hash;
+}
+
 /* What is bound is in *e. Ranks with different buckets would add what does not belong together. Collective. */
 static enum dpt_status bind(struct dpt_exchange *e, int nbuckets, const struct dpt_range *bucket)
 {
@@ -217,7 +231,7 @@ static enum dpt_status bind(struct dpt_exchange *e, int nbuckets, const struct d
     const uint64_t param_at = find_block(e, e->param, &e->param_block);
     DPT_ASSERT(!e->buffer_block || !e->buffer_block->common);
     const uint64_t parts[] = {(uint64_t)e->dtype, (uint64_t)nbuckets, e->sliced + 2 * e->by_host, buffer_at, param_at,
-                              nbuckets > 0 ? dpt_hash64(bucket, (size_t)nbuckets * sizeof *bucket) : 0};
+                              hash_buckets(nbuckets, bucket, e->buffer_block || e->param_block)};
     const uint64_t mine = dpt_hash64(parts, sizeof parts);
     uint64_t first = mine;
     DPT_TRY(dpt_comm_bcast(e->comm, &first, sizeof first, 0));
