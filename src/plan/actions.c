@@ -107,6 +107,35 @@ static void zero_untouched(struct list *list)
     }
 }
 
+/* All actions of a kind on the buckets of a group. */
+static void put_group(struct list *list, enum dpt_action_kind kind, int group)
+{
+    for (int b = 0; b < list->plan->nbuckets; b++) {
+        if (list->plan->bucket[b].group == group) {
+            put(list, kind, -1, b);
+        }
+    }
+}
+
+/*
+ * Sums that did not begin during the backward pass, and the wait for all: group after group, since each has an exchange of
+ * its own and MPI has one user at a time.
+ */
+static void sum_groups(struct list *list)
+{
+    const struct dpt_plan *plan = list->plan;
+    for (int g = 0; g < plan->ngroups; g++) {
+        for (int b = 0; b < plan->nbuckets && plan->group[g].size > 1; b++) {
+            if (plan->bucket[b].group == g && !(list->early && list->turn[b] >= 0)) {
+                put(list, DPT_ACTION_REDUCE, -1, b);
+            }
+        }
+        if (plan->group[g].size > 1) {
+            put_group(list, DPT_ACTION_WAIT, g);
+        }
+    }
+}
+
 static void update_all(struct list *list)
 {
     const struct dpt_plan *plan = list->plan;
@@ -114,13 +143,16 @@ static void update_all(struct list *list)
         for (; u < plan->nupdates && plan->update[u].bucket <= b; u++) {
             put(list, DPT_ACTION_UPDATE, -1, u);
         }
-        if (dpt_plan_is_sliced(plan, b)) {
+        if (dpt_plan_is_sliced(plan, b) && plan->ngroups == 1) {
             put(list, DPT_ACTION_PUBLISH, -1, b);
         }
     }
-    for (int b = 0; b < plan->nbuckets; b++) {
-        if (dpt_plan_is_sliced(plan, b)) {
-            put(list, DPT_ACTION_COLLECT, -1, b);
+    for (int g = 0; g < plan->ngroups && plan->conf.shard != DPT_PLAN_SHARD_NONE; g++) {
+        if (plan->group[g].size > 1) {
+            if (plan->ngroups > 1) {
+                put_group(list, DPT_ACTION_PUBLISH, g);
+            }
+            put_group(list, DPT_ACTION_COLLECT, g);
         }
     }
 }
@@ -148,16 +180,7 @@ enum dpt_status dpt_plan__actions(struct dpt_plan *plan)
         run_unit(&list, &plan->unit[u]);
     }
     zero_untouched(&list);
-    for (int b = 0; b < plan->nbuckets; b++) {
-        if (is_summed(plan, b) && !(list.early && list.turn[b] >= 0)) {
-            put(&list, DPT_ACTION_REDUCE, -1, b);
-        }
-    }
-    for (int b = 0; b < plan->nbuckets; b++) {
-        if (is_summed(plan, b)) {
-            put(&list, DPT_ACTION_WAIT, -1, b);
-        }
-    }
+    sum_groups(&list);
     put(&list, DPT_ACTION_CONTROL, -1, -1);
     update_all(&list);
     for (int i = 0; i < plan->ngroups && plan->graph->training; i++) {
