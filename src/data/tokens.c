@@ -270,7 +270,7 @@ static enum dpt_status cut_windows(const struct dpt_job *job, const struct dpt_d
         DPT_CHECK(!__builtin_add_overflow(total, tokens->shard[i].count, &total), DPT_STATUS_DATA,
                   "%s: too many tokens", request->path);
     }
-    const int64_t kept = total - (int64_t)(request->held_share * (double)total + 0.5);
+    const int64_t kept = (int64_t)((double)total * (1.0 - request->held_share));
     DPT_TRY(add_part(tokens, 0, kept, request->first && job->data.shuffle, &windows));
     data->info.samples = windows;
     DPT_TRY(add_part(tokens, kept, total, false, &windows));
