@@ -11,6 +11,7 @@ dist_config_DATA = \
 	%D%/linear-regression.ini \
 	%D%/llama-tiny.ini \
 	%D%/mlp-fashion.ini \
+	%D%/mlp-layout.ini \
 	%D%/mlp-table.ini \
 	%D%/reproducible.ini \
 	%D%/resnet18.ini \

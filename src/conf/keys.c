@@ -83,8 +83,6 @@ static const struct dpt_conf_word norm_modes[] = {
 static const struct dpt_conf_word shards[] = {
     {"none", "nothing"},
     {"optimizer", "the state of the optimizer: each rank updates its part (ZeRO 1)"},
-    {"gradients", "the sums of gradients too (ZeRO 2)"},
-    {"parameters", "the parameters too, which are gathered for use (ZeRO 3)"},
     {0},
 };
 static const struct dpt_conf_word recomputes[] = {

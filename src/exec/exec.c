@@ -186,6 +186,7 @@ enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec *
         .message = array((size_t)plan->nmessages, sizeof *made->message),
         .micro = array((size_t)plan->micros, sizeof *made->micro),
         .metric_counts = counts_metrics(plan),
+        .slowness = conf->slowness,
         .ctx = {.seed = conf->seed, .grad_scale = 1.0},
     };
     const enum dpt_status status = take_memory(made, conf->share);
@@ -292,6 +293,12 @@ struct dpt_tensor dpt_exec__tensor(const struct dpt_exec *exec, int value, int m
     return tensor;
 }
 
+static void idle(double until_s)
+{
+    while (dpt_clock_s() < until_s) {
+    }
+}
+
 enum dpt_status dpt_exec__run(struct dpt_exec *exec, int n, int micro)
 {
     const struct dpt_node *node = &exec->plan->graph->node[n];
@@ -316,7 +323,12 @@ enum dpt_status dpt_exec__run(struct dpt_exec *exec, int n, int micro)
         .part = exec->plan->node[n].part,
     };
     dpt_comm_action(node->phase == DPT_PHASE_FORWARD ? "forward" : "backward", node->name);
-    return dpt_op_call(node->op, exec->plan->conf.run, &call);
+    const double begin_s = exec->slowness > 1.0 ? dpt_clock_s() : 0.0;
+    DPT_TRY(dpt_op_call(node->op, exec->plan->conf.run, &call));
+    if (exec->slowness > 1.0) {
+        idle(begin_s + exec->slowness * (dpt_clock_s() - begin_s));
+    }
+    return DPT_STATUS_OK;
 }
 
 double dpt_exec_sent(const struct dpt_exec *exec)

@@ -80,6 +80,7 @@ struct dpt_exec_conf {
     const struct dpt_exec_group *group; /* of each group of the training's plan, where there are more axes; or NULL */
     struct dpt_exec *share;        /* use its activation and scratch blocks where they are large enough; or NULL */
     uint64_t seed;
+    double slowness;             /* > 1: kernels take so many times as long: a slow rank, for trials */
 };
 
 /*

@@ -55,6 +55,7 @@ struct dpt_exec {
     struct dpt_exec__lengths *lengths;    /* of each node                                        */
     struct dpt_exec__message *message;
     struct dpt_exec__micro *micro;        /* of each micro-batch of a step                       */
+    double slowness;                      /* > 1: kernels take so many times as long, for trials */
     bool metric_counts;                   /* this rank's metrics are no copy of another's        */
     struct dpt_op_ctx ctx;                /* what does not change within a step                  */
     double metric[DPT_PLAN_MAX_LEVELS + 1][DPT_EXEC_METRICS]; /* the last is that of this micro-batch */

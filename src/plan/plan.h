@@ -22,8 +22,8 @@
 
 enum { DPT_PLAN_MAX_SLOTS = 2, DPT_PLAN_MAX_LEVELS = 8, DPT_PLAN_MAX_GROUPS = 16 };
 
-/* What the data axis shares out of the state (ZeRO: Rajbhandari and others, 2020); each includes those before it. */
-enum dpt_plan_shard { DPT_PLAN_SHARD_NONE, DPT_PLAN_SHARD_OPTIMIZER, DPT_PLAN_SHARD_GRADIENTS, DPT_PLAN_SHARD_PARAMETERS };
+/* What the ranks that sum a gradient share out of the state (ZeRO: Rajbhandari and others, 2020). */
+enum dpt_plan_shard { DPT_PLAN_SHARD_NONE, DPT_PLAN_SHARD_OPTIMIZER };
 
 /* What the layout is made for. */
 struct dpt_plan_conf {

@@ -91,7 +91,7 @@ static void note_sums(const struct dpt_train *train, const struct tale *tale, in
     }
     if (work.max - work.min > 0.5 * wait.avg) {
         dpt_log("NOTE    rank %d (%s) takes %.0f %% longer in backward than the fastest, and the others wait for it: look "
-                "what else runs there, and whether each rank has a core of its own\n",
+                "what else runs there, and whether each rank has a core of its own; parallel.shares = auto gives it fewer samples\n",
                 work.slowest, tale[work.slowest].host, 100.0 * (work.max - work.min) / work.min);
     } else {
         dpt_log("NOTE    %.0f %% of the time goes into sums over the ranks: fewer ranks, or a greater batch.global, have "

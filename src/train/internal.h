@@ -64,6 +64,8 @@ struct dpt_train {
     struct dpt_exec_group *group;      /* where there are more                               */
     bool in_parts;                     /* no rank has all of the state                       */
     double *share;                     /* of the batch, of each rank along data; NULL: equal */
+    int64_t shared_step;               /* of the last look at the speed of ranks, and        */
+    double shared_busy_s;              /* the time that this one had worked by then          */
     const int *backward;               /* of each place of the pipeline, or NULL             */
     bool sketch;                       /* plans are only looked at                           */
     struct dpt_state *state;
@@ -122,6 +124,15 @@ enum dpt_status dpt_train__plan(struct dpt_train *train);
 
 /* Takes memory, binds plans to it, makes the exchange. Collective over the world. */
 enum dpt_status dpt_train__bind(struct dpt_train *train);
+
+/* A loader that stands before the next step. Local. */
+enum dpt_status dpt_train__new_loader(struct dpt_train *train);
+
+/* Plans again, with the shares of now, and goes on with the same state. Collective over the world. */
+enum dpt_status dpt_train__replan(struct dpt_train *train);
+
+/* shares.c: looks at the speed of the ranks now and then, where the job asks for it. Collective over the world. */
+enum dpt_status dpt_train__reshare(struct dpt_train *train);
 
 /* Gives back all of both. Collective over the world when there was a bind. */
 void dpt_train__free(struct dpt_train *train);

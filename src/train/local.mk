@@ -15,6 +15,7 @@ libdpt_a_SOURCES += \
 	%D%/run.c \
 	%D%/score.c \
 	%D%/setup.c \
+	%D%/shares.c \
 	%D%/stop.c \
 	%D%/tensorboard.c \
 	%D%/tensorboard.h \

@@ -87,21 +87,6 @@ static enum dpt_status one_step(struct dpt_train *train, struct dpt_exec_step *s
     return DPT_STATUS_OK;
 }
 
-static enum dpt_status new_loader(struct dpt_train *train)
-{
-    const struct dpt_loader_conf conf = {
-        .data = train->data,
-        .global = train->job->batch.global,
-        .micros = train->plan->micros,
-        .max_rows = train->plan->max_rows,
-        .train = true,
-        .ahead = train->ahead,
-        .rows = dpt_plan_rows,
-        .layout = train->plan,
-    };
-    return dpt_loader_new(&conf, train->state->step, &train->loader);
-}
-
 static void write_start(struct dpt_train *train)
 {
     struct dpt_text record = {0};
@@ -123,11 +108,12 @@ static void write_start(struct dpt_train *train)
 static enum dpt_status run_steps(struct dpt_train *train)
 {
     struct dpt_exec_step step;
-    DPT_TRY(dpt_agree(new_loader(train), train->world));
+    DPT_TRY(dpt_agree(dpt_train__new_loader(train), train->world));
     train->begin_s = train->meter.begin_s = train->logged_s = train->saved_s = train->evaluated_s = dpt_clock_s();
     while (train->state->step < train->steps && !train->stopped) {
         DPT_TRY(one_step(train, &step));
         DPT_TRY(between_steps(train, &step));
+        DPT_TRY(dpt_train__reshare(train));
     }
     if (train->test.data && !train->stopped) {
         dpt_train__evaluate(train, &train->test);

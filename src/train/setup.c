@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -210,9 +211,19 @@ static enum dpt_status bind_eval(struct dpt_train *train, struct dpt_train__eval
     return dpt_exec_new(&conf, &eval->exec);
 }
 
+/* DPT_SLOW_RANK=R:F in the environment makes the kernels of rank R take F times as long, to try uneven ranks out. */
+static double slowness(const struct dpt_train *train)
+{
+    const char *text = getenv("DPT_SLOW_RANK");
+    char *end = NULL;
+    const long rank = text ? strtol(text, &end, 10) : -1;
+    return text && *end == ':' && rank == dpt_comm_rank(train->world) ? strtod(end + 1, NULL) : 1.0;
+}
+
 static enum dpt_status bind_all(struct dpt_train *train)
 {
     const struct dpt_exec_conf conf = {
+        .slowness = slowness(train),
         .plan = train->plan,
         .state = train->state,
         .dev = train->dev,
@@ -274,10 +285,60 @@ enum dpt_status dpt_train__bind(struct dpt_train *train)
     return dpt_agree(bind_all(train), train->world);
 }
 
-static void free_eval(struct dpt_train__eval *eval)
+enum dpt_status dpt_train__new_loader(struct dpt_train *train)
+{
+    const struct dpt_loader_conf conf = {
+        .data = train->data,
+        .global = train->job->batch.global,
+        .micros = train->plan->micros,
+        .max_rows = train->plan->max_rows,
+        .train = true,
+        .ahead = train->ahead,
+        .rows = dpt_plan_rows,
+        .layout = train->plan,
+    };
+    return dpt_loader_new(&conf, train->state->step, &train->loader);
+}
+
+static void drop_eval(struct dpt_train__eval *eval)
 {
     dpt_exec_free(eval->exec);
     dpt_plan_free(eval->plan);
+    eval->exec = NULL;
+    eval->plan = NULL;
+}
+
+enum dpt_status dpt_train__replan(struct dpt_train *train)
+{
+    double seconds[DPT_SECTION_COUNT];
+    struct dpt_plan *old = train->plan;
+    struct dpt_plan_conf conf = old->conf;
+    conf.share = train->share;
+    memcpy(seconds, dpt_exec_seconds(train->exec), sizeof seconds);
+    drop_eval(&train->valid);
+    drop_eval(&train->test);
+    dpt_exec_free(train->exec);
+    dpt_loader_free(train->loader);
+    train->exec = NULL;
+    train->loader = NULL;
+    enum dpt_status status = dpt_plan_new(train->graph, &conf, &train->plan);
+    if (status == DPT_STATUS_OK) {
+        train->state->plan = train->plan; /* the layout of the state does not depend on shares */
+        status = plan_eval(train, &train->valid);
+    }
+    if (status == DPT_STATUS_OK) {
+        status = plan_eval(train, &train->test);
+    }
+    DPT_TRY(dpt_agree(status, train->world));
+    dpt_plan_free(old);
+    DPT_TRY(dpt_agree(bind_all(train), train->world));
+    memcpy(dpt_exec_seconds(train->exec), seconds, sizeof seconds);
+    return dpt_agree(dpt_train__new_loader(train), train->world);
+}
+
+static void free_eval(struct dpt_train__eval *eval)
+{
+    drop_eval(eval);
     dpt_data_close(eval->data);
 }
 
