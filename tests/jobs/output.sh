@@ -62,7 +62,7 @@ refused() {
     grep -q "$words" "$2.log" || fail "$*: does not say: $words"
 }
 refused 4 'has diverged.*optimizer.lr' 2 diverged -s optimizer.lr=1e6 -s optimizer.momentum=0 -s run.length='200 steps'
-refused 2 'data:5, but the job has 2 ranks' 2 layout -s parallel.layout=data:5
+refused 2 'data:5 is for 5 ranks, but the job has 2' 2 layout -s parallel.layout=data:5
 refused 3 'nowhere' 2 nodata -s data.format=csv -s data.train=nowhere.csv -s data.target=y
 
 # Two jobs do not share a run directory.
