@@ -20,6 +20,8 @@
  * reduction(+ : sum) that a sum may be taken in any fixed order. It needs no OpenMP run time.
  */
 
+#include <stdint.h> /* says by the way whether this is the GNU C library */
+
 #if defined(__has_feature)
 #define DPT_SIMD_FEATURE(name) __has_feature(name)
 #else
