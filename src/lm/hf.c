@@ -181,6 +181,17 @@ static void add_end(const struct dpt_hf *hf, struct dpt_text *json)
     }
 }
 
+/* Appends a member whose number has as few digits as give the same number again. */
+static void add_real(struct dpt_text *json, const char *name, double value)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%.15g", value);
+    if (strtod(text, NULL) != value) {
+        snprintf(text, sizeof text, "%.17g", value);
+    }
+    dpt_text_add(json, "  \"%s\": %s,\n", name, text);
+}
+
 void dpt_hf_config(const struct dpt_hf *hf, struct dpt_text *json)
 {
     const struct dpt_model_shape *shape = &hf->shape;
@@ -188,13 +199,15 @@ void dpt_hf_config(const struct dpt_hf *hf, struct dpt_text *json)
                  hf->gpt ? "GPT2LMHeadModel" : "LlamaForCausalLM", hf->gpt ? "gpt2" : "llama");
     add_end(hf, json);
     if (hf->gpt) {
-        dpt_text_add(json, "  \"activation_function\": \"gelu_new\",\n  \"layer_norm_epsilon\": %.17g,\n", shape->eps);
+        dpt_text_add(json, "  \"activation_function\": \"gelu_new\",\n");
+        add_real(json, "layer_norm_epsilon", shape->eps);
         dpt_text_add(json,
                      "  \"n_embd\": %" PRId64 ",\n  \"n_head\": %" PRId64 ",\n  \"n_inner\": %" PRId64
                      ",\n  \"n_layer\": %" PRId64 ",\n  \"n_positions\": %" PRId64 ",\n",
                      shape->width, shape->heads, shape->ffn, shape->depth, shape->context);
-        dpt_text_add(json, "  \"attn_pdrop\": %.17g,\n  \"embd_pdrop\": %.17g,\n  \"resid_pdrop\": %.17g,\n",
-                     shape->dropout, shape->dropout, shape->dropout);
+        add_real(json, "attn_pdrop", shape->dropout);
+        add_real(json, "embd_pdrop", shape->dropout);
+        add_real(json, "resid_pdrop", shape->dropout);
         dpt_text_add(json, "  \"dpt\": {\"bias\": %s},\n", shape->bias ? "true" : "false");
     } else {
         dpt_text_add(json, "  \"attention_bias\": false,\n  \"mlp_bias\": false,\n  \"hidden_act\": \"silu\",\n");
@@ -203,7 +216,8 @@ void dpt_hf_config(const struct dpt_hf *hf, struct dpt_text *json)
                      ",\n  \"num_key_value_heads\": %" PRId64 ",\n  \"intermediate_size\": %" PRId64
                      ",\n  \"num_hidden_layers\": %" PRId64 ",\n  \"max_position_embeddings\": %" PRId64 ",\n",
                      shape->width, shape->heads, shape->kv_heads, shape->ffn, shape->depth, shape->context);
-        dpt_text_add(json, "  \"rms_norm_eps\": %.17g,\n  \"rope_theta\": %.17g,\n", shape->eps, shape->theta);
+        add_real(json, "rms_norm_eps", shape->eps);
+        add_real(json, "rope_theta", shape->theta);
     }
     dpt_text_add(json,
                  "  \"initializer_range\": 0.02,\n  \"tie_word_embeddings\": %s,\n  \"torch_dtype\": \"float32\",\n"
