@@ -964,6 +964,24 @@ static uint64_t hash_of(int job, int ranks, int64_t rows, int64_t tail, int64_t 
     return hash;
 }
 
+/* What each rank keeps of a shared state lies elsewhere on each; the plans are one all the same. */
+static void ranks_that_share_the_state_have_one_hash(void **state)
+{
+    (void)state;
+    for (int shard = DPT_PLAN_SHARD_NONE; shard <= DPT_PLAN_SHARD_OPTIMIZER; shard++) {
+        uint64_t hash[3];
+        for (int rank = 0; rank < 3; rank++) {
+            struct made made;
+            made_open(&made, jobs[0], 3, rank);
+            made.conf.shard = (enum dpt_plan_shard)shard;
+            made_plan(&made, true, true);
+            hash[rank] = made.plan->hash;
+            made_free(&made);
+        }
+        assert_true(hash[1] == hash[0] && hash[2] == hash[0]);
+    }
+}
+
 static void different_plans_have_different_hashes(void **state)
 {
     (void)state;
@@ -1039,6 +1057,7 @@ int main(void)
         cmocka_unit_test(bytes_are_counted),
         cmocka_unit_test(a_step_has_an_order),
         cmocka_unit_test(jobs_that_do_not_fit_are_refused),
+        cmocka_unit_test(ranks_that_share_the_state_have_one_hash),
         cmocka_unit_test(different_plans_have_different_hashes),
         cmocka_unit_test(costs_add_up),
         cmocka_unit_test(a_plan_can_be_read),
