@@ -3,6 +3,7 @@
 /* The graph as text, for people, and as a hash of a text, for comparison. */
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/hash.h"
 #include "base/text.h"
@@ -59,26 +60,48 @@ void dpt_graph_print(const struct dpt_graph *graph, struct dpt_text *text)
     }
 }
 
+/* Chains a block of bytes to a hash. */
+static uint64_t chain(uint64_t hash, const void *data, size_t nbytes)
+{
+    const uint64_t both[2] = {hash, nbytes > 0 ? dpt_hash64(data, nbytes) : 0};
+    return dpt_hash64(both, sizeof both);
+}
+
+static uint64_t chain_value(uint64_t hash, const struct dpt_value *value)
+{
+    int64_t part[9 + DPT_MAX_DIM] = {(int64_t)value->kind, value->batch, value->producer, (int64_t)value->init.kind,
+                                     value->decay, value->of, value->gradient, (int64_t)value->type.dtype,
+                                     value->type.ndim};
+    const double real[2] = {value->init.scale, value->rate};
+    for (int d = 0; d < value->type.ndim; d++) {
+        part[9 + d] = value->type.dim[d];
+    }
+    hash = chain(hash, value->name, strlen(value->name));
+    hash = chain(hash, real, sizeof real);
+    return chain(hash, part, sizeof part);
+}
+
+static uint64_t chain_node(uint64_t hash, const struct dpt_node *node)
+{
+    int part[4 + DPT_OP_MAX_IN + DPT_OP_MAX_OUT] = {(int)node->phase, node->nin, node->nout, node->of};
+    memcpy(part + 4, node->in, (size_t)node->nin * sizeof *part);
+    memcpy(part + 4 + DPT_OP_MAX_IN, node->out, (size_t)node->nout * sizeof *part);
+    hash = chain(hash, node->op->name, strlen(node->op->name));
+    hash = chain(hash, node->name, strlen(node->name));
+    hash = chain(hash, part, sizeof part);
+    return chain(hash, node->param, node->op->param_nbytes);
+}
+
 uint64_t dpt_graph_hash(const struct dpt_graph *graph)
 {
-    struct dpt_text text = {0};
-    dpt_text_add(&text, "%d %" PRId64 " %d %d %d %d %d %d\n", (int)graph->real, graph->rows, graph->training,
-                 graph->input, graph->target, graph->output, graph->loss, graph->metric);
+    const int64_t head[] = {(int64_t)graph->real, graph->rows,   graph->training, graph->input,
+                            graph->target,        graph->output, graph->loss,     graph->metric};
+    uint64_t hash = chain(0, head, sizeof head);
     for (int i = 0; i < graph->nvalues; i++) {
-        const struct dpt_value *v = &graph->value[i];
-        dpt_text_add(&text, "%d %d %d %d %a %d %a %d %d ", (int)v->kind, v->batch, v->producer, (int)v->init.kind,
-                     v->init.scale, v->decay, v->rate, v->of, v->gradient);
-        print_type(&text, v);
-        dpt_text_add(&text, "\n");
+        hash = chain_value(hash, &graph->value[i]);
     }
     for (int n = 0; n < graph->nnodes; n++) {
-        const struct dpt_node *node = &graph->node[n];
-        print_node(graph, n, &text);
-        for (size_t i = 0; i < node->op->param_nbytes; i++) {
-            dpt_text_add(&text, "%02x", ((const unsigned char *)node->param)[i]);
-        }
+        hash = chain_node(hash, &graph->node[n]);
     }
-    const uint64_t hash = dpt_hash64(text.data, text.length);
-    dpt_text_free(&text);
     return hash;
 }
