@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "comm/exchange_impl.h"
 #include "comm/exchange_node.h"
+#include "comm/wire.h"
 
 /* The exchange that has the turn at MPI while dpt_comm__pending > 0. */
 static const struct dpt_exchange *owner;
@@ -21,6 +22,13 @@ enum dpt_status dpt_exchange__run(struct dpt_exchange *exchange, const struct dp
 {
     if (job->shared) {
         return dpt_exchange__node_run(exchange, job);
+    }
+    if (job->bf16) {
+        dpt_comm__slices_even(exchange->comm, &exchange->slices, job->count);
+        DPT_TRY(dpt_comm__wire_scatter(exchange->comm, &exchange->slices, job->data, job->scratch));
+        return job->kind == DPT_EXCHANGE__KIND_SCATTER
+                   ? DPT_STATUS_OK
+                   : dpt_comm__wire_collect(exchange->comm, &exchange->slices, job->data, job->scratch);
     }
     if (job->kind == DPT_EXCHANGE__KIND_SCATTER) {
         dpt_comm__slices_even(exchange->comm, &exchange->slices, job->count);
@@ -80,7 +88,7 @@ enum dpt_status dpt_exchange_new(const struct dpt_exchange_conf *conf, struct dp
     struct dpt_exchange *e = calloc(1, sizeof *e);
     enum dpt_status status = DPT_STATUS_OK;
     DPT_TRY(dpt_agree(e ? status : dpt_error_set(DPT_STATUS_SPACE, __FILE__, __LINE__, "out of memory"), conf->comm));
-    *e = (struct dpt_exchange){.way = way, .comm = conf->comm, .tree = conf->tree};
+    *e = (struct dpt_exchange){.way = way, .comm = conf->comm, .tree = conf->tree, .bf16 = conf->bf16};
     if (way) {
         status = open_path(conf, e);
         status = status == DPT_STATUS_OK ? dpt_comm__slices_open(conf->comm, &e->slices) : status;
@@ -133,7 +141,16 @@ const char *dpt_exchange_name(const struct dpt_exchange *exchange)
     if (exchange->buffer_block) {
         return exchange->node->rail ? exchange->way->hierarchical_name : exchange->way->shared_name;
     }
+    if (dpt_exchange_is_bf16(exchange)) {
+        return exchange->way->wire_name;
+    }
     return exchange->tree ? exchange->way->tree_name : exchange->way->name;
+}
+
+bool dpt_exchange_is_bf16(const struct dpt_exchange *exchange)
+{
+    return exchange->bf16 && exchange->way && exchange->dtype == DPT_DTYPE_F32 &&
+           (!exchange->buffer_block || exchange->node->rail);
 }
 
 const char *dpt_exchange_note(const struct dpt_exchange *exchange)
@@ -172,7 +189,11 @@ static size_t bucket_scratch(const struct dpt_exchange *e, int64_t longest)
     if (!e->way || longest == 0) {
         return 0;
     }
-    return e->sliced && !e->by_host ? dpt_comm__scatter_scratch(e->comm, longest, e->dtype) : e->tree ? job_nbytes(longest, e->dtype) : 0;
+    const size_t sum = e->sliced && !e->by_host ? dpt_comm__scatter_scratch(e->comm, longest, e->dtype)
+                       : e->tree                ? job_nbytes(longest, e->dtype)
+                                                : 0;
+    const size_t wire = e->bf16 ? dpt_comm__wire_scratch(e->comm, longest) : 0;
+    return sum > wire ? sum : wire;
 }
 
 /* Takes over the buckets and makes room for them. Local. */
@@ -300,7 +321,7 @@ static enum dpt_status post(struct dpt_exchange *e, struct dpt_exchange__job *jo
     dpt_comm__begin();
     job->number = e->posted++;
     e->stats.ncalls++;
-    e->stats.nbytes += job_nbytes(job->count, job->dtype);
+    e->stats.nbytes += job_nbytes(job->count, job->dtype) / (job->bf16 ? 2 : 1);
     if (e->node) {
         dpt_exchange__node_post(e->node, e->posted);
     }
@@ -349,6 +370,7 @@ static struct dpt_exchange__job bucket_job(const struct dpt_exchange *e, enum dp
     return (struct dpt_exchange__job){
         .block = block,
         .shared = block && (!collect || block->common),
+        .bf16 = !collect && dpt_exchange_is_bf16(e),
         .kind = kind,
         .data = buffer + job_nbytes(range.begin, e->dtype),
         .count = range.end - range.begin,
@@ -410,7 +432,8 @@ enum dpt_status dpt_exchange_reserve(struct dpt_exchange *exchange, int64_t coun
 {
     struct dpt_exchange *e = exchange;
     DPT_ASSERT(dpt_comm__pending == 0 && count >= 0);
-    const size_t nbytes = e->way ? dpt_comm__scatter_scratch(e->comm, count, dtype) : 0;
+    const size_t sum = e->way ? dpt_comm__scatter_scratch(e->comm, count, dtype) : 0;
+    const size_t wire = e->way && e->bf16 ? dpt_comm__wire_scratch(e->comm, count) : 0, nbytes = sum > wire ? sum : wire;
     enum dpt_status status = DPT_STATUS_OK;
     if (nbytes > e->slice_scratch_nbytes) {
         free(e->slice_scratch);
@@ -434,6 +457,7 @@ static enum dpt_status begin_free(struct dpt_exchange *e, enum dpt_exchange__kin
         .data = data,
         .count = count,
         .dtype = dtype,
+        .bf16 = e->bf16 && dtype == DPT_DTYPE_F32 && kind == DPT_EXCHANGE__KIND_SCATTER,
         .scratch = e->slice_scratch,
     };
     if (e->way) {

@@ -43,6 +43,7 @@ struct dpt_exchange_conf {
     bool spare_core;                 /* this rank has a core that computes nothing                */
     bool tree;                       /* fixed binary tree: the same bits for every library        */
     enum dpt_exchange_path path;
+    bool bf16;                       /* sums of F32 buckets travel in messages as bfloat16; not published parameters */
     int node_ranks;                  /* for tests: so many ranks each pretend to be a host; 0: real hosts */
 };
 
@@ -52,6 +53,9 @@ void dpt_exchange_free(struct dpt_exchange *exchange);
 
 /* "inline MPI_Allreduce", "shared memory on a thread", ... of the bound buffer, for the banner. Local. */
 const char *dpt_exchange_name(const struct dpt_exchange *exchange);
+
+/* Whether sums of the bound buffer travel as bfloat16: asked for, of floats, and not only through memory. Local. */
+bool dpt_exchange_is_bf16(const struct dpt_exchange *exchange);
 
 /* Why the memory of hosts is not used although it was wanted: a clause; "" where there is nothing to tell. Local. */
 const char *dpt_exchange_note(const struct dpt_exchange *exchange);

@@ -25,7 +25,9 @@ struct dpt_exchange__job {
     uint64_t number;
     const struct dpt_comm__segment *block; /* through the memory of the host: in which `data` lies; or NULL */
     bool shared;   /* through the memory of the host */
-    void *scratch; /* for a tree sum `count` elements, for a slice dpt_comm__scatter_scratch() bytes */
+    bool bf16;     /* its messages carry bfloat16    */
+    void *scratch; /* for a tree sum `count` elements, for a slice dpt_comm__scatter_scratch() bytes, for bf16
+                      dpt_comm__wire_scratch() */
 };
 
 /*
@@ -33,7 +35,7 @@ struct dpt_exchange__job {
  * each of them, in any order.
  */
 struct dpt_exchange__way {
-    const char *name, *tree_name, *shared_name, *hierarchical_name; /* for the banner */
+    const char *name, *tree_name, *shared_name, *hierarchical_name, *wire_name; /* for the banner */
     enum dpt_status (*open)(struct dpt_exchange *exchange);
     void (*close)(struct dpt_exchange *exchange);
     /* Makes room for `jobs` posted jobs; called while none is under way. */
@@ -48,7 +50,7 @@ extern const struct dpt_exchange__way dpt_exchange__thread;
 struct dpt_exchange {
     const struct dpt_exchange__way *way; /* NULL: one rank, nothing to do     */
     struct dpt_comm *comm;
-    bool tree;
+    bool tree, bf16;
     void *own;                           /* the way's                         */
 
     struct dpt_comm__slices slices;

@@ -78,6 +78,7 @@ const struct dpt_exchange__way dpt_exchange__inline = {
     .tree_name = "inline tree sum",
     .shared_name = "shared memory",
     .hierarchical_name = "shared memory and MPI between hosts",
+    .wire_name = "bfloat16 in inline messages",
     .open = open_inline,
     .close = close_inline,
     .reserve = reserve,

@@ -17,21 +17,32 @@
 
 #include "comm/exchange_node.h"
 
+#include <limits.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "comm/add.h"
+#include "comm/wire.h"
 
-enum { SMALL_NBYTES = 512, LINE = 128, SPINS = 200 };
+enum { SMALL_NBYTES = 512, LINE = 128, SPINS = 200, YIELDS = 20, NAP_NS = 10000000 };
 
-/* What a rank shows the others; nobody else writes there. A counter has two lines, since some processors fetch pairs. */
+/*
+ * What a rank shows the others; nobody else writes there, but for `sleepers`. A counter has two lines, since some
+ * processors fetch pairs.
+ */
 struct shelf {
     _Alignas(LINE) _Atomic uint64_t posted;
     _Alignas(LINE) _Atomic uint64_t summed;
     _Alignas(LINE) _Atomic uint64_t done;
+    _Alignas(LINE) _Atomic uint32_t bell;     /* goes up with every counter                  */
+    _Alignas(LINE) _Atomic uint32_t sleepers; /* who wait for the bell and not for a counter */
     _Alignas(LINE) char slot[2][SMALL_NBYTES];
 };
 
@@ -46,7 +57,7 @@ static void late(uint64_t number)
 
 static struct shelf *shelf_of(const struct dpt_exchange__node *node, int r)
 {
-    return (struct shelf *)(void *)node->shelf.peer[r];
+    return (struct shelf *)(void *)node->shelf.mine + r;
 }
 
 static void relax(void)
@@ -56,47 +67,68 @@ static void relax(void)
 #endif
 }
 
-/* Spins for a while, then lets others have the core: ranks may be more than cores. */
-static void await(const _Atomic uint64_t *counter, uint64_t least)
+/*
+ * Sleeps until the bell of a shelf rings, unless the counter is there already. The bell is read after `sleepers` was
+ * raised, and rung before `sleepers` is read: so either the sleeper sees the counter, or the ringer sees the sleeper.
+ */
+static void sleep_on(struct shelf *shelf, const _Atomic uint64_t *counter, uint64_t least)
+{
+    const struct timespec nap = {.tv_nsec = NAP_NS};
+    atomic_fetch_add(&shelf->sleepers, 1);
+    const uint32_t bell = atomic_load(&shelf->bell);
+    if (atomic_load(counter) < least) {
+        syscall(SYS_futex, &shelf->bell, FUTEX_WAIT, bell, &nap, NULL, 0);
+    }
+    atomic_fetch_sub(&shelf->sleepers, 1);
+}
+
+/* Spins for a while, lets others have the core for a while, then sleeps: ranks may be more than cores. */
+static void await(struct shelf *shelf, const _Atomic uint64_t *counter, uint64_t least)
 {
     for (int spins = 0; atomic_load_explicit(counter, memory_order_acquire) < least; spins++) {
         if (spins < SPINS) {
             relax();
-        } else {
+        } else if (spins < SPINS + YIELDS) {
             sched_yield();
+        } else {
+            sleep_on(shelf, counter, least);
         }
+    }
+}
+
+static void say(struct shelf *shelf, _Atomic uint64_t *counter, uint64_t jobs)
+{
+    atomic_store_explicit(counter, jobs, memory_order_release);
+    atomic_fetch_add(&shelf->bell, 1);
+    if (atomic_load(&shelf->sleepers) > 0) {
+        syscall(SYS_futex, &shelf->bell, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
     }
 }
 
 void dpt_exchange__node_await(const struct dpt_exchange__node *node, uint64_t posted)
 {
     for (int r = 0; r < node->size; r++) {
-        await(&shelf_of(node, r)->posted, posted);
+        await(shelf_of(node, r), &shelf_of(node, r)->posted, posted);
     }
 }
 
 static void await_summed(const struct dpt_exchange__node *node, uint64_t jobs)
 {
     for (int r = 0; r < node->size; r++) {
-        await(&shelf_of(node, r)->summed, jobs);
+        await(shelf_of(node, r), &shelf_of(node, r)->summed, jobs);
     }
 }
 
 static void await_done(const struct dpt_exchange__node *node, uint64_t jobs)
 {
     for (int r = 0; r < node->size; r++) {
-        await(&shelf_of(node, r)->done, jobs);
+        await(shelf_of(node, r), &shelf_of(node, r)->done, jobs);
     }
-}
-
-static void say(_Atomic uint64_t *counter, uint64_t jobs)
-{
-    atomic_store_explicit(counter, jobs, memory_order_release);
 }
 
 void dpt_exchange__node_post(struct dpt_exchange__node *node, uint64_t posted)
 {
-    say(&shelf_of(node, node->rank)->posted, posted);
+    say(shelf_of(node, node->rank), &shelf_of(node, node->rank)->posted, posted);
 }
 
 /* -------------------------------------------------------------------------------------------------------- the jobs */
@@ -131,6 +163,13 @@ static enum dpt_status run_host(struct dpt_exchange *e, const struct dpt_exchang
     if (!node->rail) {
         return DPT_STATUS_OK;
     }
+    if (job->bf16) {
+        for (int a = 0; a < node->nodes; a++) {
+            node->slices.range[a] = dpt_exchange_slice_of(slice, node->nodes, a);
+        }
+        DPT_TRY(dpt_comm__wire_scatter(node->rail, &node->slices, job->data, job->scratch));
+        return dpt_comm__wire_collect(node->rail, &node->slices, job->data, job->scratch);
+    }
     return e->tree ? dpt_comm__allreduce_tree(node->rail, at, count, job->dtype, job->scratch)
                    : dpt_comm__allreduce(node->rail, at, count, job->dtype, DPT_COMM_REDUCE_SUM);
 }
@@ -142,16 +181,16 @@ static enum dpt_status run_sum(struct dpt_exchange *e, const struct dpt_exchange
     const size_t width = dpt_dtype_nbytes(job->dtype);
     const struct dpt_range all = {0, job->count};
     DPT_TRY(run_host(e, job));
-    say(&mine->summed, job->number + 1);
+    say(mine, &mine->summed, job->number + 1);
     for (int i = 1; i < node->size; i++) {
         const int r = (node->rank + i) % node->size;
         const struct dpt_range theirs = dpt_exchange_slice_of(all, node->size, r);
         const size_t offset = (size_t)theirs.begin * width;
-        await(&shelf_of(node, r)->summed, job->number + 1);
+        await(shelf_of(node, r), &shelf_of(node, r)->summed, job->number + 1);
         late(job->number);
         memcpy((char *)job->data + offset, copy_of(job, r) + offset, (size_t)(theirs.end - theirs.begin) * width);
     }
-    say(&mine->done, job->number + 1);
+    say(mine, &mine->done, job->number + 1);
     await_done(node, job->number + 1);
     return DPT_STATUS_OK;
 }
@@ -176,7 +215,8 @@ static enum dpt_status run_scatter(struct dpt_exchange *e, const struct dpt_exch
     for (int a = 0; a < node->nodes; a++) {
         sum_range(node, job, node->slices.range[a]);
     }
-    return dpt_comm__scatter(node->rail, &node->slices, job->data, job->dtype, job->scratch);
+    return job->bf16 ? dpt_comm__wire_scatter(node->rail, &node->slices, job->data, job->scratch)
+                     : dpt_comm__scatter(node->rail, &node->slices, job->data, job->dtype, job->scratch);
 }
 
 static enum dpt_status run_collect(struct dpt_exchange *e, const struct dpt_exchange__job *job)
@@ -186,7 +226,7 @@ static enum dpt_status run_collect(struct dpt_exchange *e, const struct dpt_exch
         rail_slices(e, job->count);
         DPT_TRY(dpt_comm__collect(node->rail, &node->slices, job->data, job->dtype));
     }
-    say(&shelf_of(node, node->rank)->summed, job->number + 1);
+    say(shelf_of(node, node->rank), &shelf_of(node, node->rank)->summed, job->number + 1);
     await_summed(node, job->number + 1);
     return DPT_STATUS_OK;
 }
@@ -197,7 +237,7 @@ static enum dpt_status run_small(struct dpt_exchange *e, const struct dpt_exchan
     struct shelf *mine = shelf_of(node, node->rank);
     const int turn = (int)(node->small++ % 2);
     memcpy(mine->slot[turn], job->data, (size_t)job->count * dpt_dtype_nbytes(job->dtype));
-    say(&mine->summed, job->number + 1);
+    say(mine, &mine->summed, job->number + 1);
     await_summed(node, job->number + 1);
     late(job->number);
     for (int r = 0; r < node->size; r++) {
@@ -297,7 +337,7 @@ static enum dpt_status open_node(const struct dpt_exchange_conf *conf, struct dp
     DPT_TRY(find_ranks(conf, node));
     DPT_TRY(check_even(conf, node, &why_not));
     if (!why_not) {
-        int well = dpt_comm__segment_open(node->mpi, sizeof(struct shelf), false, &node->shelf, reason);
+        int well = dpt_comm__segment_open(node->mpi, (size_t)node->size * sizeof(struct shelf), true, &node->shelf, reason);
         DPT_COMM__TRY(MPI_Allreduce(MPI_IN_PLACE, &well, 1, MPI_INT, MPI_MIN, conf->comm->mpi), "sharing memory");
         why_not = well ? NULL : reason[0] ? reason : "another host has no shared memory";
     }

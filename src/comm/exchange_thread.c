@@ -161,6 +161,7 @@ const struct dpt_exchange__way dpt_exchange__thread = {
     .tree_name = "tree sum on a thread",
     .shared_name = "shared memory on a thread",
     .hierarchical_name = "shared memory and MPI on a thread",
+    .wire_name = "bfloat16 in messages on a thread",
     .open = open_thread,
     .close = close_thread,
     .reserve = reserve,

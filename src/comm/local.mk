@@ -25,4 +25,6 @@ libdpt_a_SOURCES += \
 	%D%/slices.c \
 	%D%/slices.h \
 	%D%/start.c \
-	%D%/tree.c
+	%D%/tree.c \
+	%D%/wire.c \
+	%D%/wire.h

@@ -75,8 +75,8 @@ static size_t piece_at(struct dpt_comm__message message, size_t done)
     return rest < (size_t)dpt_comm__piece ? rest : (size_t)dpt_comm__piece;
 }
 
-/* Gives and takes all messages, a piece of each that MPI can count at a time. */
-static enum dpt_status swap(struct dpt_comm *comm, struct dpt_comm__slices *slices)
+/* A piece of each message that MPI can count at a time. */
+enum dpt_status dpt_comm__swap(struct dpt_comm *comm, struct dpt_comm__slices *slices)
 {
     int n = 1;
     for (size_t done = 0; n > 0; done += (size_t)dpt_comm__piece) {
@@ -126,7 +126,7 @@ enum dpt_status dpt_comm__scatter(struct dpt_comm *comm, struct dpt_comm__slices
         slices->part[r] = slices->take[r].data;
         at += here ? 0 : mine.nbytes;
     }
-    DPT_TRY(swap(comm, slices));
+    DPT_TRY(dpt_comm__swap(comm, slices));
     dpt_comm__add(dtype, (int64_t)(mine.nbytes / width), comm->size, slices->part, mine.data);
     return DPT_STATUS_OK;
 }
@@ -139,5 +139,5 @@ enum dpt_status dpt_comm__collect(struct dpt_comm *comm, struct dpt_comm__slices
         slices->give[r] = message(slices->range[comm->rank], data, width);
         slices->take[r] = message(slices->range[r], data, width);
     }
-    return swap(comm, slices);
+    return dpt_comm__swap(comm, slices);
 }

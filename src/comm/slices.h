@@ -23,6 +23,9 @@ struct dpt_comm__slices {
 enum dpt_status dpt_comm__slices_open(const struct dpt_comm *comm, struct dpt_comm__slices *slices);
 void dpt_comm__slices_close(struct dpt_comm__slices *slices);
 
+/* Gives give[r] to each rank and takes take[r] from it. Collective over comm, for whoever has the turn. */
+enum dpt_status dpt_comm__swap(struct dpt_comm *comm, struct dpt_comm__slices *slices);
+
 /* Fills in range[r] = dpt_exchange_slice_of({0, count}, size, r). Local. */
 void dpt_comm__slices_even(const struct dpt_comm *comm, struct dpt_comm__slices *slices, int64_t count);
 

@@ -8,7 +8,8 @@ unit_tests += \
 	tests/comm/test_mesh \
 	tests/comm/test_shared \
 	tests/comm/test_slices \
-	tests/comm/test_tree
+	tests/comm/test_tree \
+	tests/comm/test_wire
 tests_comm_test_agree_SOURCES = %D%/test_agree.c %D%/world.h
 tests_comm_test_agree_LDADD = $(TEST_LDADD)
 tests_comm_test_collect_SOURCES = %D%/test_collect.c %D%/world.h
@@ -27,6 +28,8 @@ tests_comm_test_slices_SOURCES = %D%/test_slices.c %D%/world.h
 tests_comm_test_slices_LDADD = $(TEST_LDADD)
 tests_comm_test_tree_SOURCES = %D%/test_tree.c %D%/world.h
 tests_comm_test_tree_LDADD = $(TEST_LDADD)
+tests_comm_test_wire_SOURCES = %D%/test_wire.c %D%/world.h
+tests_comm_test_wire_LDADD = $(TEST_LDADD)
 
 check_PROGRAMS += tests/comm/trouble
 tests_comm_trouble_SOURCES = %D%/trouble.c
