@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-# What one core can do at best: make bench/peak && bench/peak. Op by op: make bench/ops. Against PyTorch: bench/compare.
-# Layouts against each other: bench/parallel.
-EXTRA_PROGRAMS = bench/ops bench/peak
+# What one core can do at best: make bench/peak && bench/peak. Op by op: make bench/ops.
+# Exchange and update: make bench/exchange. Against PyTorch: bench/compare. Layouts against each other: bench/parallel.
+EXTRA_PROGRAMS = bench/exchange bench/ops bench/peak
+bench_exchange_SOURCES = %D%/exchange.c
 bench_ops_SOURCES = %D%/ops.c
 bench_peak_SOURCES = %D%/peak.c
-CLEANFILES += bench/ops$(EXEEXT) bench/peak$(EXEEXT)
+CLEANFILES += bench/exchange$(EXEEXT) bench/ops$(EXEEXT) bench/peak$(EXEEXT)
 EXTRA_DIST += \
 	%D%/cnn.ini \
 	%D%/compare \

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What a step costs after its backward pass: exchange of gradients and update (SGD with momentum) of a model of 64 MB,
+ * the ways of comm/exchange.h against MPI_Allreduce and a full update. Each round does every way once; printed are the
+ * least and the median time over the rounds, of the slowest rank, and both as a share of those of MPI_Allreduce in the
+ * same run.
+ *
+ *     make bench/exchange && mpirun -n 2 bench/exchange [MEGABYTES [ROUNDS [RANKS_A_HOST]]]
+ *
+ * With RANKS_A_HOST so many ranks each pretend to be a host; mpirun --mca btl tcp,self then stands for a network.
+ */
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "comm/exchange.h"
+#include "dev/dev.h"
+#include "op/op.h"
+#include "op/update.h"
+
+enum { BUCKET_NBYTES = 8 << 20, MAX_ROUNDS = 1000 };
+
+enum way {
+    UPDATE,        /* full update, nothing is exchanged       */
+    WHOLE,         /* one MPI_Allreduce, full update          */
+    BUCKETS,       /* MPI_Allreduce by buckets, full update   */
+    MPI_SLICES,    /* reduce-scatter, update, all-gather      */
+    SHARED_WHOLE,  /* whole sums through memory, full update  */
+    SHARED_SLICES, /* sums of slices, then updates            */
+    SHARED_FUSED,  /* bucket by bucket: sum and update        */
+    WAYS
+};
+
+static const char *const name[WAYS] = {
+    "full update alone",
+    "MPI_Allreduce, full update",
+    "the same in 8 MiB buckets",
+    "slices by MPI",
+    "memory, whole sums, full update",
+    "memory, slices, all sums before updates",
+    "memory, slices, sum and update by bucket",
+};
+
+struct bench {
+    struct dpt_comm *world;
+    int64_t numel;
+    int nbuckets;
+    struct dpt_range *bucket;
+    float *gradient, *param, *slot;          /* of the way that is measured   */
+    float *own[3], *lent[3];                 /* the same: of the rank, shared */
+    struct dpt_dev *dev;
+    struct dpt_exchange *flat, *shared;
+    struct dpt_op_ctx ctx;
+};
+
+static void must(enum dpt_status status)
+{
+    if (status != DPT_STATUS_OK) {
+        dpt_fatal(status, "bench/exchange: %s", dpt_error_text());
+    }
+}
+
+static void update(struct bench *bench, struct dpt_range range)
+{
+    static const struct dpt_sgd_param sgd = {.momentum = 0.9};
+    const struct dpt_type type = {DPT_DTYPE_F32, 1, {range.end - range.begin}};
+    const struct dpt_op_types types = {.param = &sgd, .nin = 3, .in = {type, type, type}};
+    const struct dpt_tensor in[3] = {
+        {type, bench->param + range.begin},
+        {type, bench->gradient + range.begin},
+        {type, bench->slot + range.begin},
+    };
+    const struct dpt_op_call call = {.types = &types, .in = in, .ctx = &bench->ctx};
+    dpt_op__sgd_f32(&call);
+}
+
+static struct dpt_exchange *exchange_of(const struct bench *bench, enum way way)
+{
+    return way >= SHARED_WHOLE ? bench->shared : bench->flat;
+}
+
+/* The buffers and buckets of a way. */
+static void bind(struct bench *bench, enum way way)
+{
+    const struct dpt_range all = {0, bench->numel};
+    struct dpt_exchange *exchange = exchange_of(bench, way);
+    bench->gradient = way >= SHARED_WHOLE ? bench->lent[0] : bench->own[0];
+    bench->param = way >= SHARED_SLICES ? bench->lent[1] : bench->own[1];
+    bench->slot = way >= SHARED_SLICES ? bench->lent[2] : bench->own[2];
+    if (way == MPI_SLICES || way >= SHARED_SLICES) {
+        must(dpt_exchange_bind_slices(exchange, way == MPI_SLICES ? DPT_EXCHANGE_SLICES_ALL : DPT_EXCHANGE_SLICES_HOST,
+                                      bench->gradient, bench->param, DPT_DTYPE_F32, bench->nbuckets, bench->bucket));
+    } else {
+        must(dpt_exchange_bind(exchange, bench->gradient, DPT_DTYPE_F32, way == WHOLE ? 1 : bench->nbuckets,
+                               way == WHOLE ? &all : bench->bucket));
+    }
+}
+
+/* Everything between backward and the next forward pass. */
+static void step(struct bench *bench, enum way way)
+{
+    const struct dpt_range all = {0, bench->numel};
+    struct dpt_exchange *exchange = exchange_of(bench, way);
+    const int nbuckets = way == UPDATE ? 0 : way == WHOLE ? 1 : bench->nbuckets;
+    const bool sliced = way == MPI_SLICES || way >= SHARED_SLICES, fused = way == SHARED_FUSED;
+    for (int b = 0; b < nbuckets; b++) {
+        must(dpt_exchange_start(exchange, b));
+    }
+    for (int b = 0; b < nbuckets; b++) {
+        must(dpt_exchange_wait(exchange, b));
+        if (fused) {
+            update(bench, dpt_exchange_slice(exchange, b));
+        }
+    }
+    for (int b = 0; b < nbuckets && sliced && !fused; b++) {
+        update(bench, dpt_exchange_slice(exchange, b));
+    }
+    if (!sliced) {
+        update(bench, all);
+        return;
+    }
+    for (int b = 0; b < nbuckets; b++) {
+        must(dpt_exchange_publish(exchange, b));
+    }
+    for (int b = 0; b < nbuckets; b++) {
+        must(dpt_exchange_publish_wait(exchange, b));
+    }
+}
+
+/* Seconds of the slowest rank. */
+static double measure(struct bench *bench, enum way way)
+{
+    bind(bench, way);
+    for (int64_t i = 0; i < bench->numel; i++) { /* a backward pass has just written it */
+        bench->gradient[i] = 1e-6f * (float)(i % 1000);
+    }
+    must(dpt_comm_barrier(bench->world));
+    const double start = dpt_clock_s();
+    step(bench, way);
+    double seconds = dpt_clock_s() - start;
+    must(dpt_comm_allreduce(bench->world, &seconds, 1, DPT_DTYPE_F64, DPT_COMM_REDUCE_MAX));
+    return seconds;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static float *take(struct bench *bench, enum dpt_exchange_memory memory)
+{
+    void *block;
+    must(dpt_exchange_alloc(bench->shared, (size_t)bench->numel * sizeof(float), memory, &block));
+    if (!block) {
+        dpt_fatal(DPT_STATUS_SPACE, "bench/exchange: no shared memory: %s", dpt_exchange_note(bench->shared));
+    }
+    return block;
+}
+
+static void open_bench(struct bench *bench, int megabytes, int node_ranks)
+{
+    const int64_t step_numel = BUCKET_NBYTES / (int64_t)sizeof(float);
+    const struct dpt_exchange_conf flat = {.comm = bench->world,
+                                           .thread = DPT_EXCHANGE_THREAD_OFF,
+                                           .path = DPT_EXCHANGE_PATH_FLAT};
+    const struct dpt_exchange_conf shared = {.comm = bench->world,
+                                             .thread = DPT_EXCHANGE_THREAD_OFF,
+                                             .node_ranks = node_ranks};
+    bench->numel = (int64_t)megabytes * 1000000 / (int64_t)sizeof(float) / DPT_EXCHANGE_ALIGN * DPT_EXCHANGE_ALIGN;
+    bench->nbuckets = (int)((bench->numel + step_numel - 1) / step_numel);
+    bench->bucket = calloc((size_t)bench->nbuckets, sizeof *bench->bucket);
+    for (int b = 0; b < bench->nbuckets; b++) {
+        const int64_t end = (b + 1) * step_numel;
+        bench->bucket[b] = (struct dpt_range){b * step_numel, end < bench->numel ? end : bench->numel};
+    }
+    bench->ctx = (struct dpt_op_ctx){.lr = 1e-3, .grad_scale = 1.0, .update = 2};
+    must(dpt_exchange_new(&flat, &bench->flat));
+    must(dpt_exchange_new(&shared, &bench->shared));
+    must(dpt_dev_cpu(1, &bench->dev));
+    for (int i = 0; i < 3; i++) {
+        void *block;
+        must(dpt_dev_alloc(bench->dev, (size_t)bench->numel * sizeof(float), "the state", &block));
+        bench->own[i] = block;
+        bench->lent[i] = take(bench, i == 0 ? DPT_EXCHANGE_MEMORY_OWN : DPT_EXCHANGE_MEMORY_COMMON);
+    }
+}
+
+static void run(struct bench *bench, int rounds)
+{
+    static double seconds[WAYS][MAX_ROUNDS];
+    for (int r = -2; r < rounds; r++) { /* two to warm up */
+        for (int i = 0; i < WAYS; i++) {
+            const enum way way = (enum way)((i + r + WAYS) % WAYS);
+            const double s = measure(bench, way);
+            if (r >= 0) {
+                seconds[way][r] = s;
+            }
+        }
+    }
+    for (int w = 0; w < WAYS; w++) {
+        qsort(seconds[w], (size_t)rounds, sizeof seconds[w][0], by_size);
+    }
+    if (dpt_comm_rank(bench->world) > 0) {
+        return;
+    }
+    printf("%d ranks, %.1f MB of parameters, %s, %d rounds\n\n", dpt_comm_size(bench->world),
+           1e-6 * (double)bench->numel * sizeof(float), dpt_comm_library(), rounds);
+    printf("%-42s %9s %9s %9s %9s\n", "", "least ms", "median", "share", "share");
+    for (int w = 0; w < WAYS; w++) {
+        const double least = seconds[w][0], median = seconds[w][rounds / 2];
+        printf("%-42s %9.2f %9.2f %9.3f %9.3f\n", name[w], 1e3 * least, 1e3 * median, least / seconds[WHOLE][0],
+               median / seconds[WHOLE][rounds / 2]);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct bench bench = {0};
+    const int megabytes = argc > 1 ? atoi(argv[1]) : 64, rounds = argc > 2 ? atoi(argv[2]) : 20;
+    const int node_ranks = argc > 3 ? atoi(argv[3]) : 0;
+    if (megabytes < 1 || megabytes > 100000 || rounds < 1 || rounds > MAX_ROUNDS || node_ranks < 0) {
+        fprintf(stderr, "bench/exchange [MEGABYTES [ROUNDS [RANKS_A_HOST]]]: at least 1, at most %d rounds\n", MAX_ROUNDS);
+        return 2;
+    }
+    must(dpt_comm_start(&bench.world));
+    if (dpt_comm_size(bench.world) == 1) {
+        fprintf(stderr, "bench/exchange: start it on several ranks, mpirun -n 2 bench/exchange\n");
+        dpt_comm_end(bench.world);
+        return 2;
+    }
+    open_bench(&bench, megabytes, node_ranks);
+    run(&bench, rounds);
+    dpt_exchange_free(bench.flat);
+    dpt_exchange_free(bench.shared);
+    for (int i = 0; i < 3; i++) {
+        dpt_dev_release(bench.dev, bench.own[i], (size_t)bench.numel * sizeof(float));
+    }
+    dpt_dev_close(bench.dev);
+    free(bench.bucket);
+    dpt_comm_end(bench.world);
+    return 0;
+}
