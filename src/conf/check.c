@@ -262,6 +262,14 @@ static void check_parallel(const struct check *check)
     if (job->run.reproducible && (job->parallel.shards & (job->parallel.shards - 1)) != 0) {
         refuse(check, "parallel", "shards", "= %lld: expected a power of two", (long long)job->parallel.shards);
     }
+    if (job->run.reproducible && job->parallel.update != DPT_UPDATE_SYNC) {
+        refuse(check, "parallel", "update",
+               "lets ranks go their own ways, which differ with their number: [run] reproducible = yes needs sync");
+    }
+    if (job->parallel.wire == DPT_WIRE_BF16 && (job->run.reproducible || job->run.precision == DPT_PRECISION_FP64)) {
+        refuse(check, "parallel", "wire", "= bf16 rounds gradients, which [run] %s cannot have",
+               job->run.reproducible ? "reproducible = yes" : "precision = fp64");
+    }
     if (job->run.reproducible && job->batch.global < job->parallel.shards) {
         refuse(check, "batch", "global", "= %lld is less than [parallel] shards = %lld: give every shard a sample",
                (long long)job->batch.global, (long long)job->parallel.shards);

@@ -73,6 +73,9 @@ enum dpt_schedule_type {
     DPT_SCHEDULE_TYPE_ONE_CYCLE
 };
 enum dpt_auto { DPT_AUTO_AUTO, DPT_AUTO_ON, DPT_AUTO_OFF };
+enum dpt_update { DPT_UPDATE_SYNC, DPT_UPDATE_LOCAL_SGD, DPT_UPDATE_POST_LOCAL_SGD, DPT_UPDATE_DILOCO };
+enum dpt_wire { DPT_WIRE_FP32, DPT_WIRE_BF16 };
+enum dpt_route { DPT_ROUTE_AUTO, DPT_ROUTE_SHARED, DPT_ROUTE_HIERARCHICAL, DPT_ROUTE_FLAT };
 enum dpt_precision { DPT_PRECISION_FP32, DPT_PRECISION_FP64 };
 enum dpt_norm_mode { DPT_NORM_MODE_SYNC, DPT_NORM_MODE_LOCAL };
 enum dpt_sharding { DPT_SHARD_NONE, DPT_SHARD_OPTIMIZER };
@@ -217,6 +220,12 @@ struct dpt_job {
         int64_t shards;              /* reproducible: virtual shards of the batch, a power of two        */
         int64_t bucket_bytes;        /* 0: auto                                                          */
         enum dpt_auto comm_thread;
+        enum dpt_route exchange;
+        enum dpt_wire wire;          /* of gradients in messages                                         */
+        enum dpt_update update;
+        struct dpt_span every;       /* local updates: from one meeting of the ranks to the next         */
+        struct dpt_span sync_until;  /* post-local-sgd; NONE: the first milestone, or half of the run    */
+        double outer_lr, outer_momentum; /* diloco                                                       */
     } parallel;
     struct {
         struct dpt_span every;       /* NONE: only at the end */

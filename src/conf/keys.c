@@ -75,6 +75,25 @@ static const struct dpt_conf_word activations[] = {
     {"tanh", "hyperbolic tangent"},
     {0},
 };
+static const struct dpt_conf_word wires[] = {
+    {"fp32", "as they are"},
+    {"bf16", "rounded to 16 bits: half the bytes; sums are of floats all the same"},
+    {0},
+};
+static const struct dpt_conf_word updates[] = {
+    {"sync", "every step with the gradient of the whole batch: the same curve on any number of ranks"},
+    {"local-sgd", "each rank steps by itself on its share; every so often all take the mean of their parameters"},
+    {"post-local-sgd", "sync at first, then local-sgd"},
+    {"diloco", "as local-sgd, but an outer optimizer (Nesterov) moves the parameters towards the mean"},
+    {0},
+};
+static const struct dpt_conf_word routes[] = {
+    {"auto", "through the memory of each host where it has several ranks, by MPI between hosts"},
+    {"shared", "through memory; all ranks must be on one host"},
+    {"hierarchical", "through memory within a host, by MPI between hosts, of which there must be several"},
+    {"flat", "by MPI among all ranks"},
+    {0},
+};
 static const struct dpt_conf_word norm_modes[] = {
     {"sync", "over the whole batch: the same on any number of ranks"},
     {"local", "over the samples of one rank: no communication, but the result depends on the number of ranks"},
@@ -175,6 +194,11 @@ static const struct dpt_conf_when falling = {
     "schedule", "type",
     BIT(DPT_SCHEDULE_TYPE_COSINE) | BIT(DPT_SCHEDULE_TYPE_LINEAR) | BIT(DPT_SCHEDULE_TYPE_ONE_CYCLE)};
 static const struct dpt_conf_when one_cycle = {"schedule", "type", BIT(DPT_SCHEDULE_TYPE_ONE_CYCLE)};
+static const struct dpt_conf_when together = {"parallel", "update", BIT(DPT_UPDATE_SYNC)};
+static const struct dpt_conf_when local = {
+    "parallel", "update", BIT(DPT_UPDATE_LOCAL_SGD) | BIT(DPT_UPDATE_POST_LOCAL_SGD) | BIT(DPT_UPDATE_DILOCO)};
+static const struct dpt_conf_when post_local = {"parallel", "update", BIT(DPT_UPDATE_POST_LOCAL_SGD)};
+static const struct dpt_conf_when diloco = {"parallel", "update", BIT(DPT_UPDATE_DILOCO)};
 static const struct dpt_conf_when reproducible = {"run", "reproducible", BIT(true)};
 
 #define STEPS BIT(DPT_SPAN_UNIT_STEPS)
@@ -461,6 +485,29 @@ const struct dpt_conf_key dpt_conf__keys[] = {
     {KEY("parallel", "comm_thread", AUTO, parallel.comm_thread), .fallback = "auto",
      .aka = "overlap communication_thread",
      .text = "Let a thread of its own communicate. auto: where a core is free for it."},
+    {KEY("parallel", "exchange", ENUM, parallel.exchange), .fallback = "auto", .words = routes,
+     .aka = "allreduce transport comm",
+     .text = "How gradients get from rank to rank. Through memory there is one copy of the parameters and of the "
+             "optimizer's state a host, of which each rank updates a part."},
+    {KEY("parallel", "wire", ENUM, parallel.wire), .fallback = "fp32", .words = wires, .when = &together,
+     .aka = "compress compression grad_dtype",
+     .text = "How gradients travel in messages of MPI. Through the memory of a host they are read as they are."},
+    {KEY("parallel", "update", ENUM, parallel.update), .fallback = "sync", .words = updates, .fixed = true,
+     .aka = "method algorithm policy",
+     .text = "When ranks learn from each other. All but sync give another training for each number of ranks."},
+    {KEY("parallel", "every", SPAN, parallel.every), .fallback = "8 steps", .units = STEPS | EPOCHS, .when = &local,
+     .aka = "h local_steps inner_steps period",
+     .text = "Steps between two meetings of the ranks. Evaluations, checkpoints and stops wait for the next one."},
+    {KEY("parallel", "sync_until", SPAN, parallel.sync_until), .fallback = "auto", .units = STEPS | EPOCHS,
+     .zero = "auto", .when = &post_local, .aka = "switch switch_step",
+     .text = "How long every step is synchronous. auto: until schedule.milestones first lets the rate drop, or half "
+             "of the run."},
+    {KEY("parallel", "outer_lr", REAL, parallel.outer_lr), .fallback = "0.7", .max = 10, .ends = DPT_CONF_ABOVE_MIN,
+     .when = &diloco, .aka = "outer_rate",
+     .text = "Rate of the outer optimizer; 1 with outer_momentum = 0 is local-sgd."},
+    {KEY("parallel", "outer_momentum", REAL, parallel.outer_momentum), .fallback = "0.5", .max = 1,
+     .ends = DPT_CONF_BELOW_MAX, .when = &diloco,
+     .text = "Momentum of the outer optimizer. 0.9 suits every = 50 steps and more."},
 
     {KEY("checkpoint", "every", SPAN, checkpoint.every), .fallback = "1 epoch", .units = STEPS | EPOCHS | TIME,
      .zero = "never", .aka = "interval save_every frequency save_steps",

@@ -78,23 +78,43 @@ static void place_values(struct dpt_exec *exec)
     }
 }
 
+/* One call of update u, on a range of the flat buffers. */
+static void bind_update(struct dpt_exec *exec, int u, struct dpt_range range, struct dpt_exec__update *bound)
+{
+    const struct dpt_plan_update *update = &exec->plan->update[u];
+    const struct dpt_state *state = exec->state;
+    const struct dpt_type type = {exec->plan->graph->real, 1, {range.end - range.begin}};
+    const size_t width = dpt_dtype_nbytes(type.dtype), offset = (size_t)range.begin * width;
+    const size_t slot_offset = (size_t)(update->slot_begin + range.begin - update->begin) * width;
+    void *flat[2 + DPT_PLAN_MAX_SLOTS] = {state->param, state->gradient, state->slot[0], state->slot[1]};
+    bound->types = (struct dpt_op_types){.param = update->param, .nin = 2 + update->nslots};
+    for (int i = 0; i < bound->types.nin; i++) {
+        bound->types.in[i] = type;
+        bound->in[i] = (struct dpt_tensor){type, (char *)flat[i] + (i < 2 ? offset : slot_offset)};
+    }
+}
+
+/* An update is one call, or one for each slice that this rank has of its range. */
 static void bind_updates(struct dpt_exec *exec)
 {
     const struct dpt_plan *plan = exec->plan;
-    const struct dpt_state *state = exec->state;
+    int calls = 0;
     for (int u = 0; u < plan->nupdates; u++) {
-        const struct dpt_plan_update *update = &plan->update[u];
-        struct dpt_exec__update *bound = &exec->update[u];
-        const struct dpt_type type = {plan->graph->real, 1, {update->end - update->begin}};
-        const size_t offset = (size_t)update->begin * dpt_dtype_nbytes(type.dtype);
-        void *flat[2 + DPT_PLAN_MAX_SLOTS] = {state->param, state->gradient, state->slot[0], state->slot[1]};
-        const size_t slot_offset = (size_t)update->slot_begin * dpt_dtype_nbytes(type.dtype);
-        bound->types = (struct dpt_op_types){.param = update->param, .nin = 2 + update->nslots};
-        for (int i = 0; i < bound->types.nin; i++) {
-            bound->types.in[i] = type;
-            bound->in[i] = (struct dpt_tensor){type, (char *)flat[i] + (i < 2 ? offset : slot_offset)};
+        const struct dpt_range all = {plan->update[u].begin, plan->update[u].end};
+        exec->first[u] = calls;
+        if (!exec->by_host) {
+            bind_update(exec, u, all, &exec->update[calls++]);
+        }
+        for (int b = 0; b < plan->nbuckets && exec->by_host; b++) {
+            struct dpt_range slice = dpt_exchange_slice(exec->exchange, exec->slot_of[b]);
+            slice.begin = slice.begin > all.begin ? slice.begin : all.begin;
+            slice.end = slice.end < all.end ? slice.end : all.end;
+            if (slice.begin < slice.end) {
+                bind_update(exec, u, slice, &exec->update[calls++]);
+            }
         }
     }
+    exec->first[plan->nupdates] = calls;
 }
 
 static void *array(size_t count, size_t size)
@@ -120,10 +140,14 @@ static enum dpt_status bind_group(struct dpt_exec *exec, int group, struct dpt_e
             range[count++] = plan->bucket[b].range;
         }
     }
+    const bool by_host = exec->state->common;
+    const enum dpt_exchange_slices slices = by_host ? DPT_EXCHANGE_SLICES_HOST : DPT_EXCHANGE_SLICES_ALL;
+    exec->by_host = by_host;
     const enum dpt_status status =
-        sliced ? dpt_exchange_bind_slices(exchange, DPT_EXCHANGE_SLICES_ALL, exec->state->gradient, exec->state->param,
-                                          plan->graph->real, count, range)
-               : dpt_exchange_bind(exchange, exec->state->gradient, plan->graph->real, count, range);
+        sliced || by_host
+            ? dpt_exchange_bind_slices(exchange, slices, exec->state->gradient, exec->state->param, plan->graph->real,
+                                       count, range)
+            : dpt_exchange_bind(exchange, exec->state->gradient, plan->graph->real, count, range);
     free(range);
     return status;
 }
@@ -180,7 +204,8 @@ enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec *
         .frames = array(values, sizeof *made->frames),
         .loaded = array(values, sizeof *made->loaded),
         .loaded_root = array(values, sizeof *made->loaded_root),
-        .update = array((size_t)plan->nupdates, sizeof *made->update),
+        .update = array((size_t)plan->nupdates + (size_t)plan->nbuckets, sizeof *made->update),
+        .first = array((size_t)plan->nupdates, sizeof *made->first),
         .slot_of = array((size_t)plan->nbuckets, sizeof *made->slot_of),
         .lengths = array((size_t)graph->nnodes, sizeof *made->lengths),
         .message = array((size_t)plan->nmessages, sizeof *made->message),
@@ -225,6 +250,7 @@ void dpt_exec_free(struct dpt_exec *exec)
     free(exec->loaded);
     free(exec->loaded_root);
     free(exec->update);
+    free(exec->first);
     free(exec->slot_of);
     free(exec->lengths);
     free(exec->message);

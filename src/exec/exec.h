@@ -19,6 +19,9 @@ struct dpt_state {
     void *gradient;
     void *accumulator[DPT_PLAN_MAX_LEVELS];
     void *slot[DPT_PLAN_MAX_SLOTS];
+    bool common;                 /* param and slot are one copy a host: this rank updates its slices of them */
+    bool lent;                   /* gradient is the exchange's memory                                        */
+    bool lent_param;             /* param is, and so are slots if common                                     */
     int64_t step;                /* steps done    */
     int64_t updates;             /* updates done  */
 };
@@ -26,6 +29,16 @@ struct dpt_state {
 /* Allocates the state and draws the initial values (keyed by name and element). Local. */
 enum dpt_status dpt_state_new(const struct dpt_plan *plan, struct dpt_dev *dev, uint64_t seed,
                               struct dpt_state **state);
+
+/*
+ * The same in memory of the exchange where it has any. TOGETHER: gradients that the ranks of a host read from each other,
+ * and one copy a host of parameters and optimizer state; a reproducible plan shares gradients only, since its norm is
+ * summed in an order that slices do not have. APART: each rank has all to itself, and the others read its gradients and
+ * parameters. The state must be freed before the exchange. Collective over the mesh.
+ */
+enum dpt_state_kind { DPT_STATE_KIND_TOGETHER, DPT_STATE_KIND_APART };
+enum dpt_status dpt_state_new_shared(const struct dpt_plan *plan, struct dpt_dev *dev, struct dpt_exchange *exchange,
+                                     enum dpt_state_kind kind, uint64_t seed, struct dpt_state **state);
 void dpt_state_free(struct dpt_state *state);
 
 /* Where this rank's part of a PARAM, BUFFER or (where slots are not sliced) SLOT value lies, as a tensor. Local. */
@@ -96,6 +109,8 @@ enum { DPT_EXEC_FLAGS = 4, DPT_EXEC_METRICS = 8 };
 struct dpt_exec_step {
     double lr;
     double clip;                 /* largest global gradient norm; 0: none                       */
+    int alone;                   /* ranks: each steps on its share of the batch by itself, as if that were all; nothing is
+                                    summed, `metric` and `flag` are this rank's. 0: together                            */
     double flag[DPT_EXEC_FLAGS]; /* in: this rank's; out: summed over the ranks (stop, ...)     */
     double metric[DPT_EXEC_METRICS]; /* the METRIC value                                            */
     double grad_norm;            /* of the whole gradient, before clipping                      */

@@ -50,7 +50,9 @@ struct dpt_exec {
     int *frames;                          /* of which there are so many                          */
     int nloaded;                          /* values that lie where the loader puts the samples   */
     int *loaded, *loaded_root;
-    struct dpt_exec__update *update;
+    struct dpt_exec__update *update;      /* those of plan->update[u] are [first[u], first[u + 1]) */
+    int *first;
+    bool by_host;                         /* the state is one copy a host: this rank updates its slices */
     int *slot_of;                         /* of each bucket: its number in its group's exchange  */
     struct dpt_exec__lengths *lengths;    /* of each node                                        */
     struct dpt_exec__message *message;
@@ -88,6 +90,12 @@ void dpt_exec__accumulate(struct dpt_exec *exec, int micro, struct dpt_range ran
 
 /* This rank's part of the square of the gradient's norm. Local. */
 double dpt_exec__square(const struct dpt_exec *exec);
+
+/*
+ * The gradient of a rank that steps alone, one of `ranks`: the running statistics' part is made what it would be if this
+ * rank's samples were the batch. Returns the square of the norm of the rest, made so too. Local.
+ */
+double dpt_exec__square_alone(const struct dpt_exec *exec, int ranks);
 
 /* state.c: the part of a state value that this rank has. Local. */
 struct dpt_box dpt_exec__box(const struct dpt_plan *plan, int value);

@@ -108,39 +108,96 @@ static size_t slot_nbytes(const struct dpt_plan *plan)
     return (size_t)plan->nslot * dpt_dtype_nbytes(plan->graph->real);
 }
 
+static bool has_slices(const struct dpt_plan *plan)
+{
+    bool sliced = false;
+    for (int b = 0; b < plan->nbuckets; b++) {
+        sliced = sliced || dpt_plan_is_sliced(plan, b);
+    }
+    return sliced;
+}
+
+/* Memory that the exchange has for this state: all blocks of a kind or none. Collective. */
+static enum dpt_status borrow(struct dpt_state *state, struct dpt_exchange *exchange, enum dpt_state_kind kind)
+{
+    const struct dpt_plan *plan = state->plan;
+    const size_t nbytes = flat_nbytes(plan);
+    void *block = NULL;
+    if (has_slices(plan)) {
+        return DPT_STATUS_OK;
+    }
+    DPT_TRY(dpt_exchange_alloc(exchange, nbytes, DPT_EXCHANGE_MEMORY_OWN, &state->gradient));
+    state->lent = state->gradient != NULL;
+    if (kind == DPT_STATE_KIND_APART) {
+        DPT_TRY(dpt_exchange_alloc(exchange, nbytes, DPT_EXCHANGE_MEMORY_OWN, &state->param));
+        state->lent_param = state->param != NULL;
+        return DPT_STATUS_OK;
+    }
+    if (!state->lent || plan->conf.shards) {
+        return DPT_STATUS_OK;
+    }
+    DPT_TRY(dpt_exchange_alloc(exchange, nbytes + (size_t)plan->nslots * slot_nbytes(plan), DPT_EXCHANGE_MEMORY_COMMON,
+                               &block));
+    state->common = state->lent_param = block != NULL;
+    if (state->common) {
+        state->param = block;
+        for (int i = 0; i < plan->nslots; i++) {
+            state->slot[i] = (char *)block + nbytes + (size_t)i * slot_nbytes(plan);
+        }
+    }
+    return DPT_STATUS_OK;
+}
+
 static enum dpt_status allocate(struct dpt_state *state)
 {
     const struct dpt_plan *plan = state->plan;
     const size_t nbytes = flat_nbytes(plan);
-    DPT_TRY(dpt_dev_alloc(state->dev, nbytes, "the parameters", &state->param));
-    if (plan->graph->training) {
+    if (!state->lent_param) {
+        DPT_TRY(dpt_dev_alloc(state->dev, nbytes, "the parameters", &state->param));
+    }
+    if (plan->graph->training && !state->lent) {
         DPT_TRY(dpt_dev_alloc(state->dev, nbytes, "the gradients", &state->gradient));
     }
     for (int i = 0; i < plan->nlevels; i++) {
         DPT_TRY(dpt_dev_alloc(state->dev, nbytes, "the sums of gradients", &state->accumulator[i]));
     }
-    for (int i = 0; i < plan->nslots; i++) {
+    for (int i = 0; i < plan->nslots && !state->common; i++) {
         DPT_TRY(dpt_dev_alloc(state->dev, slot_nbytes(plan), "the state of the optimizer", &state->slot[i]));
     }
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status new_state(const struct dpt_plan *plan, struct dpt_dev *dev, struct dpt_exchange *exchange,
+                                 enum dpt_state_kind kind, uint64_t seed, struct dpt_state **state)
+{
+    struct dpt_state *made = calloc(1, sizeof *made);
+    DPT_CHECK(made, DPT_STATUS_SPACE, "no memory for the state of the training");
+    *made = (struct dpt_state){.plan = plan, .dev = dev};
+    enum dpt_status status = exchange ? borrow(made, exchange, kind) : DPT_STATUS_OK;
+    status = status == DPT_STATUS_OK ? allocate(made) : status;
+    if (status != DPT_STATUS_OK) {
+        dpt_state_free(made);
+        return status;
+    }
+    for (int i = 0; i < plan->nparams && made->param; i++) { /* the null device has no memory */
+        draw(plan, &plan->param[i], seed, made->param);
+    }
+    *state = made;
     return DPT_STATUS_OK;
 }
 
 enum dpt_status dpt_state_new(const struct dpt_plan *plan, struct dpt_dev *dev, uint64_t seed,
                               struct dpt_state **state)
 {
-    *state = calloc(1, sizeof **state);
-    DPT_CHECK(*state, DPT_STATUS_SPACE, "no memory for the state of the training");
-    **state = (struct dpt_state){.plan = plan, .dev = dev};
-    const enum dpt_status status = allocate(*state);
-    if (status != DPT_STATUS_OK) {
-        dpt_state_free(*state);
-        *state = NULL;
-        return status;
-    }
-    for (int i = 0; i < plan->nparams && (*state)->param; i++) { /* the null device has no memory */
-        draw(plan, &plan->param[i], seed, (*state)->param);
-    }
-    return DPT_STATUS_OK;
+    *state = NULL;
+    return new_state(plan, dev, NULL, DPT_STATE_KIND_TOGETHER, seed, state);
+}
+
+enum dpt_status dpt_state_new_shared(const struct dpt_plan *plan, struct dpt_dev *dev, struct dpt_exchange *exchange,
+                                     enum dpt_state_kind kind, uint64_t seed, struct dpt_state **state)
+{
+    *state = NULL;
+    return dpt_agree(new_state(plan, dev, exchange, kind, seed, state), plan->conf.mesh->world);
 }
 
 static void release(struct dpt_state *state, void *block, size_t nbytes)
@@ -156,12 +213,16 @@ void dpt_state_free(struct dpt_state *state)
         return;
     }
     const size_t nbytes = flat_nbytes(state->plan);
-    release(state, state->param, nbytes);
-    release(state, state->gradient, nbytes);
+    if (!state->lent_param) {
+        release(state, state->param, nbytes);
+    }
+    if (!state->lent) {
+        release(state, state->gradient, nbytes);
+    }
     for (int i = 0; i < DPT_PLAN_MAX_LEVELS; i++) {
         release(state, state->accumulator[i], nbytes);
     }
-    for (int i = 0; i < DPT_PLAN_MAX_SLOTS; i++) {
+    for (int i = 0; i < DPT_PLAN_MAX_SLOTS && !state->common; i++) {
         release(state, state->slot[i], slot_nbytes(state->plan));
     }
     free(state);

@@ -88,20 +88,23 @@ static void zero(struct dpt_exec *exec, int i)
 static enum dpt_status control(struct dpt_exec *exec, struct dpt_exec_step *step)
 {
     struct dpt_exec__control *message = &exec->control;
-    message->square = dpt_exec__square(exec);
+    message->square = step->alone ? dpt_exec__square_alone(exec, step->alone) : dpt_exec__square(exec);
     memcpy(message->flag, step->flag, sizeof message->flag);
     if (!exec->metric_counts) {
         memset(message->metric, 0, sizeof message->metric);
     }
     dpt_exec__time(exec, DPT_SECTION_UPDATE);
-    dpt_comm_action("sum", "norm, loss and flags");
-    DPT_TRY(dpt_exec__sum_world(exec, (double *)message, sizeof *message / sizeof(double)));
+    if (!step->alone) {
+        dpt_comm_action("sum", "norm, loss and flags");
+        DPT_TRY(dpt_exec__sum_world(exec, (double *)message, sizeof *message / sizeof(double)));
+    }
     dpt_exec__time(exec, DPT_SECTION_EXCHANGE);
     memcpy(step->flag, message->flag, sizeof step->flag);
     memcpy(step->metric, message->metric, sizeof step->metric);
     step->grad_norm = sqrt(message->square);
     step->finite = isfinite(step->grad_norm) && isfinite(step->metric[0]);
     exec->ctx.grad_scale = step->clip > 0.0 && step->grad_norm > step->clip ? step->clip / step->grad_norm : 1.0;
+    exec->ctx.grad_scale *= step->alone ? step->alone : 1;
     exec->ctx.lr = step->lr;
     exec->ctx.update = exec->state->updates + 1;
     return DPT_STATUS_OK;
@@ -110,15 +113,31 @@ static enum dpt_status control(struct dpt_exec *exec, struct dpt_exec_step *step
 static enum dpt_status update(struct dpt_exec *exec, int u)
 {
     const struct dpt_plan *plan = exec->plan;
-    const struct dpt_op_call call = {
-        .types = &exec->update[u].types,
-        .in = exec->update[u].in,
-        .scratch = exec->scratch,
-        .ctx = &exec->ctx,
-    };
     dpt_comm_action("update", plan->update[u].op->name);
-    DPT_TRY(dpt_op_call(plan->update[u].op, plan->conf.run, &call));
+    for (int i = exec->first[u]; i < exec->first[u + 1]; i++) {
+        const struct dpt_op_call call = {
+            .types = &exec->update[i].types,
+            .in = exec->update[i].in,
+            .scratch = exec->scratch,
+            .ctx = &exec->ctx,
+        };
+        DPT_TRY(dpt_op_call(plan->update[u].op, plan->conf.run, &call));
+    }
     dpt_exec__time(exec, DPT_SECTION_UPDATE);
+    return DPT_STATUS_OK;
+}
+
+/* Makes the updated slices known to all: the next forward pass, or whoever reads the state, needs those of the others. */
+static enum dpt_status publish(struct dpt_exec *exec)
+{
+    dpt_comm_action("publish", "the parameters");
+    for (int b = 0; b < exec->plan->nbuckets; b++) {
+        DPT_TRY(dpt_exchange_publish(exec->exchange, b));
+    }
+    for (int b = 0; b < exec->plan->nbuckets; b++) {
+        DPT_TRY(dpt_exchange_publish_wait(exec->exchange, b));
+    }
+    dpt_exec__time(exec, DPT_SECTION_EXCHANGE);
     return DPT_STATUS_OK;
 }
 
@@ -144,7 +163,7 @@ static enum dpt_status act(struct dpt_exec *exec, const struct dpt_action *actio
     case DPT_ACTION_WAIT:
     case DPT_ACTION_PUBLISH:
     case DPT_ACTION_COLLECT:
-        return exchange(exec, action);
+        return step->alone ? DPT_STATUS_OK : exchange(exec, action);
     case DPT_ACTION_AVERAGE:
         DPT_TRY(dpt_exec__average(exec, action->arg));
         dpt_exec__time(exec, DPT_SECTION_EXCHANGE);
@@ -160,11 +179,15 @@ static enum dpt_status act(struct dpt_exec *exec, const struct dpt_action *actio
 enum dpt_status dpt_exec_train(struct dpt_exec *exec, struct dpt_loader *loader, struct dpt_exec_step *step)
 {
     const struct dpt_plan *plan = exec->plan;
+    DPT_ASSERT(!step->alone || !exec->by_host);
     exec->now = dpt_clock_s();
     for (int i = 0; i < plan->nactions; i++) {
         DPT_TRY(act(exec, &plan->action[i], loader, step));
     }
     DPT_TRY(dpt_exec__close_messages(exec));
+    if (exec->by_host && step->finite) {
+        DPT_TRY(publish(exec));
+    }
     exec->state->step++;
     exec->state->updates += step->finite;
     return DPT_STATUS_OK;

@@ -90,12 +90,50 @@ static double square_of_shards(const struct dpt_exec *exec)
 }
 
 /* Every element counts on one rank: of equal sums in a group each rank takes its slice. */
+/* The same where the state is one copy a host: of this rank's slices, where no other host counts them. */
+static double square_by_host(const struct dpt_exec *exec)
+{
+    const struct dpt_plan *plan = exec->plan;
+    double sum = 0.0;
+    for (int b = 0; b < plan->nbuckets && dpt_exchange_slice_counts(exec->exchange) > 0; b++) {
+        if (plan->bucket[b].trained) {
+            const struct dpt_range slice = dpt_exchange_slice(exec->exchange, exec->slot_of[b]);
+            sum += square(plan->graph->real, exec->state->gradient, slice.begin, slice.end);
+        }
+    }
+    return sum;
+}
+
+double dpt_exec__square_alone(const struct dpt_exec *exec, int ranks)
+{
+    const struct dpt_plan *plan = exec->plan;
+    double sum = 0.0;
+    for (int b = 0; b < plan->nbuckets; b++) {
+        const struct dpt_range range = plan->bucket[b].range;
+        if (plan->bucket[b].trained) {
+            sum += square(plan->graph->real, exec->state->gradient, range.begin, range.end);
+            continue;
+        }
+        for (int64_t i = range.begin; i < range.end; i++) { /* the update of statistics takes no grad_scale */
+            if (plan->graph->real == DPT_DTYPE_F32) {
+                ((float *)exec->state->gradient)[i] *= (float)ranks;
+            } else {
+                ((double *)exec->state->gradient)[i] *= ranks;
+            }
+        }
+    }
+    return (double)ranks * ranks * sum;
+}
+
 double dpt_exec__square(const struct dpt_exec *exec)
 {
     const struct dpt_plan *plan = exec->plan;
     double sum = 0.0;
     if (plan->conf.shards) {
         return square_of_shards(exec);
+    }
+    if (exec->by_host) {
+        return square_by_host(exec);
     }
     for (int b = 0; b < plan->nbuckets; b++) {
         const struct dpt_plan_bucket *bucket = &plan->bucket[b];

@@ -204,10 +204,28 @@ static void print_speed(const struct dpt_train *train, const struct speed *speed
             dpt_text_bytes(peak, sizeof peak, (uint64_t)speed->peak_bytes));
 }
 
+/* What went from rank to rank. */
+static void print_sums(const struct dpt_train *train, int ranks)
+{
+    struct dpt_exchange_stats stats;
+    char nbytes[24];
+    dpt_exchange_stats(train->exchange, &stats);
+    if (ranks > 1) {
+        dpt_log("sums    %s of each rank in %" PRIu64 " sums", dpt_text_bytes(nbytes, sizeof nbytes, stats.nbytes),
+                stats.ncalls);
+        if (train->local.meetings > 0) {
+            dpt_log(" | the ranks met %" PRId64 " times", train->local.meetings);
+        }
+        dpt_log("\n");
+    }
+}
+
 static void write_end(const struct dpt_train *train, const struct tale *tale, int ranks, double wall,
                       const struct speed *speed)
 {
     struct dpt_text record = {0};
+    struct dpt_exchange_stats stats;
+    dpt_exchange_stats(train->exchange, &stats);
     dpt_train__record(train, "end", &record);
     dpt_train__field_text(&record, "state", train->stopped ? "paused" : "finished");
     dpt_train__field_real(&record, "wall_s", wall);
@@ -218,6 +236,7 @@ static void write_end(const struct dpt_train *train, const struct tale *tale, in
         dpt_train__field_real(&record, "tokens_per_s", (double)train->io.dim[0] * speed->samples_per_s);
     }
     dpt_train__field_real(&record, "peak_bytes", speed->peak_bytes);
+    dpt_train__field_real(&record, "summed_bytes", (double)stats.nbytes);
     dpt_train__field_real(&record, "flops_per_s", speed->flops_per_s);
     dpt_train__field_real(&record, "flops_peak", speed->peak_flops);
     dpt_text_add(&record, ", \"share\": {");
@@ -255,6 +274,7 @@ enum dpt_status dpt_train__end(struct dpt_train *train)
         print_result(train, wall);
         print_table(tale, ranks, wall);
         print_speed(train, &speed);
+        print_sums(train, ranks);
         print_notes(train, tale, ranks, wall);
         write_end(train, tale, ranks, wall, &speed);
     }

@@ -44,6 +44,15 @@ struct dpt_train__meter {
     double data_s, exchange_s; /* sections at the begin */
 };
 
+/* Of ranks that go their own ways between meetings, see local.c. */
+struct dpt_train__local {
+    double metric[DPT_EXEC_METRICS]; /* of this rank's steps since the last meeting  */
+    int64_t bad;                     /* of them, with a gradient that is not finite  */
+    int64_t meetings;
+    bool bound;                      /* the exchange sums parameters                 */
+    void *start, *momentum;          /* diloco                                       */
+};
+
 struct dpt_train {
     const struct dpt_job *job;
     const struct dpt_options *options;
@@ -71,6 +80,8 @@ struct dpt_train {
     struct dpt_state *state;
     struct dpt_exec *exec;
     struct dpt_loader *loader;
+    struct dpt_train__local local;
+    int64_t last_between;           /* step at which ranks last evaluated and saved where that was due */
     int64_t steps, steps_per_epoch; /* of the whole run */
 
     /* the run on disk, rank 0's business */
@@ -136,6 +147,30 @@ enum dpt_status dpt_train__reshare(struct dpt_train *train);
 
 /* Gives back all of both. Collective over the world when there was a bind. */
 void dpt_train__free(struct dpt_train *train);
+
+/* ---------------------------------------------------------------------------------------------------- local.c */
+
+/* Whether the job lets ranks go their own ways; whether the next step is such a one; whether they meet after it. Local. */
+bool dpt_train__apart(const struct dpt_train *train);
+bool dpt_train__alone(const struct dpt_train *train);
+bool dpt_train__meets(const struct dpt_train *train);
+
+/* Takes memory for it, and how much that is. Local. */
+enum dpt_status dpt_train__local_open(struct dpt_train *train);
+void dpt_train__local_close(struct dpt_train *train);
+int64_t dpt_train__local_nbytes(const struct dpt_train *train);
+
+/* Before a step: where it is the first alone, makes ready for the next meeting. Collective over the world. */
+enum dpt_status dpt_train__local_begin(struct dpt_train *train);
+
+/*
+ * After a step alone. Where the ranks meet, parameters are combined, and the step's metrics, flags and `finite` become
+ * those of all ranks and all steps since the last meeting; else its metrics are kept for then. Collective if they meet.
+ */
+enum dpt_status dpt_train__local_step(struct dpt_train *train, struct dpt_exec_step *step, bool meets);
+
+/* Before a checkpoint, where ranks have met: one state of the optimizer. Collective over the world. */
+enum dpt_status dpt_train__local_save(struct dpt_train *train);
 
 /* ---------------------------------------------------------------------------------------------------- run.c */
 

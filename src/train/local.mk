@@ -3,6 +3,7 @@ libdpt_a_SOURCES += \
 	%D%/dry_run.c \
 	%D%/end.c \
 	%D%/internal.h \
+	%D%/local.c \
 	%D%/loop.c \
 	%D%/metrics.c \
 	%D%/options.c \

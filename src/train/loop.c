@@ -15,7 +15,8 @@
 static bool is_due(const struct dpt_train *train, struct dpt_span every, int bit, const struct dpt_exec_step *step)
 {
     const int64_t steps = dpt_span_steps(every, train->steps_per_epoch);
-    return (steps > 0 && train->state->step % steps == 0) || ((int)step->flag[DPT_TRAIN__FLAG_RANK0] & bit);
+    const bool passed = steps > 0 && train->state->step / steps > train->last_between / steps;
+    return passed || ((int)step->flag[DPT_TRAIN__FLAG_RANK0] & bit);
 }
 
 static enum dpt_status diverged(const struct dpt_train *train, const struct dpt_exec_step *step)
@@ -62,19 +63,30 @@ static enum dpt_status between_steps(struct dpt_train *train, const struct dpt_e
         dpt_train__line(train, step, true);
         DPT_TRY(save_on_the_way(train, best && job->checkpoint.best));
     }
+    train->last_between = train->state->step;
     train->meter.begin_s = train->meter.steps == 0 ? dpt_clock_s() : train->meter.begin_s;
     return DPT_STATUS_OK;
 }
 
-static enum dpt_status one_step(struct dpt_train *train, struct dpt_exec_step *step)
+/* A step; *meets: all ranks have done it together, or have met after it. */
+static enum dpt_status one_step(struct dpt_train *train, struct dpt_exec_step *step, bool *meets)
 {
     const double begin_s = dpt_clock_s();
+    const bool alone = dpt_train__alone(train);
+    *meets = dpt_train__meets(train);
     *step = (struct dpt_exec_step){
         .lr = dpt_schedule_lr(train->job, train->state->step, train->steps, train->steps_per_epoch),
         .clip = train->job->optimizer.clip,
+        .alone = alone ? dpt_train__axis(train, "data") : 0,
     };
-    dpt_train__ask(train, step->flag);
+    if (*meets) {
+        dpt_train__ask(train, step->flag);
+    }
+    DPT_TRY(dpt_train__local_begin(train));
     dpt_train__must(dpt_exec_train(train->exec, train->loader, step));
+    if (alone) {
+        dpt_train__must(dpt_train__local_step(train, step, *meets));
+    }
     if (!step->finite) {
         return diverged(train, step);
     }
@@ -82,6 +94,9 @@ static enum dpt_status one_step(struct dpt_train *train, struct dpt_exec_step *s
         train->start_s = dpt_clock_process_s();
     }
     dpt_train__meter_add(train, step, dpt_clock_s() - begin_s);
+    if (!*meets) {
+        return DPT_STATUS_OK;
+    }
     dpt_train__line(train, step, false);
     train->stopped = train->state->step < train->steps ? dpt_train__agreed(step->flag) : NULL;
     return DPT_STATUS_OK;
@@ -108,12 +123,16 @@ static void write_start(struct dpt_train *train)
 static enum dpt_status run_steps(struct dpt_train *train)
 {
     struct dpt_exec_step step;
+    bool meets;
+    train->last_between = train->state->step;
     DPT_TRY(dpt_agree(dpt_train__new_loader(train), train->world));
     train->begin_s = train->meter.begin_s = train->logged_s = train->saved_s = train->evaluated_s = dpt_clock_s();
     while (train->state->step < train->steps && !train->stopped) {
-        DPT_TRY(one_step(train, &step));
-        DPT_TRY(between_steps(train, &step));
-        DPT_TRY(dpt_train__reshare(train));
+        DPT_TRY(one_step(train, &step, &meets));
+        if (meets) {
+            DPT_TRY(between_steps(train, &step));
+            DPT_TRY(dpt_train__reshare(train));
+        }
     }
     if (train->test.data && !train->stopped) {
         dpt_train__evaluate(train, &train->test);

@@ -95,37 +95,59 @@ static void tell_batch(const struct dpt_train *train)
     if (plan->micros > 1) {
         dpt_log("%" PRId64 " %s x ", plan->micros, plan->conf.shards ? "shards" : "micro-batches");
     }
-    dpt_log("%s | %s%s\n", train->share ? "shares of their own" : share_text(train, share, sizeof share),
-            plan->conf.shards ? "reproducible: the same bits on 1, 2, 4 ... " : "same curve on any number of ranks",
-            plan->conf.shards ? "ranks" : "");
+    dpt_log("%s | %s\n", train->share ? "shares of their own" : share_text(train, share, sizeof share),
+            plan->conf.shards        ? "reproducible: the same bits on 1, 2, 4 ... ranks"
+            : dpt_train__apart(train) ? "ranks go their own ways and meet (parallel.update)"
+                                      : "same curve on any number of ranks");
     dpt_log("length  %" PRId64 " steps, %.4g epochs of %" PRId64 "\n", train->steps,
             (double)train->steps / (double)train->steps_per_epoch, train->steps_per_epoch);
+}
+
+struct part {
+    const char *name;
+    int64_t nbytes;
+    bool common; /* where ranks of a host share the state */
+};
+
+/* "412 MiB a rank: gradients 12 MiB, ..." of the parts that are common or not. */
+static void tell_parts(const struct part *part, int count, bool common, const char *whose)
+{
+    char text[24];
+    int64_t all = 0;
+    for (int i = 0; i < count; i++) {
+        all += part[i].common == common ? part[i].nbytes : 0;
+    }
+    dpt_log("%s a %s:", dpt_text_bytes(text, sizeof text, (uint64_t)all), whose);
+    const char *comma = "";
+    for (int i = 0; i < count; i++) {
+        if (part[i].nbytes && part[i].common == common) {
+            dpt_log("%s %s %s", comma, part[i].name, dpt_text_bytes(text, sizeof text, (uint64_t)part[i].nbytes));
+            comma = ",";
+        }
+    }
 }
 
 static void tell_memory(const struct dpt_train *train)
 {
     const struct dpt_plan_memory *memory = &train->plan->memory;
-    const struct {
-        const char *name;
-        int64_t nbytes;
-    } part[] = {
-        {"parameters", memory->params},       {"gradients", memory->gradients}, {"sums", memory->accumulators},
-        {"optimizer", memory->slots},         {"activations", memory->activations},
-        {"messages", memory->messages},       {"scratch", memory->scratch},
-        {"samples", memory->batches * (train->ahead + 1)},
+    const bool common = train->state && train->state->common;
+    const struct part part[] = {
+        {"parameters", memory->params, common},
+        {"gradients", memory->gradients, false},
+        {"sums", memory->accumulators, false},
+        {"optimizer", memory->slots, common},
+        {"outer optimizer", dpt_train__local_nbytes(train), false},
+        {"activations", memory->activations, false},
+        {"messages", memory->messages, false},
+        {"scratch", memory->scratch, false},
+        {"samples", memory->batches * (train->ahead + 1), false},
     };
-    char text[24];
-    int64_t all = 0;
-    for (size_t i = 0; i < sizeof part / sizeof part[0]; i++) {
-        all += part[i].nbytes;
-    }
-    dpt_log("memory  %s a rank:", dpt_text_bytes(text, sizeof text, (uint64_t)all));
-    const char *comma = "";
-    for (size_t i = 0; i < sizeof part / sizeof part[0]; i++) {
-        if (part[i].nbytes) {
-            dpt_log("%s %s %s", comma, part[i].name, dpt_text_bytes(text, sizeof text, (uint64_t)part[i].nbytes));
-            comma = ",";
-        }
+    const int count = sizeof part / sizeof part[0];
+    dpt_log("memory  ");
+    tell_parts(part, count, false, "rank");
+    if (common) {
+        dpt_log(" | ");
+        tell_parts(part, count, true, "host");
     }
     dpt_log("\n");
 }
@@ -150,6 +172,14 @@ static void tell_notes(const struct dpt_train *train)
                 break;
             }
         }
+    }
+    if (train->exchange && *dpt_exchange_note(train->exchange)) {
+        dpt_log("NOTE    gradients go through MPI and not through the memory of a host: %s\n",
+                dpt_exchange_note(train->exchange));
+    }
+    if (train->exchange && train->job->parallel.wire == DPT_WIRE_BF16 && dpt_train__ranks(train) > 1 &&
+        !dpt_exchange_is_bf16(train->exchange)) {
+        dpt_log("NOTE    parallel.wire = bf16 is of no use here: no gradient travels in a message\n");
     }
     if (has_op(train->graph, &dpt_op_batch_stat) && train->plan->conf.shards) {
         dpt_log("NOTE    a reproducible run takes batch norm statistics over each of the %" PRId64

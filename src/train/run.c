@@ -107,8 +107,8 @@ static struct list list_items(const struct dpt_train *train, bool model_only)
 {
     const struct dpt_graph *graph = train->graph;
     struct list list = {
-        .item = calloc((size_t)graph->nvalues + 1, sizeof *list.item),
-        .value = calloc((size_t)graph->nvalues + 1, sizeof *list.value),
+        .item = calloc(2 * (size_t)graph->nvalues + 1, sizeof *list.item), /* each may have an outer momentum */
+        .value = calloc(2 * (size_t)graph->nvalues + 1, sizeof *list.value),
         .whole = !train->in_parts,
     };
     if (!list.item || !list.value) {
@@ -128,6 +128,14 @@ static struct list list_items(const struct dpt_train *train, bool model_only)
             };
             memcpy(item->extent, item->type.dim, sizeof item->extent);
             list.value[list.count++] = v;
+            if (model && !model_only && train->local.momentum) {
+                const size_t offset = (size_t)((char *)item->data - (char *)train->state->param);
+                list.item[list.count] = *item;
+                list.item[list.count].name = dpt_arena_printf(train->arena, "%s.outer", item->name);
+                list.item[list.count].file = DPT_CKPT_FILE_OPTIMIZER;
+                list.item[list.count].data = (char *)train->local.momentum + offset;
+                list.value[list.count++] = v;
+            }
         }
     }
     return list;
@@ -320,7 +328,7 @@ static enum dpt_status share_state(struct dpt_train *train)
     for (int k = 0; k < train->plan->nslots; k++) {
         DPT_TRY(dpt_comm_bcast(train->world, train->state->slot[k], nbytes, 0));
     }
-    return DPT_STATUS_OK;
+    return train->local.momentum ? dpt_comm_bcast(train->world, train->local.momentum, nbytes, 0) : DPT_STATUS_OK;
 }
 
 /* A state in parts: rank 0 reads tensor after tensor, and every rank takes its part of it. */
@@ -407,6 +415,7 @@ enum dpt_status dpt_train__save(struct dpt_train *train, bool is_best)
         .graph_hash = dpt_graph_hash(train->graph),
     };
     uint64_t nbytes = 0;
+    DPT_TRY(dpt_train__local_save(train));
     struct list list = list_items(train, false);
     struct gathering gathering = {train, &list};
     const struct dpt_ckpt_source source = {&gathering, gather_item};

@@ -253,6 +253,12 @@ static enum dpt_status compare_plans(const struct dpt_train *train)
 /* How gradients travel: one exchange over all ranks, or one for each group of a plan with more axes than data. */
 static enum dpt_status new_exchange(struct dpt_train *train)
 {
+    static const enum dpt_exchange_path path[] = {
+        [DPT_ROUTE_AUTO] = DPT_EXCHANGE_PATH_AUTO,
+        [DPT_ROUTE_SHARED] = DPT_EXCHANGE_PATH_SHARED,
+        [DPT_ROUTE_HIERARCHICAL] = DPT_EXCHANGE_PATH_HIERARCHICAL,
+        [DPT_ROUTE_FLAT] = DPT_EXCHANGE_PATH_FLAT,
+    };
     const struct dpt_exchange_conf conf = {
         .comm = train->world,
         .thread = train->job->parallel.comm_thread == DPT_AUTO_ON    ? DPT_EXCHANGE_THREAD_ON
@@ -260,8 +266,15 @@ static enum dpt_status new_exchange(struct dpt_train *train)
                                                                      : DPT_EXCHANGE_THREAD_AUTO,
         .spare_core = train->cores.share > train->threads,
         .tree = train->job->run.reproducible,
+        .path = path[train->job->parallel.exchange],
+        .bf16 = train->job->parallel.wire == DPT_WIRE_BF16,
     };
     if (dpt_train__axis(train, "data") != dpt_train__ranks(train)) {
+        DPT_CHECK(train->job->parallel.update == DPT_UPDATE_SYNC, DPT_STATUS_USAGE,
+                  "[parallel] update: ranks can go their own ways only where data is the only axis of the layout");
+        DPT_CHECK(train->job->parallel.exchange == DPT_ROUTE_AUTO && train->job->parallel.wire == DPT_WIRE_FP32,
+                  DPT_STATUS_USAGE,
+                  "[parallel] exchange and wire count only where data is the only axis of the layout: leave them out");
         return dpt_exec_groups_new(train->plan, false, &train->group);
     }
     return dpt_exchange_new(&conf, &train->exchange);
@@ -276,12 +289,25 @@ static enum dpt_status ask_for_parts(struct dpt_train *train)
     return DPT_STATUS_OK;
 }
 
+/* The state, in memory that the ranks of a host share where there is any. Collective. */
+static enum dpt_status new_state(struct dpt_train *train)
+{
+    const uint64_t seed = (uint64_t)train->job->run.seed;
+    if (!train->exchange) {
+        return dpt_agree(dpt_state_new(train->plan, train->dev, seed, &train->state), train->world);
+    }
+    return dpt_state_new_shared(train->plan, train->dev, train->exchange,
+                                dpt_train__apart(train) ? DPT_STATE_KIND_APART : DPT_STATE_KIND_TOGETHER, seed,
+                                &train->state);
+}
+
 enum dpt_status dpt_train__bind(struct dpt_train *train)
 {
     DPT_TRY(compare_plans(train));
-    DPT_TRY(dpt_agree(dpt_state_new(train->plan, train->dev, (uint64_t)train->job->run.seed, &train->state), train->world));
-    DPT_TRY(ask_for_parts(train));
     DPT_TRY(dpt_agree(new_exchange(train), train->world));
+    DPT_TRY(new_state(train));
+    DPT_TRY(ask_for_parts(train));
+    DPT_TRY(dpt_agree(dpt_train__local_open(train), train->world));
     return dpt_agree(bind_all(train), train->world);
 }
 
@@ -321,6 +347,7 @@ enum dpt_status dpt_train__replan(struct dpt_train *train)
     dpt_loader_free(train->loader);
     train->exec = NULL;
     train->loader = NULL;
+    train->local.bound = false; /* the exchange is bound anew */
     enum dpt_status status = dpt_plan_new(train->graph, &conf, &train->plan);
     if (status == DPT_STATUS_OK) {
         train->state->plan = train->plan; /* the layout of the state does not depend on shares */
@@ -348,11 +375,12 @@ void dpt_train__free(struct dpt_train *train)
     free_eval(&train->valid);
     free_eval(&train->test);
     dpt_exec_free(train->exec);
+    dpt_train__local_close(train);
+    dpt_state_free(train->state);
     dpt_exchange_free(train->exchange);
     if (train->plan) {
         dpt_exec_groups_free(train->plan, train->group);
     }
-    dpt_state_free(train->state);
     dpt_plan_free(train->plan);
     dpt_graph_free(train->eval_graph);
     dpt_graph_free(train->graph);

@@ -73,7 +73,10 @@ static void finish(struct rig *rig)
         EXPECT_OK(dpt_exec_groups_new(rig->plan, false, &rig->group));
     }
     EXPECT_OK(dpt_dev_cpu(1, &rig->dev));
-    EXPECT_OK(dpt_state_new(rig->plan, rig->dev, (uint64_t)rig->job->run.seed, &rig->state));
+    const uint64_t seed = (uint64_t)rig->job->run.seed;
+    EXPECT_OK(rig->exchange ? dpt_state_new_shared(rig->plan, rig->dev, rig->exchange, DPT_STATE_KIND_TOGETHER, seed,
+                                                   &rig->state)
+                            : dpt_state_new(rig->plan, rig->dev, seed, &rig->state));
     const struct dpt_exec_conf exec = {
         .plan = rig->plan,
         .state = rig->state,

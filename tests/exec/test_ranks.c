@@ -19,6 +19,10 @@ struct pair {
     struct rig *together, *alone;
 };
 
+/* How gradients travel in the trainings together: through memory, or as if ranks were hosts. */
+static enum dpt_exchange_path path;
+static int node_ranks;
+
 static struct pair pair_new(const char *job, bool thread, enum dpt_run run)
 {
     struct pair pair;
@@ -27,6 +31,8 @@ static struct pair pair_new(const char *job, bool thread, enum dpt_run run)
     const struct dpt_exchange_conf conf = {
         .comm = world,
         .thread = thread ? DPT_EXCHANGE_THREAD_ON : DPT_EXCHANGE_THREAD_OFF,
+        .path = path,
+        .node_ranks = node_ranks,
     };
     EXPECT_OK(dpt_exchange_new(&conf, &pair.exchange));
     pair.together = rig_new(job, &mesh, pair.exchange, run);
@@ -150,7 +156,9 @@ static void float_is_close_on_any_ranks(void **state)
 static void all_ranks_decide_alike(void **state)
 {
     (void)state;
+    path = DPT_EXCHANGE_PATH_FLAT; /* a number on one rank only needs parameters of its own */
     struct pair pair = pair_new(RIG_FP64 RIG_MLP RIG_BATCH("22", "1") RIG_SGD, false, DPT_RUN_CPU);
+    path = DPT_EXCHANGE_PATH_AUTO;
     const int rank = dpt_comm_rank(world), size = dpt_comm_size(world);
     struct rig *rig = pair.together;
     struct dpt_exec_step step = {.lr = 0.1, .flag = {rank + 1.0, 0.0, 0.0, rank == size - 1 ? 1.0 : 0.0}};
@@ -172,6 +180,51 @@ static void all_ranks_decide_alike(void **state)
     assert_true(rig_train(rig).finite);
     expect_replicas(rig);
     pair_free(&pair);
+}
+
+/* One copy of the state: a gradient that is not finite on one rank leaves it as it was. */
+static void common_state_is_left_alone(void **state)
+{
+    (void)state;
+    struct pair pair = pair_new(RIG_FP64 RIG_MLP RIG_BATCH("22", "1") RIG_SGD, false, DPT_RUN_CPU);
+    struct rig *rig = pair.together;
+    assert_true(rig->state->common == (dpt_comm_size(world) > 1));
+    assert_true(rig_train(rig).finite);
+    const uint64_t before = dpt_state_hash(rig->state);
+    struct dpt_exec_step step = {.lr = 0.1};
+    double *p = rig->state->param;
+    const double kept = p[2];
+    EXPECT_OK(dpt_comm_barrier(world));
+    p[2] = (double)NAN;
+    EXPECT_OK(dpt_exec_train(rig->exec, rig->loader, &step));
+    assert_false(step.finite);
+    EXPECT_OK(dpt_comm_barrier(world));
+    p[2] = kept;
+    EXPECT_OK(dpt_comm_barrier(world));
+    assert_true(dpt_state_hash(rig->state) == before);
+    assert_true(rig_train(rig).finite);
+    expect_replicas(rig);
+    pair_free(&pair);
+}
+
+static void evaluation_is_the_same_on_any_ranks(void **state);
+
+static void by_messages_too(void **state)
+{
+    path = DPT_EXCHANGE_PATH_FLAT;
+    mlp_is_the_same_on_any_ranks(state);
+    cnn_is_the_same_on_any_ranks(state);
+    evaluation_is_the_same_on_any_ranks(state);
+    path = DPT_EXCHANGE_PATH_AUTO;
+}
+
+/* Two ranks a host, where they come out even: every host updates its copy, alike. */
+static void on_several_hosts_too(void **state)
+{
+    node_ranks = 2;
+    mlp_is_the_same_on_any_ranks(state);
+    resnet_is_the_same_on_any_ranks(state);
+    node_ranks = 0;
 }
 
 /* -------------------------------------------------------------------------------------------------- evaluation */
@@ -228,6 +281,9 @@ int main(void)
         cmocka_unit_test(local_statistics_leave_replicas_equal),
         cmocka_unit_test(float_is_close_on_any_ranks),
         cmocka_unit_test(all_ranks_decide_alike),
+        cmocka_unit_test(common_state_is_left_alone),
+        cmocka_unit_test(by_messages_too),
+        cmocka_unit_test(on_several_hosts_too),
         cmocka_unit_test(evaluation_is_the_same_on_any_ranks),
     };
     return RUN_IN_WORLD(tests);
