@@ -240,7 +240,7 @@ const struct dpt_conf_key dpt_conf__keys[] = {
      .aka = "name arch architecture preset net network",
      .text = "Which network."},
     {KEY("model", "widths", INTS, model.widths), .fallback = "256", .min = 1, .max = 1 << 24, .when = &mlp,
-     .fixed = true, .aka = "layers hidden_layers hidden_sizes width units sizes",
+     .fixed = true, .aka = "layers hidden_layers hidden_sizes units sizes",
      .text = "Widths of the hidden layers. The first and last layer follow from the data. Empty: no hidden "
              "layer."},
     {KEY("model", "activation", WORD, model.activation), .fallback = "relu", .words = activations, .when = &mlp,

@@ -175,8 +175,8 @@ static const struct dpt_conf_key *near_other_name(const char *section, const cha
 }
 
 /*
- * The key that was meant: by another name it has elsewhere, by its spelling, by its place in another section, by the
- * spelling of another name.
+ * The key that was meant: by another name it has elsewhere, of this section or another, by its spelling, by its place in
+ * another section, by the spelling of another name.
  */
 static const struct dpt_conf_key *meant_key(const char *section, const char *name)
 {
@@ -192,17 +192,17 @@ static const struct dpt_conf_key *meant_key(const char *section, const char *nam
             names[count++] = key->name;
         }
     }
+    for (int i = 0; i < dpt_conf__nkeys; i++) {
+        if (dpt_conf__keys[i].aka && dpt_conf__in_list(name, dpt_conf__keys[i].aka)) {
+            return &dpt_conf__keys[i];
+        }
+    }
     const char *nearest = dpt_text_nearest(name, names, count);
     if (nearest) {
         return dpt_conf__find(section, nearest);
     }
     for (int i = 0; i < dpt_conf__nkeys; i++) {
         if (strcmp(dpt_conf__keys[i].name, name) == 0) {
-            return &dpt_conf__keys[i];
-        }
-    }
-    for (int i = 0; i < dpt_conf__nkeys; i++) {
-        if (dpt_conf__keys[i].aka && dpt_conf__in_list(name, dpt_conf__keys[i].aka)) {
             return &dpt_conf__keys[i];
         }
     }
