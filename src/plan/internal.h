@@ -27,6 +27,7 @@ struct dpt_plan__placed {
     int *chunk;                                   /* of each node: which of the stages of that place             */
     bool *joint;                                  /* of each node: a sum of gradients of several stages          */
     uint64_t *holders;                            /* of each PARAM and BUFFER: places that have a copy, as bits  */
+    uint64_t graph_hash;                          /* of the logical graph                                        */
 };
 
 /* place.c: the letters, and from them how every value lies on every axis. */

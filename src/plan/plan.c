@@ -155,7 +155,7 @@ static uint64_t hash_global(const struct dpt_plan *plan, const struct dpt_plan__
         axes[2 * axis + 1] = (int64_t)dpt_plan__axis_kind(conf->mesh, axis);
     }
     const uint64_t all[] = {
-        dpt_graph_hash(logical),
+        placed->graph_hash,
         dpt_hash64(axes, sizeof axes),
         (uint64_t)conf->batch_rows,
         (uint64_t)conf->tail_rows,
@@ -176,14 +176,28 @@ static uint64_t hash_global(const struct dpt_plan *plan, const struct dpt_plan__
     return dpt_hash64(all, sizeof all);
 }
 
+/* What is decided about the logical graph, once for all ranks. */
+static enum dpt_status decide(struct dpt_plan *plan)
+{
+    if (plan->conf.like) {
+        DPT_ASSERT(plan->conf.like->logical == plan->logical);
+        plan->placed = plan->conf.like->placed;
+        return DPT_STATUS_OK;
+    }
+    struct dpt_plan__placed *placed = dpt_arena_alloc(plan->arena, sizeof *placed);
+    DPT_TRY(dpt_plan__place(plan, placed));
+    DPT_TRY(dpt_plan__stages(plan, placed));
+    placed->graph_hash = dpt_graph_hash(plan->logical);
+    plan->placed = placed;
+    return DPT_STATUS_OK;
+}
+
 static enum dpt_status make(struct dpt_plan *plan)
 {
-    struct dpt_plan__placed placed = {0};
     DPT_TRY(schedule(plan));
-    DPT_TRY(dpt_plan__place(plan, &placed));
-    DPT_TRY(dpt_plan__stages(plan, &placed));
-    DPT_TRY(dpt_plan__local(plan, &placed));
-    DPT_TRY(dpt_plan__layout(plan, &placed));
+    DPT_TRY(decide(plan));
+    DPT_TRY(dpt_plan__local(plan, plan->placed));
+    DPT_TRY(dpt_plan__layout(plan, plan->placed));
     DPT_TRY(dpt_plan__variants(plan));
     const struct dpt_graph *graph = plan->graph;
     for (int v = 0; v < graph->nvalues; v++) {
@@ -197,7 +211,7 @@ static enum dpt_status make(struct dpt_plan *plan)
     DPT_TRY(dpt_plan__actions(plan));
     dpt_plan__traffic(plan);
     count_cost(plan);
-    plan->hash = hash_global(plan, &placed);
+    plan->hash = hash_global(plan, plan->placed);
     return DPT_STATUS_OK;
 }
 

@@ -46,6 +46,8 @@ struct dpt_plan_conf {
     bool average;                /* copies of a parameter on several stages: averaged after their own updates     */
     const double *share;         /* of the batch, for each coordinate of the data axis; NULL: equal               */
     bool sketch;                 /* kernels prepare nothing: for plans that are only looked at                    */
+    const struct dpt_plan *like; /* of another rank of the same mesh, from the same graph and settings: takes over what
+                                    is the same on all ranks, and must outlive this one; NULL: none                */
 };
 
 /* A parameter, or a buffer with its contribution, in the flat state. */
@@ -177,6 +179,7 @@ struct dpt_plan {
     struct dpt_arena *arena;
     const struct dpt_graph *logical; /* what the model says                                */
     const struct dpt_graph *graph;   /* what this rank does                                */
+    const struct dpt_plan__placed *placed; /* what is decided for all ranks: plan/'s own   */
     struct dpt_plan_conf conf;
     struct dpt_pipeline pipeline;
     int nunits;                      /* of a step of this rank, in order                   */

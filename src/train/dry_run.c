@@ -24,7 +24,7 @@ static int ranks_of_layout(const struct dpt_job *job, int ranks)
     return all;
 }
 
-/* True when this rank does what the one with coordinate 0 along data does, on other samples. */
+/* True when this rank does what the one with coordinate 0 along data does, on other samples of a full batch. */
 static bool is_like_another(const struct dpt_train *train)
 {
     const struct dpt_plan_conf *conf = &train->plan->conf;
@@ -33,8 +33,7 @@ static bool is_like_another(const struct dpt_train *train)
         const bool first = train->mesh.axis[axis].coord == 0;
         if (strcmp(train->mesh.axis[axis].name, "data") == 0 && !first) {
             return !train->share && conf->shard == DPT_PLAN_SHARD_NONE &&
-                   conf->batch_rows % (conf->micro_batches * data) == 0 &&
-                   conf->tail_rows % (conf->micro_batches * data) == 0;
+                   conf->batch_rows % (conf->micro_batches * data) == 0;
         }
     }
     return false;
@@ -44,7 +43,9 @@ static bool is_like_another(const struct dpt_train *train)
 static enum dpt_status print_plans(struct dpt_train *train, int ranks, double *seconds)
 {
     struct dpt_text text = {0};
+    struct dpt_plan_conf conf = train->plan->conf;
     int printed = 0;
+    conf.like = train->plan;
     *seconds = 0.0;
     for (int rank = 0; rank < ranks; rank++) {
         struct dpt_plan *plan;
@@ -53,7 +54,7 @@ static enum dpt_status print_plans(struct dpt_train *train, int ranks, double *s
             continue;
         }
         const double begin_s = dpt_clock_s();
-        DPT_TRY(dpt_plan_new(train->graph, &train->plan->conf, &plan));
+        DPT_TRY(dpt_plan_new(train->graph, &conf, &plan));
         *seconds += dpt_clock_s() - begin_s;
         dpt_text_add(&text, "rank %d\n", rank);
         dpt_plan_print(plan, &text);
