@@ -79,10 +79,10 @@ struct dpt_exec_group {
 };
 
 /*
- * Groups for a training's plan whose mesh has more axes than data; `tree` asks for sums in fixed order. Collective over
- * the world. Freed, after a failure too, by _free; Collective over the world.
+ * Groups for a training's plan whose mesh has more axes than data. Freed, after a failure too, by _free. Collective over
+ * the world, both.
  */
-enum dpt_status dpt_exec_groups_new(const struct dpt_plan *plan, bool tree, struct dpt_exec_group **groups);
+enum dpt_status dpt_exec_groups_new(const struct dpt_plan *plan, struct dpt_exec_group **groups);
 void dpt_exec_groups_free(const struct dpt_plan *plan, struct dpt_exec_group *groups);
 
 struct dpt_exec_conf {

@@ -21,7 +21,7 @@ static enum dpt_status new_group(const struct dpt_plan *plan, const struct dpt_p
     return dpt_mesh_group(mesh, group->axes, along, member, comm);
 }
 
-enum dpt_status dpt_exec_groups_new(const struct dpt_plan *plan, bool tree, struct dpt_exec_group **groups)
+enum dpt_status dpt_exec_groups_new(const struct dpt_plan *plan, struct dpt_exec_group **groups)
 {
     struct dpt_exec_group *made = calloc((size_t)plan->ngroups + 1, sizeof *made);
     *groups = made;
@@ -33,7 +33,6 @@ enum dpt_status dpt_exec_groups_new(const struct dpt_plan *plan, bool tree, stru
             const struct dpt_exchange_conf conf = {
                 .comm = made[g].comm,
                 .thread = DPT_EXCHANGE_THREAD_OFF,
-                .tree = tree,
             };
             DPT_TRY(dpt_exchange_new(&conf, &made[g].exchange));
         }

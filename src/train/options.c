@@ -29,7 +29,7 @@ static const struct {
     {"stop-status", STOP_STATUS, required_argument, "N", "exit status when stopped before the end (0)"},
     {"eval-only", 'e', no_argument, NULL, "try the checkpoint on data it was not trained on"},
     {"dry-run", 'n', no_argument, NULL, "check everything, show the plan, train nothing"},
-    {"plan", PLAN, required_argument, "N", "the same, as if on N ranks"},
+    {"plan", PLAN, required_argument, "N", "the same for N ranks, and what each would do"},
     {"print-config", PRINT_CONFIG, optional_argument, "HOW", "show the job: full, minimal or explain"},
     {"explain", EXPLAIN, required_argument, "KEY", "what a key means, such as optimizer.lr"},
     {"list", LIST, optional_argument, "KIND", "keys, models, layers, optimizers, ..."},

@@ -275,7 +275,7 @@ static enum dpt_status new_exchange(struct dpt_train *train)
         DPT_CHECK(train->job->parallel.exchange == DPT_ROUTE_AUTO && train->job->parallel.wire == DPT_WIRE_FP32,
                   DPT_STATUS_USAGE,
                   "[parallel] exchange and wire count only where data is the only axis of the layout: leave them out");
-        return dpt_exec_groups_new(train->plan, false, &train->group);
+        return dpt_exec_groups_new(train->plan, &train->group);
     }
     return dpt_exchange_new(&conf, &train->exchange);
 }

@@ -70,7 +70,7 @@ static void finish(struct rig *rig)
     const struct dpt_plan_conf plan = rig_plan_conf(rig);
     EXPECT_OK(dpt_plan_new(rig->graph, &plan, &rig->plan));
     if (rig->layout) {
-        EXPECT_OK(dpt_exec_groups_new(rig->plan, false, &rig->group));
+        EXPECT_OK(dpt_exec_groups_new(rig->plan, &rig->group));
     }
     EXPECT_OK(dpt_dev_cpu(1, &rig->dev));
     const uint64_t seed = (uint64_t)rig->job->run.seed;
