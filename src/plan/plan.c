@@ -215,6 +215,21 @@ static enum dpt_status make(struct dpt_plan *plan)
     return DPT_STATUS_OK;
 }
 
+enum dpt_status dpt_plan_stages(const struct dpt_graph *graph, const struct dpt_plan_conf *conf, struct dpt_arena *arena,
+                                int **stage)
+{
+    struct dpt_plan plan = {.arena = arena, .logical = graph, .graph = graph, .conf = *conf};
+    struct dpt_plan__placed placed = {0};
+    plan.conf.backward = NULL; /* who computes a gradient does not change the stage */
+    DPT_TRY(schedule(&plan));
+    DPT_TRY(dpt_plan__stages(&plan, &placed));
+    *stage = dpt_arena_array(arena, (size_t)graph->nnodes + 1, sizeof **stage);
+    for (int n = 0; n < graph->nnodes; n++) {
+        (*stage)[n] = placed.chunk[n] * plan.pipeline.ranks + placed.coord[n];
+    }
+    return DPT_STATUS_OK;
+}
+
 enum dpt_status dpt_plan_new(const struct dpt_graph *graph, const struct dpt_plan_conf *conf, struct dpt_plan **plan)
 {
     *plan = NULL;

@@ -227,6 +227,13 @@ void dpt_plan_free(struct dpt_plan *plan);
 /* Length of dimension `dim` of a value at another coordinate of an axis. Pure. */
 int64_t dpt_plan_extent(const struct dpt_plan *plan, int value, int dim, int axis, int coord);
 
+/*
+ * The stage of each node of a logical graph that has its gradient, as a plan for `conf` would cut it; from the arena. For
+ * rewrites of the graph that must not join stages. Local.
+ */
+enum dpt_status dpt_plan_stages(const struct dpt_graph *graph, const struct dpt_plan_conf *conf, struct dpt_arena *arena,
+                                int **stage);
+
 /* Bytes that a rank sends in a collective of so many ranks, from the bytes of its operands. Pure. */
 double dpt_plan_sent(const struct dpt_op *op, int ranks, double nbytes_in, double nbytes_out);
 

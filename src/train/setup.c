@@ -28,20 +28,6 @@ static enum dpt_status open_data(struct dpt_train *train)
     return DPT_STATUS_OK;
 }
 
-static enum dpt_status build(const struct dpt_train *train, int64_t rows, bool training, struct dpt_graph **graph)
-{
-    const enum dpt_dtype real = train->job->run.precision == DPT_PRECISION_FP64 ? DPT_DTYPE_F64 : DPT_DTYPE_F32;
-    *graph = dpt_graph_new(real, rows, training);
-    DPT_TRY(dpt_model_build(train->job, &train->io, false, *graph));
-    DPT_TRY(dpt_graph_fuse(*graph));
-    if (training) {
-        DPT_TRY(dpt_graph_gradient(*graph));
-        DPT_TRY(dpt_graph_recompute(*graph, (enum dpt_recompute)train->job->parallel.recompute, NULL));
-        DPT_TRY(dpt_optim_build(train->job, *graph));
-    }
-    return dpt_graph_check(*graph);
-}
-
 static int64_t at_most(int64_t wanted, int64_t samples)
 {
     return wanted < samples ? wanted : samples;
@@ -78,6 +64,41 @@ static struct dpt_plan_conf plan_conf(const struct dpt_train *train, int64_t bat
         .share = train->share,
         .sketch = train->sketch,
     };
+}
+
+/* The training's plan, without what depends on the graph. */
+static struct dpt_plan_conf train_conf(const struct dpt_train *train)
+{
+    const struct dpt_job *job = train->job;
+    struct dpt_plan_conf conf = plan_conf(train, job->batch.global, dpt_data_info(train->data)->samples);
+    conf.micro_batches = at_most(job->batch.micro_batches, conf.batch_rows);
+    return conf;
+}
+
+/* Copies of forward nodes in the backward pass, none of which joins two stages. */
+static enum dpt_status recompute(const struct dpt_train *train, struct dpt_graph *graph)
+{
+    const struct dpt_plan_conf conf = train_conf(train);
+    int *stage;
+    if (train->job->parallel.recompute == DPT_RECOMPUTING_NONE) {
+        return DPT_STATUS_OK;
+    }
+    DPT_TRY(dpt_plan_stages(graph, &conf, train->arena, &stage));
+    return dpt_graph_recompute(graph, (enum dpt_recompute)train->job->parallel.recompute, stage);
+}
+
+static enum dpt_status build(const struct dpt_train *train, int64_t rows, bool training, struct dpt_graph **graph)
+{
+    const enum dpt_dtype real = train->job->run.precision == DPT_PRECISION_FP64 ? DPT_DTYPE_F64 : DPT_DTYPE_F32;
+    *graph = dpt_graph_new(real, rows, training);
+    DPT_TRY(dpt_model_build(train->job, &train->io, false, *graph));
+    DPT_TRY(dpt_graph_fuse(*graph));
+    if (training) {
+        DPT_TRY(dpt_graph_gradient(*graph));
+        DPT_TRY(recompute(train, *graph));
+        DPT_TRY(dpt_optim_build(train->job, *graph));
+    }
+    return dpt_graph_check(*graph);
 }
 
 /* The plan for a split that is evaluated. Fewer samples than shards leave some shards empty. */
@@ -184,8 +205,7 @@ enum dpt_status dpt_train__plan(struct dpt_train *train)
     DPT_TRY(dpt_dev_cpu(train->threads, &train->dev)); /* before plans: kernels prepare for its number of threads */
     DPT_TRY(open_data(train));
     const int64_t samples = dpt_data_info(train->data)->samples;
-    struct dpt_plan_conf conf = plan_conf(train, job->batch.global, samples);
-    conf.micro_batches = at_most(job->batch.micro_batches, conf.batch_rows);
+    const struct dpt_plan_conf conf = train_conf(train);
     train->steps_per_epoch = dpt_batch_steps_per_epoch(samples, job->batch.global);
     train->steps = dpt_span_steps(job->run.length, train->steps_per_epoch);
     DPT_TRY(build(train, (conf.batch_rows + conf.micro_batches - 1) / conf.micro_batches, true, &train->graph));
