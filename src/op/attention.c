@@ -203,23 +203,14 @@ static enum dpt_status check_param(const struct dpt_op_types *types)
     return DPT_STATUS_OK;
 }
 
-/* Refuses input i unless it has exactly this shape. */
-static enum dpt_status check_shape(const struct dpt_op_types *types, int i, struct dpt_type expected, const char *name)
-{
-    char got[96], wanted[96];
-    DPT_CHECK(dpt_type_equal(&types->in[i], &expected), DPT_STATUS_USAGE, "%s is %s, expected %s", name,
-              dpt_type_text(got, sizeof got, &types->in[i]), dpt_type_text(wanted, sizeof wanted, &expected));
-    return DPT_STATUS_OK;
-}
-
 /* Queries, keys and values that fit together: inputs 0, 1 and 2. */
 static enum dpt_status check_apart(const struct dpt_op_types *types)
 {
     const struct dpt_type *q = &types->in[0], *k = &types->in[1];
     DPT_TRY(check_param(types));
     const struct dpt_type keys = {q->dtype, 4, {q->dim[0], k->dim[1], q->dim[2], q->dim[4]}};
-    DPT_TRY(check_shape(types, 1, keys, "k"));
-    DPT_TRY(check_shape(types, 2, keys, "v"));
+    DPT_TRY(dpt_op__check_shape(types, 1, keys, "k"));
+    DPT_TRY(dpt_op__check_shape(types, 2, keys, "v"));
     DPT_CHECK(q->dim[1] <= k->dim[1], DPT_STATUS_USAGE, "there are %lld rows of queries, but only %lld keys",
               (long long)q->dim[1], (long long)k->dim[1]);
     return DPT_STATUS_OK;
@@ -249,9 +240,9 @@ static enum dpt_status shape_dx(struct dpt_op_types *types)
     DPT_TRY(dpt_op__check_inputs(&dpt_op_attention_dx, types));
     DPT_TRY(dpt_op__check_real(types, 6));
     DPT_TRY(check_apart(types));
-    DPT_TRY(check_shape(types, 3, types->in[0], "y"));
-    DPT_TRY(check_shape(types, 4, rows_of(&types->in[0]), "lse"));
-    DPT_TRY(check_shape(types, 5, types->in[0], "dy"));
+    DPT_TRY(dpt_op__check_shape(types, 3, types->in[0], "y"));
+    DPT_TRY(dpt_op__check_shape(types, 4, rows_of(&types->in[0]), "lse"));
+    DPT_TRY(dpt_op__check_shape(types, 5, types->in[0], "dy"));
     types->nout = 3;
     for (int i = 0; i < 3; i++) {
         types->out[i] = types->in[i];
@@ -286,9 +277,9 @@ static enum dpt_status shape_qkv_dx(struct dpt_op_types *types)
     DPT_TRY(dpt_op__check_inputs(&dpt_op_attention_qkv_dx, types));
     DPT_TRY(dpt_op__check_real(types, 4));
     DPT_TRY(check_packed(types, &y));
-    DPT_TRY(check_shape(types, 1, y, "y"));
-    DPT_TRY(check_shape(types, 2, rows_of(&y), "lse"));
-    DPT_TRY(check_shape(types, 3, y, "dy"));
+    DPT_TRY(dpt_op__check_shape(types, 1, y, "y"));
+    DPT_TRY(dpt_op__check_shape(types, 2, rows_of(&y), "lse"));
+    DPT_TRY(dpt_op__check_shape(types, 3, y, "dy"));
     types->nout = 1;
     types->out[0] = types->in[0];
     return DPT_STATUS_OK;

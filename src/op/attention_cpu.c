@@ -18,6 +18,7 @@
 #include "base/rng.h"
 #include "base/simd.h"
 #include "op/mathf.h"
+#include "op/softmax.h"
 
 enum { ROWS = 64, KEYS = 256 };
 
@@ -65,43 +66,6 @@ static int64_t visible(const struct block *block, int64_t i, int64_t key, int64_
 {
     const int64_t seen = block->first + i + 1 - key;
     return seen < 0 ? 0 : seen < count ? seen : count;
-}
-
-/* Largest of n numbers and `max`; nan stays out, and comes back with the sum. */
-DPT_SIMD static float attention_max(int64_t n, const float *x, float max)
-{
-    enum { LANES = 16 };
-    float lane[LANES];
-    int64_t begin = 0;
-    for (int k = 0; k < LANES; k++) {
-        lane[k] = max;
-    }
-    for (; begin + LANES <= n; begin += LANES) {
-#pragma omp simd
-        for (int k = 0; k < LANES; k++) {
-            lane[k] = x[begin + k] > lane[k] ? x[begin + k] : lane[k];
-        }
-    }
-    for (int64_t i = begin; i < n; i++) {
-        max = x[i] > max ? x[i] : max;
-    }
-    for (int k = 0; k < LANES; k++) {
-        max = lane[k] > max ? lane[k] : max;
-    }
-    return max;
-}
-
-/* x = e^(x - shift); returns the sum. */
-DPT_SIMD static float attention_exp(int64_t n, float shift, float *x)
-{
-    float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; i++) {
-        const float e = dpt_op__expf(x[i] - shift);
-        x[i] = e;
-        sum += e;
-    }
-    return sum;
 }
 
 DPT_SIMD static void attention_scale(int64_t n, float factor, float *x)
@@ -187,14 +151,14 @@ static void forward_tile(const struct block *block, int64_t key, const struct sc
     for (int64_t i = 0; i < block->rows; i++) {
         float *p = scratch->p + i * KEYS, *y = block->y + i * at->y_row;
         const int64_t n = visible(block, i, key, width);
-        const float max = attention_max(n, p, scratch->max[i]);
+        const float max = dpt_op__max_f32(n, p, scratch->max[i]);
         if (key > 0 && max > scratch->max[i]) {
             const float factor = dpt_op__expf(scratch->max[i] - max);
             scratch->sum[i] *= factor;
             attention_scale(at->d, factor, y);
         }
         scratch->max[i] = max;
-        scratch->sum[i] += attention_exp(n, max, p);
+        scratch->sum[i] += dpt_op__exp_f32(n, max, p);
         drop(block, i, key, n, scratch->word, p);
         memset(p + n, 0, (size_t)(width - n) * sizeof *p);
     }
@@ -230,7 +194,7 @@ static void backward_tile(const struct block *block, int64_t key, const struct s
     for (int64_t i = 0; i < block->rows; i++) {
         float *p = scratch->p + i * KEYS, *dp = scratch->dp + i * KEYS;
         const int64_t n = visible(block, i, key, width);
-        attention_exp(n, block->lse[i * block->lse_row], p);
+        dpt_op__exp_f32(n, block->lse[i * block->lse_row], p);
         drop(block, i, key, n, scratch->word, dp);
         attention_ds(n, scratch->product[i], block->scale, p, dp);
         drop(block, i, key, n, scratch->word, p);

@@ -16,7 +16,7 @@
 
 #include <math.h>
 
-#include "op/op.h"
+#include "op/norm.h"
 
 #define DPT_REF "op/layer_norm_ref.inc"
 #include "op/real.h"
@@ -27,29 +27,6 @@ DPT_CPU_RUN(layer_norm, in[0])
 DPT_CPU_RUN(layer_norm_dx, in[0])
 DPT_CPU_RUN(layer_norm_dw, in[0])
 
-static struct dpt_type features(const struct dpt_type *x)
-{
-    return (struct dpt_type){x->dtype, 1, {x->dim[x->ndim - 1]}};
-}
-
-/* One value for every row of x. */
-static struct dpt_type rows(const struct dpt_type *x)
-{
-    struct dpt_type type = *x;
-    type.ndim--;
-    type.dim[type.ndim] = 0;
-    return type;
-}
-
-/* Refuses input i unless it has exactly this shape. */
-static enum dpt_status check_shape(const struct dpt_op_types *types, int i, struct dpt_type expected, const char *name)
-{
-    char got[96], wanted[96];
-    DPT_CHECK(dpt_type_equal(&types->in[i], &expected), DPT_STATUS_USAGE, "%s is %s, expected %s", name,
-              dpt_type_text(got, sizeof got, &types->in[i]), dpt_type_text(wanted, sizeof wanted, &expected));
-    return DPT_STATUS_OK;
-}
-
 static enum dpt_status shape(struct dpt_op_types *types)
 {
     const struct dpt_layer_norm_param *param = types->param;
@@ -57,12 +34,12 @@ static enum dpt_status shape(struct dpt_op_types *types)
     DPT_TRY(dpt_op__check_real(types, types->nin));
     const struct dpt_type *x = &types->in[0];
     DPT_CHECK(x->dim[x->ndim - 1] > 0, DPT_STATUS_USAGE, "x has no features in its last dimension");
-    DPT_TRY(check_shape(types, 1, features(x), "gamma"));
-    DPT_TRY(types->nin > 2 ? check_shape(types, 2, features(x), "beta") : DPT_STATUS_OK);
+    DPT_TRY(dpt_op__check_shape(types, 1, dpt_op__features(x), "gamma"));
+    DPT_TRY(types->nin > 2 ? dpt_op__check_shape(types, 2, dpt_op__features(x), "beta") : DPT_STATUS_OK);
     DPT_CHECK(param->eps > 0.0, DPT_STATUS_USAGE, "eps is %g, must be above 0", param->eps);
     types->nout = 3;
     types->out[0] = *x;
-    types->out[1] = types->out[2] = rows(x);
+    types->out[1] = types->out[2] = dpt_op__rows(x);
     return DPT_STATUS_OK;
 }
 
@@ -71,9 +48,9 @@ static enum dpt_status shape_dx(struct dpt_op_types *types)
     DPT_TRY(dpt_op__check_inputs(&dpt_op_layer_norm_dx, types));
     DPT_TRY(dpt_op__check_real(types, 5));
     DPT_TRY(dpt_op__check_same(types, 0, 1));
-    DPT_TRY(check_shape(types, 2, rows(&types->in[1]), "mean"));
-    DPT_TRY(check_shape(types, 3, rows(&types->in[1]), "rstd"));
-    DPT_TRY(check_shape(types, 4, features(&types->in[1]), "gamma"));
+    DPT_TRY(dpt_op__check_shape(types, 2, dpt_op__rows(&types->in[1]), "mean"));
+    DPT_TRY(dpt_op__check_shape(types, 3, dpt_op__rows(&types->in[1]), "rstd"));
+    DPT_TRY(dpt_op__check_shape(types, 4, dpt_op__features(&types->in[1]), "gamma"));
     types->nout = 1;
     types->out[0] = types->in[1];
     return DPT_STATUS_OK;
@@ -84,33 +61,26 @@ static enum dpt_status shape_dw(struct dpt_op_types *types)
     DPT_TRY(dpt_op__check_inputs(&dpt_op_layer_norm_dw, types));
     DPT_TRY(dpt_op__check_real(types, 4));
     DPT_TRY(dpt_op__check_same(types, 0, 1));
-    DPT_TRY(check_shape(types, 2, rows(&types->in[1]), "mean"));
-    DPT_TRY(check_shape(types, 3, rows(&types->in[1]), "rstd"));
+    DPT_TRY(dpt_op__check_shape(types, 2, dpt_op__rows(&types->in[1]), "mean"));
+    DPT_TRY(dpt_op__check_shape(types, 3, dpt_op__rows(&types->in[1]), "rstd"));
     types->nout = 2;
-    types->out[0] = types->out[1] = features(&types->in[1]);
+    types->out[0] = types->out[1] = dpt_op__features(&types->in[1]);
     return DPT_STATUS_OK;
-}
-
-/* `each` flops for every element of x, which is input `x`. */
-static void cost_each(const struct dpt_op_types *types, int x, double each, struct dpt_op_cost *cost)
-{
-    cost->flops = each * (double)dpt_type_numel(&types->in[x]);
-    dpt_op_cost_bytes(types, cost);
 }
 
 static void cost(const struct dpt_op_types *types, struct dpt_op_cost *cost)
 {
-    cost_each(types, 0, 8.0, cost); /* n, h: mean 1; variance 3; xhat 2; gamma, beta 2 */
+    dpt_op__cost_each(types, 0, 8.0, cost); /* n, h: mean 1; variance 3; xhat 2; gamma, beta 2 */
 }
 
 static void cost_dx(const struct dpt_op_types *types, struct dpt_op_cost *cost)
 {
-    cost_each(types, 1, 10.0, cost); /* n, h: e 1; xhat 2; two sums 3; dx 4 */
+    dpt_op__cost_each(types, 1, 10.0, cost); /* n, h: e 1; xhat 2; two sums 3; dx 4 */
 }
 
 static void cost_dw(const struct dpt_op_types *types, struct dpt_op_cost *cost)
 {
-    cost_each(types, 1, 5.0, cost); /* n, h: xhat 2; dgamma 2; dbeta 1 */
+    dpt_op__cost_each(types, 1, 5.0, cost); /* n, h: xhat 2; dgamma 2; dbeta 1 */
 }
 
 static enum dpt_status grad(struct dpt_op_grad *grad)

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "base/simd.h"
-#include "op/mathf.h"
+#include "op/softmax.h"
 
 enum { CHUNK_BYTES = 1 << 26, LEAST_ROWS = 64, BLOCK = 2048 }; /* BLOCK numbers are summed in float, blocks in double */
 
@@ -32,48 +32,11 @@ size_t dpt_op__linear_loss_scratch(const struct dpt_op_types *types, enum dpt_ru
     return fast ? (size_t)(chunk_rows(n, classes) * classes) * sizeof(float) : (size_t)classes * sizeof(double);
 }
 
-/* The largest number. Lanes, since not every compiler makes vector code of one maximum. */
-DPT_SIMD static float linear_loss_max(int64_t n, const float *z)
-{
-    enum { LANES = 16 };
-    float max = z[0], lane[LANES];
-    int64_t begin = 0;
-    for (int k = 0; k < LANES; k++) {
-        lane[k] = max;
-    }
-    for (; begin + LANES <= n; begin += LANES) {
-#pragma omp simd
-        for (int k = 0; k < LANES; k++) {
-            lane[k] = z[begin + k] > lane[k] ? z[begin + k] : lane[k];
-        }
-    }
-    for (int64_t v = begin; v < n; v++) {
-        max = z[v] > max ? z[v] : max;
-    }
-    for (int k = 0; k < LANES; k++) {
-        max = lane[k] > max ? lane[k] : max;
-    }
-    return max;
-}
-
-/* z = e^(z - max); returns the sum. */
-DPT_SIMD static float linear_loss_exp(int64_t n, float max, float *z)
-{
-    float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t v = 0; v < n; v++) {
-        const float e = dpt_op__expf(z[v] - max);
-        z[v] = e;
-        sum += e;
-    }
-    return sum;
-}
-
 static double exp_all(int64_t n, float max, float *z)
 {
     double sum = 0.0;
     for (int64_t begin = 0; begin < n; begin += BLOCK) {
-        sum += linear_loss_exp(n - begin < BLOCK ? n - begin : BLOCK, max, z + begin);
+        sum += dpt_op__exp_f32(n - begin < BLOCK ? n - begin : BLOCK, max, z + begin);
     }
     return sum;
 }
@@ -99,7 +62,7 @@ static void position(int64_t classes, int32_t target, float scale, float *z, str
         return;
     }
     DPT_ASSERT(target < classes);
-    const float max = linear_loss_max(classes, z), mine = z[target];
+    const float max = dpt_op__max_f32(classes, z, z[0]), mine = z[target];
     bool right = mine == max;
     for (int64_t v = 0; v < target && right; v++) {
         right = z[v] != max;

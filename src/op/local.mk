@@ -56,6 +56,7 @@ libdpt_a_SOURCES += \
 	%D%/loss_cpu.c \
 	%D%/loss_ref.inc \
 	%D%/mathf.h \
+	%D%/norm.h \
 	%D%/onednn.h \
 	%D%/pool.c \
 	%D%/pool.h \
@@ -72,6 +73,8 @@ libdpt_a_SOURCES += \
 	%D%/rotary.h \
 	%D%/rotary_cpu.c \
 	%D%/rotary_ref.inc \
+	%D%/softmax.c \
+	%D%/softmax.h \
 	%D%/swiglu.c \
 	%D%/swiglu.h \
 	%D%/swiglu_cpu.c \

@@ -13,6 +13,7 @@
 #include "base/simd.h"
 #include "op/mathf.h"
 #include "op/op.h"
+#include "op/softmax.h"
 
 enum { BLOCK = 4096 }; /* elements; fits the first-level cache twice */
 
@@ -31,32 +32,20 @@ size_t dpt_op__cross_entropy_scratch(const struct dpt_op_types *types, enum dpt_
     return run == DPT_RUN_CPU && types->in[0].dtype == DPT_DTYPE_F32 ? (size_t)(most * classes) * sizeof(float) : 0;
 }
 
-/* e[i,v] = x[i,v] - max_v x[i,v]; e may be x. Lanes, since not every compiler makes vector code of one maximum. */
-DPT_SIMD static void loss_subtract_max(int64_t rows, int64_t classes, const float *x, float *e)
+/* e = x - shift; e may be x. */
+DPT_SIMD static void loss_subtract(int64_t n, float shift, const float *x, float *e)
 {
-    enum { LANES = 16 };
+#pragma omp simd
+    for (int64_t v = 0; v < n; v++) {
+        e[v] = x[v] - shift;
+    }
+}
+
+/* e[i,v] = x[i,v] - max_v x[i,v]; e may be x. */
+static void subtract_max(int64_t rows, int64_t classes, const float *x, float *e)
+{
     for (int64_t i = 0; i < rows; i++, x += classes, e += classes) {
-        float max = x[0], lane[LANES];
-        int64_t begin = 0;
-        for (int k = 0; k < LANES; k++) {
-            lane[k] = max;
-        }
-        for (; begin + LANES <= classes; begin += LANES) {
-#pragma omp simd
-            for (int k = 0; k < LANES; k++) {
-                lane[k] = x[begin + k] > lane[k] ? x[begin + k] : lane[k];
-            }
-        }
-        for (int64_t v = begin; v < classes; v++) {
-            max = x[v] > max ? x[v] : max;
-        }
-        for (int k = 0; k < LANES; k++) {
-            max = lane[k] > max ? lane[k] : max;
-        }
-#pragma omp simd
-        for (int64_t v = 0; v < classes; v++) {
-            e[v] = x[v] - max;
-        }
+        loss_subtract(classes, dpt_op__max_f32(classes, x, x[0]), x, e);
     }
 }
 
@@ -97,7 +86,7 @@ void dpt_op__cross_entropy_f32(const struct dpt_op_call *call)
     float *loss = call->out[0].data, *e = call->scratch;
     for (int64_t begin = 0; begin < n; begin += rows) {
         const int64_t count = n - begin < rows ? n - begin : rows;
-        loss_subtract_max(count, classes, x + begin * classes, e);
+        subtract_max(count, classes, x + begin * classes, e);
         /* The linear part first, then the same memory holds the exponentials. */
         for (int64_t i = 0; i < count; i++) {
             const int32_t right = target[begin + i];
@@ -126,7 +115,7 @@ void dpt_op__cross_entropy_dx_f32(const struct dpt_op_call *call)
     float *dx = call->out[0].data;
     for (int64_t begin = 0; begin < n; begin += rows) {
         const int64_t count = n - begin < rows ? n - begin : rows;
-        loss_subtract_max(count, classes, x + begin * classes, dx + begin * classes);
+        subtract_max(count, classes, x + begin * classes, dx + begin * classes);
         loss_exp(count * classes, dx + begin * classes);
         for (int64_t i = begin; i < begin + count; i++) {
             DPT_ASSERT(target[i] >= 0 && target[i] < classes);

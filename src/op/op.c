@@ -213,6 +213,15 @@ enum dpt_status dpt_op__check_same(const struct dpt_op_types *types, int i, int 
     return DPT_STATUS_OK;
 }
 
+enum dpt_status dpt_op__check_shape(const struct dpt_op_types *types, int i, struct dpt_type expected,
+                                    const char *name)
+{
+    char got[96], wanted[96];
+    DPT_CHECK(dpt_type_equal(&types->in[i], &expected), DPT_STATUS_USAGE, "%s is %s, expected %s", name,
+              dpt_type_text(got, sizeof got, &types->in[i]), dpt_type_text(wanted, sizeof wanted, &expected));
+    return DPT_STATUS_OK;
+}
+
 enum dpt_status dpt_op__add(struct dpt_op_grad *grad, const char *op, const void *param, int nin, const int *in,
                             int *id)
 {

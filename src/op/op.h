@@ -220,6 +220,10 @@ enum dpt_status dpt_op__check_real(const struct dpt_op_types *types, int count);
 /* For shape rules: refuses input j unless it has the shape of input i. Local. */
 enum dpt_status dpt_op__check_same(const struct dpt_op_types *types, int i, int j);
 
+/* For shape rules: refuses input i, called `name` in the message, unless it has exactly this type. Local. */
+enum dpt_status dpt_op__check_shape(const struct dpt_op_types *types, int i, struct dpt_type expected,
+                                    const char *name);
+
 /*
  * For gradient rules: grad->add with the id in *id (unless `id` is NULL) and the failure as a status. Local.
  */

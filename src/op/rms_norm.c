@@ -15,7 +15,7 @@
 
 #include <math.h>
 
-#include "op/op.h"
+#include "op/norm.h"
 
 #define DPT_REF "op/rms_norm_ref.inc"
 #include "op/real.h"
@@ -26,29 +26,6 @@ DPT_CPU_RUN(rms_norm, in[0])
 DPT_CPU_RUN(rms_norm_dx, in[0])
 DPT_CPU_RUN(rms_norm_dw, in[0])
 
-static struct dpt_type features(const struct dpt_type *x)
-{
-    return (struct dpt_type){x->dtype, 1, {x->dim[x->ndim - 1]}};
-}
-
-/* One value for every row of x. */
-static struct dpt_type rows(const struct dpt_type *x)
-{
-    struct dpt_type type = *x;
-    type.ndim--;
-    type.dim[type.ndim] = 0;
-    return type;
-}
-
-/* Refuses input i unless it has exactly this shape. */
-static enum dpt_status check_shape(const struct dpt_op_types *types, int i, struct dpt_type expected, const char *name)
-{
-    char got[96], wanted[96];
-    DPT_CHECK(dpt_type_equal(&types->in[i], &expected), DPT_STATUS_USAGE, "%s is %s, expected %s", name,
-              dpt_type_text(got, sizeof got, &types->in[i]), dpt_type_text(wanted, sizeof wanted, &expected));
-    return DPT_STATUS_OK;
-}
-
 static enum dpt_status shape(struct dpt_op_types *types)
 {
     const struct dpt_rms_norm_param *param = types->param;
@@ -56,11 +33,11 @@ static enum dpt_status shape(struct dpt_op_types *types)
     DPT_TRY(dpt_op__check_real(types, 2));
     const struct dpt_type *x = &types->in[0];
     DPT_CHECK(x->dim[x->ndim - 1] > 0, DPT_STATUS_USAGE, "x has no features in its last dimension");
-    DPT_TRY(check_shape(types, 1, features(x), "gamma"));
+    DPT_TRY(dpt_op__check_shape(types, 1, dpt_op__features(x), "gamma"));
     DPT_CHECK(param->eps > 0.0, DPT_STATUS_USAGE, "eps is %g, must be above 0", param->eps);
     types->nout = 2;
     types->out[0] = *x;
-    types->out[1] = rows(x);
+    types->out[1] = dpt_op__rows(x);
     return DPT_STATUS_OK;
 }
 
@@ -69,8 +46,8 @@ static enum dpt_status shape_dx(struct dpt_op_types *types)
     DPT_TRY(dpt_op__check_inputs(&dpt_op_rms_norm_dx, types));
     DPT_TRY(dpt_op__check_real(types, 4));
     DPT_TRY(dpt_op__check_same(types, 0, 1));
-    DPT_TRY(check_shape(types, 2, rows(&types->in[1]), "rstd"));
-    DPT_TRY(check_shape(types, 3, features(&types->in[1]), "gamma"));
+    DPT_TRY(dpt_op__check_shape(types, 2, dpt_op__rows(&types->in[1]), "rstd"));
+    DPT_TRY(dpt_op__check_shape(types, 3, dpt_op__features(&types->in[1]), "gamma"));
     types->nout = 1;
     types->out[0] = types->in[1];
     return DPT_STATUS_OK;
@@ -81,32 +58,25 @@ static enum dpt_status shape_dw(struct dpt_op_types *types)
     DPT_TRY(dpt_op__check_inputs(&dpt_op_rms_norm_dw, types));
     DPT_TRY(dpt_op__check_real(types, 3));
     DPT_TRY(dpt_op__check_same(types, 0, 1));
-    DPT_TRY(check_shape(types, 2, rows(&types->in[1]), "rstd"));
+    DPT_TRY(dpt_op__check_shape(types, 2, dpt_op__rows(&types->in[1]), "rstd"));
     types->nout = 1;
-    types->out[0] = features(&types->in[1]);
+    types->out[0] = dpt_op__features(&types->in[1]);
     return DPT_STATUS_OK;
-}
-
-/* `each` flops for every element of x, which is input `x`. */
-static void cost_each(const struct dpt_op_types *types, int x, double each, struct dpt_op_cost *cost)
-{
-    cost->flops = each * (double)dpt_type_numel(&types->in[x]);
-    dpt_op_cost_bytes(types, cost);
 }
 
 static void cost(const struct dpt_op_types *types, struct dpt_op_cost *cost)
 {
-    cost_each(types, 0, 4.0, cost); /* n, h: sum of squares 2; xhat 1; gamma 1 */
+    dpt_op__cost_each(types, 0, 4.0, cost); /* n, h: sum of squares 2; xhat 1; gamma 1 */
 }
 
 static void cost_dx(const struct dpt_op_types *types, struct dpt_op_cost *cost)
 {
-    cost_each(types, 1, 7.0, cost); /* n, h: e 1; xhat 1; sum 2; dx 3 */
+    dpt_op__cost_each(types, 1, 7.0, cost); /* n, h: e 1; xhat 1; sum 2; dx 3 */
 }
 
 static void cost_dw(const struct dpt_op_types *types, struct dpt_op_cost *cost)
 {
-    cost_each(types, 1, 3.0, cost); /* n, h: xhat 1; dgamma 2 */
+    dpt_op__cost_each(types, 1, 3.0, cost); /* n, h: xhat 1; dgamma 2 */
 }
 
 static enum dpt_status grad(struct dpt_op_grad *grad)
