@@ -2,6 +2,8 @@
 libdpt_a_SOURCES += \
 	%D%/arena.c \
 	%D%/arena.h \
+	%D%/bf16.c \
+	%D%/bf16.h \
 	%D%/clock.c \
 	%D%/clock.h \
 	%D%/dtype.h \

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/bf16.h"
 #include "base/file.h"
 #include "ckpt/private.h"
 #include "ckpt/safetensors.h"
@@ -178,15 +179,6 @@ static float half(uint16_t bits)
     return value;
 }
 
-/* bfloat16 to float: the lower half is 0. */
-static float brain(uint16_t bits)
-{
-    const uint32_t word = (uint32_t)bits << 16;
-    float value;
-    memcpy(&value, &word, sizeof value);
-    return value;
-}
-
 enum dpt_status dpt_tensors_read(const struct dpt_tensors *tensors, int i, float *value)
 {
     const struct place *place = &tensors->place[i];
@@ -206,8 +198,11 @@ enum dpt_status dpt_tensors_read(const struct dpt_tensors *tensors, int i, float
     for (int64_t at = 0; at < count && status == DPT_STATUS_OK; at += BLOCK) {
         const int64_t n = count - at < BLOCK ? count - at : BLOCK;
         status = dpt_ckpt__read_at(fd, path, entry->offset + 2 * at, word, (size_t)n * sizeof *word);
-        for (int64_t k = 0; k < n && status == DPT_STATUS_OK; k++) {
-            value[at + k] = entry->type.dtype == DPT_DTYPE_F16 ? half(word[k]) : brain(word[k]);
+        if (status == DPT_STATUS_OK && entry->type.dtype == DPT_DTYPE_BF16) {
+            dpt_bf16_widen(n, word, value + at);
+        }
+        for (int64_t k = 0; k < n && status == DPT_STATUS_OK && entry->type.dtype == DPT_DTYPE_F16; k++) {
+            value[at + k] = half(word[k]);
         }
     }
     free(word);

@@ -1,50 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "comm/wire.h"
 
-#include <string.h>
-
-#include "base/simd.h"
+#include "base/bf16.h"
 #include "comm/add.h"
-
-DPT_SIMD static void dpt_comm__pack(int64_t n, const uint32_t *restrict x, uint16_t *restrict y)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        const uint32_t rounded = (x[i] + 0x7fff + (x[i] >> 16 & 1)) >> 16, nan = x[i] >> 16 | 0x40;
-        y[i] = (uint16_t)((x[i] & 0x7fffffff) > 0x7f800000 ? nan : rounded);
-    }
-}
-
-DPT_SIMD static void dpt_comm__unpack(int64_t n, const uint16_t *restrict x, uint32_t *restrict y)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        y[i] = (uint32_t)x[i] << 16;
-    }
-}
-
-/* Through a small array, since the bits of a float may be looked at by memcpy only. */
-enum { BLOCK = 1024 };
-
-void dpt_comm__to_bf16(int64_t count, const float *x, uint16_t *y)
-{
-    uint32_t bits[BLOCK];
-    for (int64_t i = 0; i < count; i += BLOCK) {
-        const int64_t n = count - i < BLOCK ? count - i : BLOCK;
-        memcpy(bits, x + i, (size_t)n * sizeof *bits);
-        dpt_comm__pack(n, bits, y + i);
-    }
-}
-
-void dpt_comm__from_bf16(int64_t count, const uint16_t *x, float *y)
-{
-    uint32_t bits[BLOCK];
-    for (int64_t i = 0; i < count; i += BLOCK) {
-        const int64_t n = count - i < BLOCK ? count - i : BLOCK;
-        dpt_comm__unpack(n, x + i, bits);
-        memcpy(y + i, bits, (size_t)n * sizeof *bits);
-    }
-}
 
 static int64_t length(struct dpt_range range)
 {
@@ -107,7 +65,7 @@ enum dpt_status dpt_comm__wire_scatter(struct dpt_comm *comm, struct dpt_comm__s
     uint16_t *out = room.out, *in = room.in;
     for (int r = 0; r < comm->size; r++) {
         const int64_t n = r == comm->rank ? 0 : length(slices->range[r]), m = r == comm->rank ? 0 : length(mine);
-        dpt_comm__to_bf16(n, data + slices->range[r].begin, out);
+        dpt_bf16_narrow(n, data + slices->range[r].begin, out);
         slices->give[r] = message(out, n);
         slices->take[r] = message(in, m);
         out += padded(n);
@@ -118,7 +76,7 @@ enum dpt_status dpt_comm__wire_scatter(struct dpt_comm *comm, struct dpt_comm__s
     for (int r = 0; r < comm->size; r++) {
         slices->part[r] = data + mine.begin;
         if (r != comm->rank) {
-            dpt_comm__from_bf16(length(mine), (const uint16_t *)(const void *)slices->take[r].data, part);
+            dpt_bf16_widen(length(mine), (const uint16_t *)(const void *)slices->take[r].data, part);
             slices->part[r] = part;
             part += padded(length(mine));
         }
@@ -133,8 +91,8 @@ enum dpt_status dpt_comm__wire_collect(struct dpt_comm *comm, struct dpt_comm__s
     struct room room = rooms(comm, slices, scratch);
     const struct dpt_range mine = slices->range[comm->rank];
     uint16_t *in = room.in;
-    dpt_comm__to_bf16(length(mine), data + mine.begin, room.out);
-    dpt_comm__from_bf16(length(mine), room.out, data + mine.begin);
+    dpt_bf16_narrow(length(mine), data + mine.begin, room.out);
+    dpt_bf16_widen(length(mine), room.out, data + mine.begin);
     for (int r = 0; r < comm->size; r++) {
         const int64_t n = r == comm->rank ? 0 : length(slices->range[r]);
         slices->give[r] = message(room.out, r == comm->rank ? 0 : length(mine));
@@ -144,8 +102,8 @@ enum dpt_status dpt_comm__wire_collect(struct dpt_comm *comm, struct dpt_comm__s
     DPT_TRY(dpt_comm__swap(comm, slices));
     for (int r = 0; r < comm->size; r++) {
         if (r != comm->rank) {
-            dpt_comm__from_bf16(length(slices->range[r]), (const uint16_t *)(const void *)slices->take[r].data,
-                                data + slices->range[r].begin);
+            dpt_bf16_widen(length(slices->range[r]), (const uint16_t *)(const void *)slices->take[r].data,
+                           data + slices->range[r].begin);
         }
     }
     return DPT_STATUS_OK;

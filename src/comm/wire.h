@@ -9,10 +9,6 @@
 
 #include "comm/slices.h"
 
-/* The 16 high bits of a float, rounded to nearest, ties to even; what is not a number stays so. Local. */
-void dpt_comm__to_bf16(int64_t count, const float *x, uint16_t *y);
-void dpt_comm__from_bf16(int64_t count, const uint16_t *x, float *y);
-
 /* Bytes of scratch that the calls below need for ranges of `count` elements in all, cut evenly or not. Local. */
 size_t dpt_comm__wire_scratch(const struct dpt_comm *comm, int64_t count);
 

@@ -4,58 +4,11 @@
 #include <math.h>
 
 #include "comm/exchange.h"
-#include "comm/wire.h"
 
 enum { N = 5000 };
 
 static const struct dpt_range buckets[] = {{3008, 4999}, {0, 2}, {704, 704}, {16, 699}, {704, 3000}};
 enum { NBUCKETS = sizeof buckets / sizeof buckets[0] };
-
-/* By its definition: of the two floats with 16 low bits of zero around x the nearer, of two equally near the even one. */
-static float rounded(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    const uint32_t low = bits & 0xffff0000, high = low + 0x10000;
-    const uint32_t rest = bits & 0xffff;
-    const uint32_t chosen = rest < 0x8000 ? low : rest > 0x8000 ? high : (low >> 16 & 1) == 0 ? low : high;
-    float y;
-    memcpy(&y, &chosen, sizeof y);
-    return y;
-}
-
-static void rounds_to_the_nearest(void **state)
-{
-    (void)state;
-    enum { MANY = 200003 };
-    float *x = malloc(MANY * sizeof *x), *y = malloc(MANY * sizeof *y);
-    uint16_t *bits = malloc(MANY * sizeof *bits);
-    for (int i = 0; i < MANY; i++) { /* all of the lower halves, over and over, with changing upper ones */
-        const uint32_t word = (uint32_t)i * 2654435761u << 16 | ((uint32_t)i & 0xffff);
-        memcpy(&x[i], &word, sizeof word);
-        x[i] = isfinite(x[i]) ? x[i] : (float)i;
-    }
-    dpt_comm__to_bf16(MANY, x, bits);
-    dpt_comm__from_bf16(MANY, bits, y);
-    for (int i = 0; i < MANY; i++) {
-        const float expected = rounded(x[i]);
-        assert_memory_equal(&y[i], &expected, sizeof expected);
-    }
-    const float odd[] = {NAN, -NAN, INFINITY, -INFINITY, 0.0f, -0.0f, 3.4e38f, -3.4e38f, 1e-45f};
-    uint32_t quiet = 0x7f800001; /* a NaN whose upper half alone would be infinity */
-    dpt_comm__to_bf16(9, odd, bits);
-    dpt_comm__from_bf16(9, bits, y);
-    assert_true(isnan(y[0]) && isnan(y[1]) && y[2] > 0 && isinf(y[2]) && y[3] < 0 && isinf(y[3]));
-    assert_true(y[4] == 0.0f && !signbit(y[4]) && y[5] == 0.0f && signbit(y[5]) && isinf(y[6]) && isinf(y[7]));
-    assert_true(y[8] == 0.0f);
-    memcpy(x, &quiet, sizeof quiet);
-    dpt_comm__to_bf16(1, x, bits);
-    dpt_comm__from_bf16(1, bits, y);
-    assert_true(isnan(y[0]));
-    free(x);
-    free(y);
-    free(bits);
-}
 
 /* Flat or with pretended hosts, whole or sliced, on a thread or not: near the sum, the same on all ranks, half the bytes. */
 static void check(int node_ranks, bool thread, bool sliced)
@@ -137,7 +90,6 @@ static void sums_are_rounded_twice(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rounds_to_the_nearest),
         cmocka_unit_test(sums_are_rounded_twice),
     };
     return RUN_IN_WORLD(tests);
