@@ -179,7 +179,7 @@ static double pass(struct bench *bench, const struct dpt_op_ctx *ctx)
         for (int i = 0; i < node->nout; i++) {
             out[i] = tensor(bench, node->out[i]);
         }
-        const struct dpt_op_call call = {&types, in, out, bench->prep[n], bench->scratch, ctx, NULL};
+        const struct dpt_op_call call = {&types, in, out, bench->prep[n], bench->scratch, ctx, NULL, NULL};
         const double before = dpt_clock_s();
         if (dpt_op_call(node->op, DPT_RUN_CPU, &call)) {
             stop(node->name);

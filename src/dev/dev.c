@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dev/dev.h"
 
-#include <stdlib.h>
+#include <string.h>
 
 void dpt_dev_close(struct dpt_dev *dev)
 {
@@ -32,4 +32,76 @@ void dpt_dev_release(struct dpt_dev *dev, void *block, size_t nbytes)
     DPT_ASSERT(dev->nbytes >= nbytes);
     dev->release(dev, block, nbytes);
     dev->nbytes -= nbytes;
+}
+
+enum dpt_status dpt_dev_copy_in(struct dpt_dev *dev, void *to, const void *from_host, size_t nbytes)
+{
+    if (nbytes > 0 && dpt_dev_is_apart(dev)) {
+        return dev->copy_in(dev, to, from_host, nbytes);
+    }
+    if (nbytes > 0) {
+        memcpy(to, from_host, nbytes);
+    }
+    return DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_dev_copy_out(struct dpt_dev *dev, void *to_host, const void *from, size_t nbytes)
+{
+    if (nbytes > 0 && dpt_dev_is_apart(dev)) {
+        return dev->copy_out(dev, to_host, from, nbytes);
+    }
+    if (nbytes > 0) {
+        memcpy(to_host, from, nbytes);
+    }
+    return DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_dev_copy(struct dpt_dev *dev, void *to, const void *from, size_t nbytes)
+{
+    if (nbytes > 0 && dpt_dev_is_apart(dev)) {
+        return dev->copy(dev, to, from, nbytes);
+    }
+    if (nbytes > 0) {
+        memcpy(to, from, nbytes);
+    }
+    return DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_dev_zero(struct dpt_dev *dev, void *to, size_t nbytes)
+{
+    if (nbytes > 0 && dpt_dev_is_apart(dev)) {
+        return dev->zero(dev, to, nbytes);
+    }
+    if (nbytes > 0) {
+        memset(to, 0, nbytes);
+    }
+    return DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_dev_host_alloc(struct dpt_dev *dev, size_t nbytes, const char *what, void **block)
+{
+    *block = NULL;
+    if (!dpt_dev_is_apart(dev)) {
+        return dpt_dev_alloc(dev, nbytes, what, block);
+    }
+    return nbytes > 0 ? dev->host_alloc(dev, nbytes, what, block) : DPT_STATUS_OK;
+}
+
+void dpt_dev_host_release(struct dpt_dev *dev, void *block, size_t nbytes)
+{
+    if (!dpt_dev_is_apart(dev)) {
+        dpt_dev_release(dev, block, nbytes);
+    } else if (nbytes > 0) {
+        dev->host_release(dev, block, nbytes);
+    }
+}
+
+enum dpt_status dpt_dev_kernel_begin(struct dpt_dev *dev)
+{
+    return dev && dev->kernel_begin ? dev->kernel_begin(dev) : DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_dev_kernel_end(struct dpt_dev *dev)
+{
+    return dev && dev->kernel_end ? dev->kernel_end(dev) : DPT_STATUS_OK;
 }

@@ -3,12 +3,16 @@
 
 /*
  * dev/: a device: memory, copies, queues and events behind one table of functions. cpu.c is this machine's memory and
- * cores; null.c has sizes but no memory, so that a plan for a thousand ranks can be made on a laptop; cuda.c or
- * cuda_stub.c will be the GPU. It promises 64-byte aligned memory (4096 for large blocks) and exact counting of what
- * is allocated. It knows no tensors and runs no kernels: those are in op/. It
- * can say how fast its arithmetic is at best (peak.c), so that a step can be held against that.
+ * cores; null.c has sizes but no memory, so that a plan for a thousand ranks can be made on a laptop. It promises 64-byte
+ * aligned memory (4096 for large blocks) and exact counting of what is allocated. It knows no tensors and runs no kernels:
+ * those are in op/. It can say how fast its arithmetic is at best (peak.c), so that a step can be held against that.
+ *
+ * The memory of a device may be its own ("apart"): the host gives and takes bytes by copies only, and whoever uses a device
+ * goes through the functions below, which are plain memory functions where it is not. Copies, zeroing and kernels are done
+ * in the order in which they were asked for; only dpt_dev_copy_out waits for all of them.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,9 +30,16 @@ struct dpt_dev {
     /* nbytes zeroed bytes, or DPT_STATUS_SPACE with what was asked and what is free. */
     enum dpt_status (*alloc)(struct dpt_dev *dev, size_t nbytes, const char *what, void **block);
     void (*release)(struct dpt_dev *dev, void *block, size_t nbytes);
-    /* Optional: NULL means that host and device memory are the same. */
+    /* Optional, all or none: NULL means that host and device memory are the same. */
     enum dpt_status (*copy_in)(struct dpt_dev *dev, void *to, const void *from_host, size_t nbytes);
     enum dpt_status (*copy_out)(struct dpt_dev *dev, void *to_host, const void *from, size_t nbytes);
+    enum dpt_status (*copy)(struct dpt_dev *dev, void *to, const void *from, size_t nbytes);
+    enum dpt_status (*zero)(struct dpt_dev *dev, void *to, size_t nbytes);
+    enum dpt_status (*host_alloc)(struct dpt_dev *dev, size_t nbytes, const char *what, void **block);
+    void (*host_release)(struct dpt_dev *dev, void *block, size_t nbytes);
+    /* Optional: called before and after each kernel; _end says when it could not be started. */
+    enum dpt_status (*kernel_begin)(struct dpt_dev *dev);
+    enum dpt_status (*kernel_end)(struct dpt_dev *dev);
     void (*close)(struct dpt_dev *dev);
 };
 
@@ -46,6 +57,32 @@ void dpt_dev_close(struct dpt_dev *dev);
  */
 enum dpt_status dpt_dev_alloc(struct dpt_dev *dev, size_t nbytes, const char *what, void **block);
 void dpt_dev_release(struct dpt_dev *dev, void *block, size_t nbytes);
+
+/* True where the host may not touch the device's memory. Local. */
+static inline bool dpt_dev_is_apart(const struct dpt_dev *dev)
+{
+    return dev->copy_in != NULL;
+}
+
+/*
+ * Copies from the host, to the host, and within the device; zeroes. _copy_in returns when `from_host` may be written again,
+ * _copy_out when the bytes are there. DPT_STATUS_FAILED when the device failed, then or earlier. Local.
+ */
+enum dpt_status dpt_dev_copy_in(struct dpt_dev *dev, void *to, const void *from_host, size_t nbytes);
+enum dpt_status dpt_dev_copy_out(struct dpt_dev *dev, void *to_host, const void *from, size_t nbytes);
+enum dpt_status dpt_dev_copy(struct dpt_dev *dev, void *to, const void *from, size_t nbytes);
+enum dpt_status dpt_dev_zero(struct dpt_dev *dev, void *to, size_t nbytes);
+
+/*
+ * Zeroed memory of the host from and to which the device copies fastest; it counts as allocated only where that is the
+ * device's own memory. No bytes are a NULL block. DPT_STATUS_SPACE. Local.
+ */
+enum dpt_status dpt_dev_host_alloc(struct dpt_dev *dev, size_t nbytes, const char *what, void **block);
+void dpt_dev_host_release(struct dpt_dev *dev, void *block, size_t nbytes);
+
+/* Before and after a kernel on the device's memory; NULL is this machine. Local. */
+enum dpt_status dpt_dev_kernel_begin(struct dpt_dev *dev);
+enum dpt_status dpt_dev_kernel_end(struct dpt_dev *dev);
 
 /*
  * Measures the best fp32 multiply-adds that the device's threads do together, in flops per second (two for each), taking

@@ -2,7 +2,7 @@
 
 /*
  * Nodes that move values between ranks. Parts of a split dimension lie apart in the whole, unless it is the first; they
- * travel as blocks, one a rank, packed and unpacked in the scratch memory.
+ * travel as blocks, one a rank, packed and unpacked in exec->packing.
  *
  * Messages between stages: each has a window of buffers. Receives of the first micro-batches of a step are posted when its
  * size is known, that of micro-batch m + window when m has been taken; a send waits for its buffer only. So a stage may run
@@ -15,6 +15,7 @@
 
 #include "exec/internal.h"
 #include "op/collective.h"
+#include "op/flat.h"
 
 /* A tensor as outer x (dimension) x inner. */
 struct view {
@@ -98,9 +99,9 @@ static enum dpt_status reduce_scatter(struct dpt_exec *exec, const struct dpt_me
     const bool packed = view_of(&in->type, dim).outer == 1;
     count_elements(&in->type, dim, axis->size, length, count);
     if (!packed) {
-        copy_blocks(in, dim, axis->size, length, exec->scratch, false);
+        copy_blocks(in, dim, axis->size, length, exec->packing, false);
     }
-    return dpt_comm_reduce_scatter(axis->comm, packed ? in->data : exec->scratch, count, out->data, in->type.dtype);
+    return dpt_comm_reduce_scatter(axis->comm, packed ? in->data : exec->packing, count, out->data, in->type.dtype);
 }
 
 static enum dpt_status all_gather(struct dpt_exec *exec, const struct dpt_mesh_axis *axis, int dim,
@@ -109,9 +110,9 @@ static enum dpt_status all_gather(struct dpt_exec *exec, const struct dpt_mesh_a
     int64_t count[MAX_PARTS];
     const bool packed = view_of(&out->type, dim).outer == 1;
     count_elements(&out->type, dim, axis->size, length, count);
-    DPT_TRY(dpt_comm_all_gather(axis->comm, in->data, count, packed ? out->data : exec->scratch, in->type.dtype));
+    DPT_TRY(dpt_comm_all_gather(axis->comm, in->data, count, packed ? out->data : exec->packing, in->type.dtype));
     if (!packed) {
-        copy_blocks(out, dim, axis->size, length, exec->scratch, true);
+        copy_blocks(out, dim, axis->size, length, exec->packing, true);
     }
     return DPT_STATUS_OK;
 }
@@ -122,11 +123,11 @@ static enum dpt_status all_to_all(struct dpt_exec *exec, const struct dpt_mesh_a
                                   const struct dpt_tensor *in, const struct dpt_tensor *out)
 {
     int64_t to[MAX_PARTS], from[MAX_PARTS];
-    char *received = (char *)exec->scratch + (dpt_type_nbytes(&in->type) + 63) / 64 * 64;
+    char *received = (char *)exec->packing + (dpt_type_nbytes(&in->type) + 63) / 64 * 64;
     count_elements(&in->type, param->to, axis->size, length->to, to);
     count_elements(&out->type, param->from, axis->size, length->from, from);
-    copy_blocks(in, param->to, axis->size, length->to, exec->scratch, false);
-    DPT_TRY(dpt_comm_all_to_all(axis->comm, exec->scratch, to, received, from, in->type.dtype));
+    copy_blocks(in, param->to, axis->size, length->to, exec->packing, false);
+    DPT_TRY(dpt_comm_all_to_all(axis->comm, exec->packing, to, received, from, in->type.dtype));
     copy_blocks(out, param->from, axis->size, length->from, received, true);
     return DPT_STATUS_OK;
 }
@@ -326,15 +327,20 @@ struct dpt_exchange *dpt_exec__exchange(const struct dpt_exec *exec, int bucket)
     return group < 0 ? NULL : exec->group ? exec->group[group].exchange : exec->exchange;
 }
 
-static void scale(enum dpt_dtype real, void *data, int64_t count, double factor)
+enum dpt_status dpt_exec__out(const struct dpt_exec *exec, void *host, const void *flat, struct dpt_range range)
 {
-    for (int64_t i = 0; i < count; i++) {
-        if (real == DPT_DTYPE_F32) {
-            ((float *)data)[i] *= (float)factor;
-        } else {
-            ((double *)data)[i] *= factor;
-        }
-    }
+    const size_t width = dpt_dtype_nbytes(exec->plan->graph->real), at = (size_t)range.begin * width;
+    return host == flat ? DPT_STATUS_OK
+                        : dpt_dev_copy_out(exec->dev, (char *)host + at, (const char *)flat + at,
+                                           (size_t)(range.end - range.begin) * width);
+}
+
+enum dpt_status dpt_exec__in(const struct dpt_exec *exec, void *flat, const void *host, struct dpt_range range)
+{
+    const size_t width = dpt_dtype_nbytes(exec->plan->graph->real), at = (size_t)range.begin * width;
+    return host == flat ? DPT_STATUS_OK
+                        : dpt_dev_copy_in(exec->dev, (char *)flat + at, (const char *)host + at,
+                                          (size_t)(range.end - range.begin) * width);
 }
 
 enum dpt_status dpt_exec__average(struct dpt_exec *exec, int group)
@@ -344,10 +350,13 @@ enum dpt_status dpt_exec__average(struct dpt_exec *exec, int group)
     for (int i = 0; i < plan->nparams; i++) {
         const struct dpt_plan_param *param = &plan->param[i];
         if (param->average == group) {
-            char *data = (char *)exec->state->param + (size_t)param->offset * dpt_dtype_nbytes(real);
+            const struct dpt_range range = {param->offset, param->offset + param->numel};
+            char *data = (char *)exec->param + (size_t)param->offset * dpt_dtype_nbytes(real);
             dpt_comm_action("average", plan->graph->value[param->value].name);
+            DPT_TRY(dpt_exec__out(exec, exec->param, exec->state->param, range));
             DPT_TRY(dpt_comm_allreduce(exec->group[group].comm, data, param->numel, real, DPT_COMM_REDUCE_SUM));
-            scale(real, data, param->numel, 1.0 / plan->group[group].size);
+            DPT_TRY(dpt_flat_scale(NULL, real, param->numel, 1.0 / plan->group[group].size, data));
+            DPT_TRY(dpt_exec__in(exec, exec->state->param, exec->param, range));
         }
     }
     return DPT_STATUS_OK;

@@ -145,11 +145,67 @@ static enum dpt_status bind_group(struct dpt_exec *exec, int group, struct dpt_e
     exec->by_host = by_host;
     const enum dpt_status status =
         sliced || by_host
-            ? dpt_exchange_bind_slices(exchange, slices, exec->state->gradient, exec->state->param, plan->graph->real,
-                                       count, range)
-            : dpt_exchange_bind(exchange, exec->state->gradient, plan->graph->real, count, range);
+            ? dpt_exchange_bind_slices(exchange, slices, exec->gradient, exec->param, plan->graph->real, count, range)
+            : dpt_exchange_bind(exchange, exec->gradient, plan->graph->real, count, range);
     free(range);
     return status;
+}
+
+static size_t rounded(size_t nbytes)
+{
+    return (nbytes + 63) / 64 * 64;
+}
+
+/* Bytes that a move between ranks takes, gives and packs, or that the input or the output of the graph has. */
+static size_t count_staging(const struct dpt_exec *exec)
+{
+    const struct dpt_plan *plan = exec->plan;
+    const struct dpt_graph *graph = plan->graph;
+    const int single[3] = {graph->input, graph->target, graph->output};
+    size_t most = 0;
+    for (int n = 0; n < graph->nnodes; n++) {
+        const struct dpt_node *node = &graph->node[n];
+        size_t nbytes = 0;
+        for (int i = 0; i < node->nin + node->nout && node->op->collective; i++) {
+            const int value = i < node->nin ? node->in[i] : node->out[i - node->nin];
+            nbytes += 2 * rounded(dpt_type_nbytes(&plan->value[value].type));
+        }
+        most = nbytes > most ? nbytes : most;
+    }
+    for (int i = 0; i < 3; i++) {
+        const size_t nbytes = single[i] >= 0 ? dpt_type_nbytes(&plan->value[single[i]].type) : 0;
+        most = nbytes > most ? nbytes : most;
+    }
+    return most;
+}
+
+static size_t flat_nbytes(const struct dpt_exec *exec)
+{
+    return (size_t)exec->plan->nflat * dpt_dtype_nbytes(exec->plan->graph->real);
+}
+
+/* MPI sees memory of the host only: messages, and where the device is apart copies of what ranks exchange. */
+static enum dpt_status take_host_memory(struct dpt_exec *exec)
+{
+    const struct dpt_plan *plan = exec->plan;
+    struct dpt_dev *dev = exec->dev;
+    void *staging = NULL;
+    exec->packing = exec->scratch;
+    exec->gradient = exec->state->gradient;
+    exec->param = exec->state->param;
+    DPT_TRY(dpt_dev_host_alloc(dev, (size_t)plan->memory.messages, "messages between stages", &exec->messages));
+    if (!dpt_dev_is_apart(dev)) {
+        return DPT_STATUS_OK;
+    }
+    exec->staging_nbytes = count_staging(exec);
+    exec->gradient = exec->param = NULL;
+    DPT_TRY(dpt_dev_host_alloc(dev, exec->staging_nbytes, "what ranks move", &staging));
+    exec->staging = staging;
+    if (plan->graph->training && (exec->exchange || exec->group)) {
+        DPT_TRY(dpt_dev_host_alloc(dev, flat_nbytes(exec), "gradients on the host", &exec->gradient));
+        DPT_TRY(dpt_dev_host_alloc(dev, flat_nbytes(exec), "parameters on the host", &exec->param));
+    }
+    return DPT_STATUS_OK;
 }
 
 /* Blocks, and the buckets of the exchanges: only where every rank has its blocks, since to bind is collective. */
@@ -158,7 +214,7 @@ static enum dpt_status take_memory(struct dpt_exec *exec, struct dpt_exec *share
     const struct dpt_plan *plan = exec->plan;
     enum dpt_status status = take_blocks(exec, share);
     if (status == DPT_STATUS_OK) {
-        status = dpt_dev_alloc(exec->dev, (size_t)plan->memory.messages, "messages between stages", &exec->messages);
+        status = take_host_memory(exec);
     }
     if (!plan->graph->training || (!exec->exchange && !exec->group)) {
         return status;
@@ -226,6 +282,13 @@ enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec *
     return DPT_STATUS_OK;
 }
 
+static void release_host(const struct dpt_exec *exec, void *block, size_t nbytes)
+{
+    if (block) {
+        dpt_dev_host_release(exec->dev, block, nbytes);
+    }
+}
+
 void dpt_exec_free(struct dpt_exec *exec)
 {
     if (!exec) {
@@ -238,7 +301,12 @@ void dpt_exec_free(struct dpt_exec *exec)
         dpt_dev_release(exec->dev, exec->scratch, scratch_nbytes(exec));
     }
     if (exec->messages) {
-        dpt_dev_release(exec->dev, exec->messages, (size_t)exec->plan->memory.messages);
+        dpt_dev_host_release(exec->dev, exec->messages, (size_t)exec->plan->memory.messages);
+    }
+    if (dpt_dev_is_apart(exec->dev)) {
+        release_host(exec, exec->staging, exec->staging_nbytes);
+        release_host(exec, exec->gradient, flat_nbytes(exec));
+        release_host(exec, exec->param, flat_nbytes(exec));
     }
     for (int n = 0; n < exec->plan->graph->nnodes; n++) {
         free(exec->lengths[n].from);
@@ -259,17 +327,19 @@ void dpt_exec_free(struct dpt_exec *exec)
 }
 
 /* Puts what the loader has read to where the plan wants it: real numbers as graph->real. */
-static void copy_input(const struct dpt_exec *exec, int value, const struct dpt_batch *batch, const void *loaded)
+static enum dpt_status copy_input(const struct dpt_exec *exec, int value, const struct dpt_batch *batch,
+                                  const void *loaded)
 {
     const struct dpt_tensor to = dpt_exec__tensor(exec, value, (int)batch->micro);
     const int64_t n = dpt_type_numel(&to.type);
     if (to.type.dtype != DPT_DTYPE_F64) {
-        memcpy(to.data, loaded, (size_t)n * dpt_dtype_nbytes(to.type.dtype));
-        return;
+        return dpt_dev_copy_in(exec->dev, to.data, loaded, (size_t)n * dpt_dtype_nbytes(to.type.dtype));
     }
+    double *real = exec->staging ? (double *)(void *)exec->staging : to.data;
     for (int64_t i = 0; i < n; i++) {
-        ((double *)to.data)[i] = ((const float *)loaded)[i];
+        real[i] = ((const float *)loaded)[i];
     }
+    return real == to.data ? DPT_STATUS_OK : dpt_dev_copy_in(exec->dev, to.data, real, (size_t)n * sizeof *real);
 }
 
 /* What was prepared for so many rows; for others the first serves, more slowly. */
@@ -282,7 +352,7 @@ static const struct dpt_plan_variant *variant_of(const struct dpt_plan *plan, in
     return variant;
 }
 
-void dpt_exec__load(struct dpt_exec *exec, const struct dpt_batch *batch)
+enum dpt_status dpt_exec__load(struct dpt_exec *exec, const struct dpt_batch *batch)
 {
     const struct dpt_graph *graph = exec->plan->graph;
     struct dpt_exec__micro *micro = &exec->micro[batch->micro];
@@ -302,9 +372,10 @@ void dpt_exec__load(struct dpt_exec *exec, const struct dpt_batch *batch)
     } given[2] = {{graph->input, batch->x}, {graph->target, batch->target}};
     for (int i = 0; i < 2; i++) {
         if (given[i].value >= 0 && exec->plan->value[given[i].value].offset >= 0) {
-            copy_input(exec, given[i].value, batch, given[i].loaded);
+            DPT_TRY(copy_input(exec, given[i].value, batch, given[i].loaded));
         }
     }
+    return DPT_STATUS_OK;
 }
 
 struct dpt_tensor dpt_exec__tensor(const struct dpt_exec *exec, int value, int micro)
@@ -325,6 +396,38 @@ static void idle(double until_s)
     }
 }
 
+enum dpt_status dpt_exec__on_host(const struct dpt_exec *exec, struct dpt_tensor *tensor)
+{
+    if (dpt_dev_is_apart(exec->dev)) {
+        DPT_TRY(dpt_dev_copy_out(exec->dev, exec->staging, tensor->data, dpt_type_nbytes(&tensor->type)));
+        tensor->data = exec->staging;
+    }
+    return DPT_STATUS_OK;
+}
+
+/* A node that moves a value between ranks. Where the device is apart, operands and scratch are in exec->staging. */
+static enum dpt_status move(struct dpt_exec *exec, int n, int micro, const struct dpt_tensor *in,
+                            const struct dpt_tensor *out)
+{
+    struct dpt_tensor host_in, host_out;
+    char *at = exec->staging;
+    if (!dpt_dev_is_apart(exec->dev)) {
+        return dpt_exec__move(exec, n, micro, in, out);
+    }
+    if (in) {
+        host_in = *in;
+        DPT_TRY(dpt_exec__on_host(exec, &host_in));
+        at += rounded(dpt_type_nbytes(&in->type));
+    }
+    if (out) {
+        host_out = (struct dpt_tensor){out->type, at};
+        at += rounded(dpt_type_nbytes(&out->type));
+    }
+    exec->packing = at;
+    DPT_TRY(dpt_exec__move(exec, n, micro, in ? &host_in : NULL, out ? &host_out : NULL));
+    return out ? dpt_dev_copy_in(exec->dev, out->data, host_out.data, dpt_type_nbytes(&out->type)) : DPT_STATUS_OK;
+}
+
 enum dpt_status dpt_exec__run(struct dpt_exec *exec, int n, int micro)
 {
     const struct dpt_node *node = &exec->plan->graph->node[n];
@@ -337,13 +440,14 @@ enum dpt_status dpt_exec__run(struct dpt_exec *exec, int n, int micro)
         out[o] = dpt_exec__tensor(exec, node->out[o], micro);
     }
     if (node->op->collective) {
-        return dpt_exec__move(exec, n, micro, node->nin > 0 ? in : NULL, node->nout > 0 ? out : NULL);
+        return move(exec, n, micro, node->nin > 0 ? in : NULL, node->nout > 0 ? out : NULL);
     }
     const struct dpt_op_call call = {
         .types = &at->variant->types[n],
         .in = in,
         .out = out,
         .prep = at->variant->prep[n],
+        .dev = exec->dev,
         .scratch = exec->scratch,
         .ctx = &at->ctx,
         .part = exec->plan->node[n].part,

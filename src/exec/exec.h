@@ -34,7 +34,8 @@ enum dpt_status dpt_state_new(const struct dpt_plan *plan, struct dpt_dev *dev, 
  * The same in memory of the exchange where it has any. TOGETHER: gradients that the ranks of a host read from each other,
  * and one copy a host of parameters and optimizer state; a reproducible plan shares gradients only, since its norm is
  * summed in an order that slices do not have. APART: each rank has all to itself, and the others read its gradients and
- * parameters. The state must be freed before the exchange. Collective over the mesh.
+ * parameters. The state must be freed before the exchange. Not where the device of a rank is apart. Collective over the
+ * mesh.
  */
 enum dpt_state_kind { DPT_STATE_KIND_TOGETHER, DPT_STATE_KIND_APART };
 enum dpt_status dpt_state_new_shared(const struct dpt_plan *plan, struct dpt_dev *dev, struct dpt_exchange *exchange,
@@ -44,7 +45,10 @@ void dpt_state_free(struct dpt_state *state);
 /* Where this rank's part of a PARAM, BUFFER or (where slots are not sliced) SLOT value lies, as a tensor. Local. */
 struct dpt_tensor dpt_state_tensor(const struct dpt_state *state, int value);
 
-/* True when this rank has all of every value, so that dpt_state_tensor gives logical tensors. Local. */
+/*
+ * True when this rank has all of every value in memory of the host, so that dpt_state_tensor gives logical tensors that may
+ * be read and written. Local.
+ */
 bool dpt_state_is_whole(const struct dpt_state *state);
 
 /*
@@ -52,7 +56,7 @@ bool dpt_state_is_whole(const struct dpt_state *state);
  * packed, on every rank. Collective over the world. _scatter takes this rank's part out of it. Local.
  */
 enum dpt_status dpt_state_gather(const struct dpt_state *state, int value, void *whole);
-void dpt_state_scatter(struct dpt_state *state, int value, const void *whole);
+enum dpt_status dpt_state_scatter(struct dpt_state *state, int value, const void *whole);
 
 /* Hash of all parameters and buffers, to compare replicas and runs. Local. */
 uint64_t dpt_state_hash(const struct dpt_state *state);

@@ -44,7 +44,12 @@ struct dpt_exec {
     struct dpt_exchange *exchange;
     const struct dpt_exec_group *group;
     const struct dpt_exec *share;         /* whose blocks are used, or NULL                      */
-    void *block, *scratch, *messages;
+    void *block, *scratch;
+    void *messages;                       /* of the host, as all that MPI sees                   */
+    void *gradient, *param;               /* what the exchange sums and publishes: the state's, or copies on the host */
+    char *staging;                        /* on the host, where the device is apart: what a move takes and gives      */
+    size_t staging_nbytes;
+    void *packing;                        /* where moves put parts together: scratch, or in staging                   */
     void **data;                          /* of each graph value: where it lies in frame 0       */
     int64_t *stride;                      /* bytes from there to the next frame, 0: in none      */
     int *frames;                          /* of which there are so many                          */
@@ -67,17 +72,20 @@ struct dpt_exec {
     double now;                           /* when the last action ended                          */
 };
 
-/* Points the inputs at a batch and notes its place and rows. Local. */
-void dpt_exec__load(struct dpt_exec *exec, const struct dpt_batch *batch);
+/* Points the inputs at a batch, or copies it to the device, and notes its place and rows. Local. */
+enum dpt_status dpt_exec__load(struct dpt_exec *exec, const struct dpt_batch *batch);
 
 /* Value `value` of micro-batch `micro` with its rows. Local. */
 struct dpt_tensor dpt_exec__tensor(const struct dpt_exec *exec, int value, int micro);
+
+/* Points a tensor at a copy of it on the host where the device is apart; it holds until the next one. Local. */
+enum dpt_status dpt_exec__on_host(const struct dpt_exec *exec, struct dpt_tensor *tensor);
 
 /* Runs the kernel of node n. Collective over an axis or a pair of stages where the node is one, else Local. */
 enum dpt_status dpt_exec__run(struct dpt_exec *exec, int n, int micro);
 
 /* Adds micro-batch `micro`'s metrics to those before, in the order in which gradients are added. Local. */
-void dpt_exec__add_metric(struct dpt_exec *exec, int micro);
+enum dpt_status dpt_exec__add_metric(struct dpt_exec *exec, int micro);
 
 /* Adds the time since the last call to a section. Local. */
 void dpt_exec__time(struct dpt_exec *exec, enum dpt_section section);
@@ -86,16 +94,16 @@ void dpt_exec__time(struct dpt_exec *exec, enum dpt_section section);
  * Adds range [begin, end) of the gradients of micro-batch `micro` to those before it; after the last micro-batch the
  * sum is in the gradient buffer. Local.
  */
-void dpt_exec__accumulate(struct dpt_exec *exec, int micro, struct dpt_range range);
+enum dpt_status dpt_exec__accumulate(struct dpt_exec *exec, int micro, struct dpt_range range);
 
 /* This rank's part of the square of the gradient's norm. Local. */
-double dpt_exec__square(const struct dpt_exec *exec);
+enum dpt_status dpt_exec__square(const struct dpt_exec *exec, double *sum);
 
 /*
  * The gradient of a rank that steps alone, one of `ranks`: the running statistics' part is made what it would be if this
- * rank's samples were the batch. Returns the square of the norm of the rest, made so too. Local.
+ * rank's samples were the batch. *sum is the square of the norm of the rest, made so too. Local.
  */
-double dpt_exec__square_alone(const struct dpt_exec *exec, int ranks);
+enum dpt_status dpt_exec__square_alone(const struct dpt_exec *exec, int ranks, double *sum);
 
 /* state.c: the part of a state value that this rank has. Local. */
 struct dpt_box dpt_exec__box(const struct dpt_plan *plan, int value);
@@ -120,6 +128,12 @@ enum dpt_status dpt_exec__sum_world(struct dpt_exec *exec, double *data, int64_t
 
 /* The exchange of a bucket's group, or NULL. Local. */
 struct dpt_exchange *dpt_exec__exchange(const struct dpt_exec *exec, int bucket);
+
+/*
+ * A range of a flat buffer to its copy on the host, and back; nothing where the two are one. Local.
+ */
+enum dpt_status dpt_exec__out(const struct dpt_exec *exec, void *host, const void *flat, struct dpt_range range);
+enum dpt_status dpt_exec__in(const struct dpt_exec *exec, void *flat, const void *host, struct dpt_range range);
 
 /* Averages the parameters of a group of stages that have copies of them. Collective over the group. */
 enum dpt_status dpt_exec__average(struct dpt_exec *exec, int group);

@@ -75,7 +75,8 @@ struct dpt_box dpt_exec__box(const struct dpt_plan *plan, int value)
     return box;
 }
 
-static void draw(const struct dpt_plan *plan, const struct dpt_plan_param *param, uint64_t seed, void *flat)
+/* The first values of a parameter, to `data`. */
+static void draw(const struct dpt_plan *plan, const struct dpt_plan_param *param, uint64_t seed, void *data)
 {
     const struct dpt_value *value = &plan->graph->value[param->value];
     const enum dpt_dtype real = plan->graph->real;
@@ -84,7 +85,6 @@ static void draw(const struct dpt_plan *plan, const struct dpt_plan_param *param
         .seed = seed,
         .name = dpt_hash64(value->name, strlen(value->name)) >> 8, /* 24 + 32 bits go into the key */
     };
-    void *data = (char *)flat + (size_t)param->offset * dpt_dtype_nbytes(real);
     if (value->init.kind == DPT_INIT_KIND_CONST) {
         for (int64_t i = 0; i < param->numel; i++) {
             store(real, data, i, value->init.scale);
@@ -123,6 +123,7 @@ static enum dpt_status borrow(struct dpt_state *state, struct dpt_exchange *exch
     const struct dpt_plan *plan = state->plan;
     const size_t nbytes = flat_nbytes(plan);
     void *block = NULL;
+    DPT_ASSERT(!dpt_dev_is_apart(state->dev));
     if (has_slices(plan)) {
         return DPT_STATUS_OK;
     }
@@ -167,6 +168,30 @@ static enum dpt_status allocate(struct dpt_state *state)
     return DPT_STATUS_OK;
 }
 
+/* Draws every parameter: where the device is apart on the host first. */
+static enum dpt_status draw_all(struct dpt_state *state, uint64_t seed)
+{
+    const struct dpt_plan *plan = state->plan;
+    const size_t width = dpt_dtype_nbytes(plan->graph->real);
+    for (int i = 0; i < plan->nparams; i++) {
+        const struct dpt_plan_param *param = &plan->param[i];
+        char *at = (char *)state->param + (size_t)param->offset * width;
+        if (!dpt_dev_is_apart(state->dev)) {
+            draw(plan, param, seed, at);
+            continue;
+        }
+        const size_t nbytes = (size_t)param->numel * width;
+        void *host = malloc(nbytes + 1);
+        DPT_CHECK(host, DPT_STATUS_SPACE, "no memory for the first values of %s, %zu bytes",
+                  plan->graph->value[param->value].name, nbytes);
+        draw(plan, param, seed, host);
+        const enum dpt_status status = dpt_dev_copy_in(state->dev, at, host, nbytes);
+        free(host);
+        DPT_TRY(status);
+    }
+    return DPT_STATUS_OK;
+}
+
 static enum dpt_status new_state(const struct dpt_plan *plan, struct dpt_dev *dev, struct dpt_exchange *exchange,
                                  enum dpt_state_kind kind, uint64_t seed, struct dpt_state **state)
 {
@@ -175,12 +200,12 @@ static enum dpt_status new_state(const struct dpt_plan *plan, struct dpt_dev *de
     *made = (struct dpt_state){.plan = plan, .dev = dev};
     enum dpt_status status = exchange ? borrow(made, exchange, kind) : DPT_STATUS_OK;
     status = status == DPT_STATUS_OK ? allocate(made) : status;
+    if (status == DPT_STATUS_OK && made->param) { /* the null device has no memory */
+        status = draw_all(made, seed);
+    }
     if (status != DPT_STATUS_OK) {
         dpt_state_free(made);
         return status;
-    }
-    for (int i = 0; i < plan->nparams && made->param; i++) { /* the null device has no memory */
-        draw(plan, &plan->param[i], seed, made->param);
     }
     *state = made;
     return DPT_STATUS_OK;
@@ -254,5 +279,16 @@ struct dpt_tensor dpt_state_tensor(const struct dpt_state *state, int value)
 
 uint64_t dpt_state_hash(const struct dpt_state *state)
 {
-    return dpt_hash64(state->param, flat_nbytes(state->plan));
+    const size_t nbytes = flat_nbytes(state->plan);
+    if (!dpt_dev_is_apart(state->dev)) {
+        return dpt_hash64(state->param, nbytes);
+    }
+    void *host = malloc(nbytes + 1);
+    if (!host || dpt_dev_copy_out(state->dev, host, state->param, nbytes) != DPT_STATUS_OK) {
+        dpt_fatal(DPT_STATUS_FAILED, "the parameters cannot be copied from the device: %s",
+                  host ? dpt_error_text() : "no memory on the host");
+    }
+    const uint64_t hash = dpt_hash64(host, nbytes);
+    free(host);
+    return hash;
 }

@@ -14,7 +14,7 @@ static enum dpt_status load(struct dpt_exec *exec, struct dpt_loader *loader, in
     dpt_comm_action("load", "a batch");
     DPT_TRY(dpt_loader_next(loader, &batch));
     DPT_ASSERT(batch && batch->micro == micro && batch->step == exec->state->step);
-    dpt_exec__load(exec, batch);
+    DPT_TRY(dpt_exec__load(exec, batch));
     dpt_exec__time(exec, DPT_SECTION_DATA);
     return micro == 0 ? dpt_exec__open_messages(exec) : DPT_STATUS_OK;
 }
@@ -49,36 +49,43 @@ static enum dpt_status exchange(struct dpt_exec *exec, const struct dpt_action *
     struct dpt_exchange *with = dpt_exec__exchange(exec, action->arg);
     const int slot = exec->slot_of[action->arg];
     const double share = dpt_plan_is_sliced(exec->plan, action->arg) ? 0.5 : 1.0;
+    const struct dpt_range bucket = exec->plan->bucket[action->arg].range;
+    const struct dpt_range kept = dpt_plan_kept(exec->plan, action->arg);
     DPT_ASSERT(with);
     switch (action->kind) {
     case DPT_ACTION_REDUCE:
         dpt_comm_action("all-reduce", "of gradients");
         count_sent(exec, action->arg, share);
+        DPT_TRY(dpt_exec__out(exec, exec->gradient, exec->state->gradient, bucket));
         DPT_TRY(dpt_exchange_start(with, slot));
         break;
     case DPT_ACTION_WAIT:
         dpt_comm_action("all-reduce", "of gradients");
         DPT_TRY(dpt_exchange_wait(with, slot));
+        DPT_TRY(dpt_exec__in(exec, exec->state->gradient, exec->gradient, kept));
         break;
     case DPT_ACTION_PUBLISH:
         dpt_comm_action("gather", "of parameters");
         count_sent(exec, action->arg, share);
+        DPT_TRY(dpt_exec__out(exec, exec->param, exec->state->param, kept));
         DPT_TRY(dpt_exchange_publish(with, slot));
         break;
     default:
         dpt_comm_action("gather", "of parameters");
         DPT_TRY(dpt_exchange_publish_wait(with, slot));
+        DPT_TRY(dpt_exec__in(exec, exec->state->param, exec->param, bucket));
         break;
     }
     dpt_exec__time(exec, DPT_SECTION_EXCHANGE);
     return DPT_STATUS_OK;
 }
 
-static void zero(struct dpt_exec *exec, int i)
+static enum dpt_status zero(struct dpt_exec *exec, int i)
 {
     const struct dpt_plan_param *param = &exec->plan->param[i];
     const size_t width = dpt_dtype_nbytes(exec->plan->graph->real);
-    memset((char *)exec->state->gradient + (size_t)param->offset * width, 0, (size_t)param->numel * width);
+    return dpt_dev_zero(exec->dev, (char *)exec->state->gradient + (size_t)param->offset * width,
+                        (size_t)param->numel * width);
 }
 
 /*
@@ -88,7 +95,8 @@ static void zero(struct dpt_exec *exec, int i)
 static enum dpt_status control(struct dpt_exec *exec, struct dpt_exec_step *step)
 {
     struct dpt_exec__control *message = &exec->control;
-    message->square = step->alone ? dpt_exec__square_alone(exec, step->alone) : dpt_exec__square(exec);
+    DPT_TRY(step->alone ? dpt_exec__square_alone(exec, step->alone, &message->square)
+                        : dpt_exec__square(exec, &message->square));
     memcpy(message->flag, step->flag, sizeof message->flag);
     if (!exec->metric_counts) {
         memset(message->metric, 0, sizeof message->metric);
@@ -119,6 +127,7 @@ static enum dpt_status update(struct dpt_exec *exec, int u)
             .types = &exec->update[i].types,
             .in = exec->update[i].in,
             .scratch = exec->scratch,
+            .dev = exec->dev,
             .ctx = &exec->ctx,
         };
         DPT_TRY(dpt_op_call(plan->update[u].op, plan->conf.run, &call));
@@ -150,15 +159,13 @@ static enum dpt_status act(struct dpt_exec *exec, const struct dpt_action *actio
     case DPT_ACTION_RUN:
         return run(exec, action->arg, action->micro);
     case DPT_ACTION_ACCUMULATE:
-        dpt_exec__accumulate(exec, action->micro, exec->plan->bucket[action->arg].range);
+        DPT_TRY(dpt_exec__accumulate(exec, action->micro, exec->plan->bucket[action->arg].range));
         dpt_exec__time(exec, DPT_SECTION_BACKWARD);
         return DPT_STATUS_OK;
     case DPT_ACTION_METRIC:
-        dpt_exec__add_metric(exec, action->micro);
-        return DPT_STATUS_OK;
+        return dpt_exec__add_metric(exec, action->micro);
     case DPT_ACTION_ZERO:
-        zero(exec, action->arg);
-        return DPT_STATUS_OK;
+        return zero(exec, action->arg);
     case DPT_ACTION_REDUCE:
     case DPT_ACTION_WAIT:
     case DPT_ACTION_PUBLISH:
@@ -206,7 +213,7 @@ static enum dpt_status evaluate_batch(struct dpt_exec *exec, const struct dpt_ba
         }
         switch (action->kind) {
         case DPT_ACTION_LOAD:
-            dpt_exec__load(exec, batch);
+            DPT_TRY(dpt_exec__load(exec, batch));
             if (action->micro == 0) {
                 DPT_TRY(dpt_exec__open_messages(exec));
             }
@@ -215,7 +222,7 @@ static enum dpt_status evaluate_batch(struct dpt_exec *exec, const struct dpt_ba
             DPT_TRY(dpt_exec__run(exec, action->arg, action->micro));
             break;
         case DPT_ACTION_METRIC:
-            dpt_exec__add_metric(exec, action->micro);
+            DPT_TRY(dpt_exec__add_metric(exec, action->micro));
             break;
         default:
             DPT_ASSERT(action->kind == DPT_ACTION_CONTROL);
@@ -223,7 +230,8 @@ static enum dpt_status evaluate_batch(struct dpt_exec *exec, const struct dpt_ba
         }
         const bool last = plan->action[i + 1 < plan->nactions ? i + 1 : i].micro != action->micro;
         if (output && action->micro >= 0 && last && plan->graph->output >= 0) {
-            const struct dpt_tensor y = dpt_exec__tensor(exec, plan->graph->output, action->micro);
+            struct dpt_tensor y = dpt_exec__tensor(exec, plan->graph->output, action->micro);
+            DPT_TRY(dpt_exec__on_host(exec, &y));
             DPT_TRY(output(user, batch, &y));
         }
     }

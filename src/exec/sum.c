@@ -11,129 +11,82 @@
 
 #include <string.h>
 
-#include "base/simd.h"
 #include "exec/internal.h"
+#include "op/flat.h"
 
-/* y = a + y and a = a + y differ in nothing but where the sum goes. */
-DPT_SIMD static void dpt_exec__add_f32(int64_t n, const float *a, const float *b, float *sum)
+/* Adds the square over a range of the gradients. */
+static enum dpt_status square(const struct dpt_exec *exec, int64_t begin, int64_t end, double *sum)
 {
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        sum[i] = a[i] + b[i];
-    }
-}
-
-DPT_SIMD static void dpt_exec__add_f64(int64_t n, const double *a, const double *b, double *sum)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        sum[i] = a[i] + b[i];
-    }
-}
-
-/* Squares in double: no float overflows there. Eight sums side by side, in a fixed order on every machine. */
-enum { LANES = 8 };
-
-DPT_SIMD static void dpt_exec__square_f32(int64_t n, const float *x, double sum[LANES])
-{
-    for (int64_t i = 0; i + LANES <= n; i += LANES) {
-#pragma omp simd
-        for (int k = 0; k < LANES; k++) {
-            sum[k] += (double)x[i + k] * (double)x[i + k];
-        }
-    }
-}
-
-DPT_SIMD static void dpt_exec__square_f64(int64_t n, const double *x, double sum[LANES])
-{
-    for (int64_t i = 0; i + LANES <= n; i += LANES) {
-#pragma omp simd
-        for (int k = 0; k < LANES; k++) {
-            sum[k] += x[i + k] * x[i + k];
-        }
-    }
-}
-
-static double square(enum dpt_dtype real, const void *data, int64_t begin, int64_t end)
-{
-    double sum[LANES] = {0.0};
-    const int64_t n = end - begin, whole = n / LANES * LANES;
-    if (real == DPT_DTYPE_F32) {
-        dpt_exec__square_f32(n, (const float *)data + begin, sum);
-    } else {
-        dpt_exec__square_f64(n, (const double *)data + begin, sum);
-    }
-    for (int64_t i = whole; i < n; i++) {
-        const double x = real == DPT_DTYPE_F32 ? ((const float *)data)[begin + i] : ((const double *)data)[begin + i];
-        sum[i - whole] += x * x;
-    }
-    return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+    const enum dpt_dtype real = exec->plan->graph->real;
+    const char *gradient = (const char *)exec->state->gradient + (size_t)begin * dpt_dtype_nbytes(real);
+    double part = 0.0;
+    DPT_TRY(dpt_flat_square(exec->dev, real, end - begin, gradient, &part));
+    *sum += part;
+    return DPT_STATUS_OK;
 }
 
 /* The square over the parts that this rank has of so many, added up in a binary tree. */
-static double square_of_shards(const struct dpt_exec *exec)
+static enum dpt_status square_of_shards(const struct dpt_exec *exec, double *out)
 {
     const struct dpt_plan *plan = exec->plan;
     const int64_t parts = plan->conf.shards, mine = plan->micros;
     double level[DPT_PLAN_MAX_LEVELS + 1], sum = 0.0;
     for (int64_t i = 0; i < mine; i++) {
         const int part = (int)(plan->conf.mesh->axis[0].coord * mine + i);
-        sum = square(plan->graph->real, exec->state->gradient, dpt_split_begin(plan->ntrained, (int)parts, part),
-                     dpt_split_begin(plan->ntrained, (int)parts, part + 1));
+        sum = 0.0;
+        DPT_TRY(square(exec, dpt_split_begin(plan->ntrained, (int)parts, part),
+                       dpt_split_begin(plan->ntrained, (int)parts, part + 1), &sum));
         int at = 0;
         for (; i >> at & 1; at++) {
             sum = level[at] + sum;
         }
         level[at] = sum;
     }
-    return sum;
+    *out = sum;
+    return DPT_STATUS_OK;
 }
 
-/* Every element counts on one rank: of equal sums in a group each rank takes its slice. */
 /* The same where the state is one copy a host: of this rank's slices, where no other host counts them. */
-static double square_by_host(const struct dpt_exec *exec)
+static enum dpt_status square_by_host(const struct dpt_exec *exec, double *sum)
 {
     const struct dpt_plan *plan = exec->plan;
-    double sum = 0.0;
     for (int b = 0; b < plan->nbuckets && dpt_exchange_slice_counts(exec->exchange) > 0; b++) {
         if (plan->bucket[b].trained) {
             const struct dpt_range slice = dpt_exchange_slice(exec->exchange, exec->slot_of[b]);
-            sum += square(plan->graph->real, exec->state->gradient, slice.begin, slice.end);
+            DPT_TRY(square(exec, slice.begin, slice.end, sum));
         }
     }
-    return sum;
+    return DPT_STATUS_OK;
 }
 
-double dpt_exec__square_alone(const struct dpt_exec *exec, int ranks)
+enum dpt_status dpt_exec__square_alone(const struct dpt_exec *exec, int ranks, double *out)
 {
     const struct dpt_plan *plan = exec->plan;
+    const enum dpt_dtype real = plan->graph->real;
     double sum = 0.0;
     for (int b = 0; b < plan->nbuckets; b++) {
         const struct dpt_range range = plan->bucket[b].range;
         if (plan->bucket[b].trained) {
-            sum += square(plan->graph->real, exec->state->gradient, range.begin, range.end);
-            continue;
-        }
-        for (int64_t i = range.begin; i < range.end; i++) { /* the update of statistics takes no grad_scale */
-            if (plan->graph->real == DPT_DTYPE_F32) {
-                ((float *)exec->state->gradient)[i] *= (float)ranks;
-            } else {
-                ((double *)exec->state->gradient)[i] *= ranks;
-            }
+            DPT_TRY(square(exec, range.begin, range.end, &sum));
+        } else { /* the update of statistics takes no grad_scale */
+            char *statistics = (char *)exec->state->gradient + (size_t)range.begin * dpt_dtype_nbytes(real);
+            DPT_TRY(dpt_flat_scale(exec->dev, real, range.end - range.begin, ranks, statistics));
         }
     }
-    return (double)ranks * ranks * sum;
+    *out = (double)ranks * ranks * sum;
+    return DPT_STATUS_OK;
 }
 
-double dpt_exec__square(const struct dpt_exec *exec)
+/* Every element counts on one rank: of equal sums in a group each rank takes its slice. */
+enum dpt_status dpt_exec__square(const struct dpt_exec *exec, double *sum)
 {
     const struct dpt_plan *plan = exec->plan;
-    double sum = 0.0;
+    *sum = 0.0;
     if (plan->conf.shards) {
-        return square_of_shards(exec);
+        return square_of_shards(exec, sum);
     }
     if (exec->by_host) {
-        return square_by_host(exec);
+        return square_by_host(exec, sum);
     }
     for (int b = 0; b < plan->nbuckets; b++) {
         const struct dpt_plan_bucket *bucket = &plan->bucket[b];
@@ -141,22 +94,13 @@ double dpt_exec__square(const struct dpt_exec *exec)
             const struct dpt_range range =
                 bucket->group < 0 ? bucket->range
                                   : dpt_plan_slice(plan, b, dpt_plan_group_rank(plan, bucket->group));
-            sum += square(plan->graph->real, exec->state->gradient, range.begin, range.end);
+            DPT_TRY(square(exec, range.begin, range.end, sum));
         }
     }
-    return sum;
+    return DPT_STATUS_OK;
 }
 
-static void add(enum dpt_dtype real, int64_t n, const void *a, const void *b, void *sum)
-{
-    if (real == DPT_DTYPE_F32) {
-        dpt_exec__add_f32(n, a, b, sum);
-    } else {
-        dpt_exec__add_f64(n, a, b, sum);
-    }
-}
-
-void dpt_exec__accumulate(struct dpt_exec *exec, int micro, struct dpt_range range)
+enum dpt_status dpt_exec__accumulate(struct dpt_exec *exec, int micro, struct dpt_range range)
 {
     const struct dpt_plan *plan = exec->plan;
     const enum dpt_dtype real = plan->graph->real;
@@ -166,30 +110,27 @@ void dpt_exec__accumulate(struct dpt_exec *exec, int micro, struct dpt_range ran
     char *gradient = (char *)exec->state->gradient + offset;
     if (!plan->conf.shards) {
         char *before = (char *)exec->state->accumulator[0] + offset;
-        if (micro == 0) {
-            memcpy(before, gradient, (size_t)n * dpt_dtype_nbytes(real));
-        } else {
-            add(real, n, before, gradient, last ? gradient : before);
-        }
-        return;
+        return micro == 0 ? dpt_dev_copy(exec->dev, before, gradient, (size_t)n * dpt_dtype_nbytes(real))
+                          : dpt_flat_add(exec->dev, real, n, before, gradient, last ? gradient : before);
     }
     int at = 0;
     for (; micro >> at & 1; at++) {
-        add(real, n, (char *)exec->state->accumulator[at] + offset, gradient, gradient);
+        const char *before = (const char *)exec->state->accumulator[at] + offset;
+        DPT_TRY(dpt_flat_add(exec->dev, real, n, before, gradient, gradient));
     }
-    if (!last) {
-        memcpy((char *)exec->state->accumulator[at] + offset, gradient, (size_t)n * dpt_dtype_nbytes(real));
-    }
+    return last ? DPT_STATUS_OK
+                : dpt_dev_copy(exec->dev, (char *)exec->state->accumulator[at] + offset, gradient,
+                               (size_t)n * dpt_dtype_nbytes(real));
 }
 
-void dpt_exec__add_metric(struct dpt_exec *exec, int micro)
+enum dpt_status dpt_exec__add_metric(struct dpt_exec *exec, int micro)
 {
     const struct dpt_plan *plan = exec->plan;
     const int64_t count = dpt_type_numel(&plan->value[plan->graph->metric].type);
-    const double *now = dpt_exec__tensor(exec, plan->graph->metric, micro).data;
     double *sum = exec->control.metric;
     double working[DPT_EXEC_METRICS] = {0.0};
-    memcpy(working, now, (size_t)count * sizeof *now);
+    DPT_TRY(dpt_dev_copy_out(exec->dev, working, dpt_exec__tensor(exec, plan->graph->metric, micro).data,
+                             (size_t)count * sizeof *working));
     int at = 0;
     for (; plan->conf.shards && (micro >> at & 1); at++) {
         for (int64_t i = 0; i < count; i++) {
@@ -202,4 +143,5 @@ void dpt_exec__add_metric(struct dpt_exec *exec, int micro)
     for (int64_t i = 0; i < count; i++) {
         sum[i] = plan->conf.shards || micro == 0 ? working[i] : sum[i] + working[i];
     }
+    return DPT_STATUS_OK;
 }

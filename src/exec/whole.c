@@ -6,6 +6,7 @@
  * elsewhere: no bit of a number changes.
  */
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "exec/internal.h"
@@ -55,36 +56,63 @@ static struct piece find_piece(const struct dpt_state *state, int value)
     return piece;
 }
 
+/*
+ * Copies a piece into the logical tensor or out of it. Where the device is apart there is a copy of the piece between them.
+ */
+static enum dpt_status copy_piece(const struct dpt_state *state, const struct piece *piece, void *whole, bool into_whole)
+{
+    const struct dpt_plan *plan = state->plan;
+    const size_t width = dpt_dtype_nbytes(plan->graph->real);
+    const struct dpt_box box = dpt_exec__box(plan, piece->param->value);
+    const size_t nbytes = (size_t)(piece->mine.end - piece->mine.begin) * width;
+    const size_t first = (size_t)piece->mine.begin * width;
+    if (!dpt_dev_is_apart(state->dev)) {
+        dpt_box_copy(&box, piece->mine.begin, piece->mine.end, width, piece->data, whole, into_whole);
+        return DPT_STATUS_OK;
+    }
+    char *host = malloc((size_t)piece->param->numel * width + 1);
+    DPT_CHECK(host, DPT_STATUS_SPACE, "no memory for a copy of %s, %zu bytes",
+              plan->graph->value[piece->param->value].name, (size_t)piece->param->numel * width);
+    enum dpt_status status = DPT_STATUS_OK;
+    if (into_whole) {
+        status = dpt_dev_copy_out(state->dev, host + first, piece->data + first, nbytes);
+    }
+    if (status == DPT_STATUS_OK) {
+        dpt_box_copy(&box, piece->mine.begin, piece->mine.end, width, host, whole, into_whole);
+    }
+    if (status == DPT_STATUS_OK && !into_whole) {
+        status = dpt_dev_copy_in(state->dev, piece->data + first, host + first, nbytes);
+    }
+    free(host);
+    return status;
+}
+
 enum dpt_status dpt_state_gather(const struct dpt_state *state, int value, void *whole)
 {
     const struct dpt_plan *plan = state->plan;
     const size_t width = dpt_dtype_nbytes(plan->graph->real);
     const int64_t numel = dpt_type_numel(&plan->logical->value[value].type);
     const struct piece piece = find_piece(state, value);
+    enum dpt_status status = DPT_STATUS_OK;
     memset(whole, 0, (size_t)numel * width);
     if (piece.param && piece.owned) {
-        const struct dpt_box box = dpt_exec__box(plan, piece.param->value);
-        dpt_box_copy(&box, piece.mine.begin, piece.mine.end, width, piece.data, whole, true);
+        status = copy_piece(state, &piece, whole, true);
     }
+    DPT_TRY(dpt_agree(status, plan->conf.mesh->world)); /* a device may fail where others do not */
     return dpt_comm_allreduce(plan->conf.mesh->world, whole, numel * (int64_t)(width / sizeof(int32_t)), DPT_DTYPE_I32,
                               DPT_COMM_REDUCE_SUM);
 }
 
-void dpt_state_scatter(struct dpt_state *state, int value, const void *whole)
+enum dpt_status dpt_state_scatter(struct dpt_state *state, int value, const void *whole)
 {
-    const struct dpt_plan *plan = state->plan;
     const struct piece piece = find_piece(state, value);
-    if (piece.param) {
-        const struct dpt_box box = dpt_exec__box(plan, piece.param->value);
-        dpt_box_copy(&box, piece.mine.begin, piece.mine.end, dpt_dtype_nbytes(plan->graph->real), piece.data,
-                     (void *)(uintptr_t)whole, false);
-    }
+    return piece.param ? copy_piece(state, &piece, (void *)(uintptr_t)whole, false) : DPT_STATUS_OK;
 }
 
 bool dpt_state_is_whole(const struct dpt_state *state)
 {
     const struct dpt_plan *plan = state->plan;
-    bool whole = true;
+    bool whole = !dpt_dev_is_apart(state->dev);
     for (int v = 0; v < plan->logical->nvalues; v++) {
         const enum dpt_value_kind kind = plan->logical->value[v].kind;
         if (kind == DPT_VALUE_KIND_PARAM || kind == DPT_VALUE_KIND_BUFFER) {

@@ -38,6 +38,8 @@ libdpt_a_SOURCES += \
 	%D%/embedding.h \
 	%D%/embedding_cpu.c \
 	%D%/embedding_ref.inc \
+	%D%/flat.c \
+	%D%/flat.h \
 	%D%/layer_norm.c \
 	%D%/layer_norm.h \
 	%D%/layer_norm_cpu.c \

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "dev/dev.h"
 #include "op/activation.h"
 #include "tensor/tensor.h"
 
@@ -68,6 +69,7 @@ struct dpt_op_call {
     void *scratch;                    /* as many bytes as scratch() asked for; 64-byte aligned                 */
     const struct dpt_op_ctx *ctx;
     const struct dpt_op_part *part;   /* of the inputs, then of the outputs; NULL: whole but for the samples   */
+    struct dpt_dev *dev;              /* in whose memory the operands are; NULL: this machine's                */
 };
 
 /*

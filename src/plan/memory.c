@@ -57,7 +57,7 @@ static bool in_block(const struct packer *packer, int value)
         return false;
     }
     if (at->kind == DPT_VALUE_KIND_INPUT) { /* the loader has it, but for real numbers that are not float, and not for long */
-        const bool loaded = at->type.dtype == DPT_DTYPE_I32 || at->type.dtype == DPT_DTYPE_F32;
+        const bool loaded = (at->type.dtype == DPT_DTYPE_I32 || at->type.dtype == DPT_DTYPE_F32) && !plan->conf.apart;
         return packer->end[value] >= 0 && (!loaded || (packer->frames && packer->crosses[value]));
     }
     return !dpt_plan__is_flat(plan, value) && plan->value[value].alias < 0;

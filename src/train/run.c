@@ -351,7 +351,7 @@ static enum dpt_status spread_state(struct dpt_train *train, struct dpt_ckpt *ck
             status = dpt_comm_bcast(train->world, item.data, nbytes, 0);
         }
         if (status == DPT_STATUS_OK) {
-            dpt_state_scatter(train->state, list.value[i], item.data);
+            status = dpt_agree(dpt_state_scatter(train->state, list.value[i], item.data), train->world);
         }
         free(item.data);
     }

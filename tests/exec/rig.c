@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "far.h"
+
 struct dpt_mesh rig_mesh(int ranks, int rank)
 {
     return (struct dpt_mesh){.naxes = 1, .axis[0] = {.name = "data", .size = ranks, .coord = rank}};
@@ -48,6 +50,7 @@ struct dpt_plan_conf rig_plan_conf(const struct rig *rig)
         .mesh = &rig->mesh,
         .run = rig->run,
         .threads = 1,
+        .apart = rig->dev && dpt_dev_is_apart(rig->dev),
         .batch_rows = job->batch.global,
         .tail_rows = dpt_data_info(rig->data)->samples % job->batch.global,
         .micro_batches = job->batch.micro_batches,
@@ -67,14 +70,15 @@ static void finish(struct rig *rig)
 {
     const int64_t pieces = rig->job->batch.micro_batches;
     rig->graph = rig_graph(rig, (rig->job->batch.global + pieces - 1) / pieces, true, true);
+    const bool far = rig->far || (rig->layout && rig->layout->far);
+    EXPECT_OK(far ? far_dev(&rig->dev) : dpt_dev_cpu(1, &rig->dev));
     const struct dpt_plan_conf plan = rig_plan_conf(rig);
     EXPECT_OK(dpt_plan_new(rig->graph, &plan, &rig->plan));
     if (rig->layout) {
         EXPECT_OK(dpt_exec_groups_new(rig->plan, &rig->group));
     }
-    EXPECT_OK(dpt_dev_cpu(1, &rig->dev));
     const uint64_t seed = (uint64_t)rig->job->run.seed;
-    EXPECT_OK(rig->exchange ? dpt_state_new_shared(rig->plan, rig->dev, rig->exchange, DPT_STATE_KIND_TOGETHER, seed,
+    EXPECT_OK(rig->exchange && !far ? dpt_state_new_shared(rig->plan, rig->dev, rig->exchange, DPT_STATE_KIND_TOGETHER, seed,
                                                    &rig->state)
                             : dpt_state_new(rig->plan, rig->dev, seed, &rig->state));
     const struct dpt_exec_conf exec = {
@@ -105,6 +109,17 @@ struct rig *rig_new(const char *job, const struct dpt_mesh *mesh, struct dpt_exc
     rig->mesh = mesh ? *mesh : rig->mesh;
     rig->exchange = exchange;
     rig->run = run;
+    finish(rig);
+    return rig;
+}
+
+struct rig *rig_new_far(const char *job, const struct dpt_mesh *mesh, struct dpt_exchange *exchange)
+{
+    struct rig *rig = rig_open(job);
+    rig->mesh = *mesh;
+    rig->exchange = exchange;
+    rig->run = DPT_RUN_CPU;
+    rig->far = true;
     finish(rig);
     return rig;
 }

@@ -64,6 +64,7 @@ struct rig_layout {
     const double *share;
     const int *backward;
     bool average;
+    bool far; /* the device's memory is its own, far.h */
 };
 
 struct rig {
@@ -75,6 +76,7 @@ struct rig {
     const struct rig_layout *layout; /* NULL: none     */
     struct dpt_exec_group *group;
     enum dpt_run run;
+    bool far; /* as in rig_layout */
     struct dpt_graph *graph;
     struct dpt_plan *plan;
     struct dpt_dev *dev;
@@ -104,6 +106,9 @@ struct dpt_plan_conf rig_plan_conf(const struct rig *rig);
 
 /* rig_open, then all of the training on a mesh; NULL: this process alone. */
 struct rig *rig_new(const char *job, const struct dpt_mesh *mesh, struct dpt_exchange *exchange, enum dpt_run run);
+
+/* The same on a device whose memory is its own (far.h). */
+struct rig *rig_new_far(const char *job, const struct dpt_mesh *mesh, struct dpt_exchange *exchange);
 
 /* The same in a layout over a world of as many ranks. */
 struct rig *rig_new_layout(const char *job, struct dpt_comm *world, const struct rig_layout *layout);

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Arithmetic on ranges of flat buffers that is no node of a graph: sums of gradients over micro-batches, the square of
+ * their norm. In the memory of a device, and done by it; F32 or F64.
+ */
+
+#include <stdint.h>
+
+#include "base/dtype.h"
+#include "base/status.h"
+#include "dev/dev.h"
+
+/* z = x + y, n elements; z may be one of them. Local. */
+enum dpt_status dpt_flat_add(struct dpt_dev *dev, enum dpt_dtype real, int64_t n, const void *x, const void *y, void *z);
+
+/* x = factor x, n elements. Local. */
+enum dpt_status dpt_flat_scale(struct dpt_dev *dev, enum dpt_dtype real, int64_t n, double factor, void *x);
+
+/* *sum = the sum of x^2 in double, in an order that depends on n alone. Waits for the device. Local. */
+enum dpt_status dpt_flat_square(struct dpt_dev *dev, enum dpt_dtype real, int64_t n, const void *x, double *sum);
