@@ -18,6 +18,14 @@ libdpt_a_SOURCES += \
 	%D%/exchange_thread.c \
 	%D%/group.c \
 	%D%/impl.h \
+	%D%/mailbox.c \
+	%D%/mailbox.h \
+	%D%/mailbox_impl.h \
+	%D%/mailbox_p2p.c \
+	%D%/mailbox_rma.c \
+	%D%/mailbox_shm.c \
+	%D%/mailbox_test.c \
+	%D%/mailbox_triple.c \
 	%D%/mesh.c \
 	%D%/message.c \
 	%D%/segment.c \

@@ -5,6 +5,7 @@ unit_tests += \
 	tests/comm/test_cores \
 	tests/comm/test_exchange \
 	tests/comm/test_group \
+	tests/comm/test_mailbox \
 	tests/comm/test_mesh \
 	tests/comm/test_shared \
 	tests/comm/test_slices \
@@ -20,6 +21,8 @@ tests_comm_test_exchange_SOURCES = %D%/test_exchange.c %D%/world.h
 tests_comm_test_exchange_LDADD = $(TEST_LDADD)
 tests_comm_test_group_SOURCES = %D%/test_group.c %D%/world.h
 tests_comm_test_group_LDADD = $(TEST_LDADD)
+tests_comm_test_mailbox_SOURCES = %D%/test_mailbox.c %D%/world.h
+tests_comm_test_mailbox_LDADD = $(TEST_LDADD)
 tests_comm_test_mesh_SOURCES = %D%/test_mesh.c %D%/world.h
 tests_comm_test_mesh_LDADD = $(TEST_LDADD)
 tests_comm_test_shared_SOURCES = %D%/test_shared.c %D%/world.h
