@@ -146,10 +146,10 @@ enum dpt_status dpt_comm_request_test(struct dpt_comm_request *request, bool *do
 
 /* -------------------------------------------------------------------------------------------------- the mesh */
 
-enum { DPT_MESH_MAX_AXES = 4 };
+enum { DPT_MESH_MAX_AXES = 5 };
 
 struct dpt_mesh_axis {
-    char name[16];         /* "data", "tensor", "pipeline"              */
+    char name[16];         /* "data", "tensor", "rows", "columns", "pipeline" */
     int size;              /* ranks along the axis                      */
     int coord;             /* this rank's place on it                   */
     struct dpt_comm *comm; /* the ranks that differ in this axis only   */

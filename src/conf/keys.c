@@ -455,7 +455,8 @@ const struct dpt_conf_key dpt_conf__keys[] = {
 
     {KEY("parallel", "layout", TEXT, parallel.layout), .fallback = "auto", .aka = "mesh strategy mode tensor pipeline",
      .text = "How ranks are arranged: axes such as data:2 tensor:2 pipeline:2, neighbours along the last one. Along data "
-             "ranks share each batch, along tensor each layer, along pipeline the layers. auto: all along data."},
+             "ranks share each batch, along tensor each layer, along rows and columns each image, along pipeline the layers. "
+             "auto: all along data."},
     {KEY("parallel", "schedule", TEXT, parallel.schedule), .fallback = "1f1b", .aka = "pipeline_schedule",
      .text = "Order of the micro-batches in a pipeline: none (one after the other), gpipe, 1f1b, interleaved:V (V stages a "
              "rank), zb-h1 (weight gradients fill the gaps)."},

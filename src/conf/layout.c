@@ -8,7 +8,7 @@
 
 #define REFUSE(...) dpt_error_set(DPT_STATUS_USAGE, __FILE__, __LINE__, __VA_ARGS__)
 
-static const char *const axes[] = {"data", "tensor", "pipeline"};
+static const char *const axes[] = {"data", "tensor", "rows", "columns", "pipeline"};
 
 /* A number of 1 to 6 digits, not 0, that ends at a blank or the end; 0: there is none. */
 static int read_size(const char *text)
@@ -38,7 +38,7 @@ static enum dpt_status read_axis(const char *word, size_t length, struct dpt_lay
             return DPT_STATUS_OK;
         }
     }
-    return REFUSE("%.*s: expected data:N, tensor:N or pipeline:N", length > 40 ? 40 : (int)length, word);
+    return REFUSE("%.*s: expected data:N, tensor:N, rows:N, columns:N or pipeline:N", length > 40 ? 40 : (int)length, word);
 }
 
 enum dpt_status dpt_layout_read(const char *text, struct dpt_layout *layout)

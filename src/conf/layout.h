@@ -8,12 +8,12 @@
 
 #include "base/status.h"
 
-enum { DPT_LAYOUT_MAX_AXES = 4, DPT_LAYOUT_MAX_SHARES = 1024 };
+enum { DPT_LAYOUT_MAX_AXES = 5, DPT_LAYOUT_MAX_SHARES = 1024 };
 
 struct dpt_layout {
     int naxes; /* 0: auto */
     struct {
-        char name[16]; /* "data", "tensor", "pipeline" */
+        char name[16]; /* "data", "tensor", "rows", "columns", "pipeline" */
         int size;
     } axis[DPT_LAYOUT_MAX_AXES];
 };

@@ -32,8 +32,7 @@ static struct view view_of(const struct dpt_type *type, int dim)
     return view;
 }
 
-/* Copies indices [begin, begin + length) of a dimension of `whole` to a packed block, or back. */
-static void copy_block(const struct dpt_tensor *whole, int dim, int64_t begin, int64_t length, char *block, bool back)
+void dpt_exec__copy_block(const struct dpt_tensor *whole, int dim, int64_t begin, int64_t length, char *block, bool back)
 {
     const struct view view = view_of(&whole->type, dim);
     const size_t run = (size_t)length * view.inner, stride = (size_t)whole->type.dim[dim] * view.inner;
@@ -50,7 +49,7 @@ static void copy_blocks(const struct dpt_tensor *whole, int dim, int parts, cons
     const struct view view = view_of(&whole->type, dim);
     int64_t begin = 0;
     for (int p = 0; p < parts; p++) {
-        copy_block(whole, dim, begin, length[p], blocks, back);
+        dpt_exec__copy_block(whole, dim, begin, length[p], blocks, back);
         blocks += (size_t)length[p] * view.inner * view.outer;
         begin += length[p];
     }
@@ -256,7 +255,9 @@ void dpt_exec__prepare_moves(struct dpt_exec *exec)
     for (int n = 0; n < plan->graph->nnodes; n++) {
         const struct dpt_node *node = &plan->graph->node[n];
         const struct dpt_collective_param *param = node->param;
-        if (node->op->collective && param->axis >= 0) {
+        if (node->op == &dpt_op_halo || node->op == &dpt_op_halo_sum) {
+            exec->border[n] = dpt_exec__border_new(plan, n);
+        } else if (node->op->collective && param->axis >= 0) {
             DPT_ASSERT(plan->conf.mesh->axis[param->axis].size <= MAX_PARTS);
             exec->lengths[n] = (struct dpt_exec__lengths){
                 .from = param->from >= 0 ? lengths_of(exec, node->in[0], param->from, param->axis) : NULL,
@@ -286,6 +287,9 @@ enum dpt_status dpt_exec__move(struct dpt_exec *exec, int n, int micro, const st
                                 out ? (double)dpt_type_nbytes(&out->type) : 0.0);
     dpt_comm_action(node->op->name, param->message >= 0 ? exec->message[param->message].what
                                                         : plan->graph->value[node->in[0]].name);
+    if (exec->border[n]) {
+        return dpt_exec__move_border(exec, exec->border[n], axis, in, out, node->op == &dpt_op_halo_sum);
+    }
     if (node->op == &dpt_op_all_reduce) {
         return all_reduce(exec, param->axis, in, out);
     }
@@ -305,7 +309,7 @@ enum dpt_status dpt_exec__move(struct dpt_exec *exec, int n, int micro, const st
         return receive(exec, param->message, micro, out);
     }
     const int64_t begin = plan->value[node->out[0]].part.begin[param->to] - plan->value[node->in[0]].part.begin[param->to];
-    copy_block(in, param->to, begin, out->type.dim[param->to], out->data, false);
+    dpt_exec__copy_block(in, param->to, begin, out->type.dim[param->to], out->data, false);
     return DPT_STATUS_OK;
 }
 

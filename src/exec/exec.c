@@ -264,6 +264,7 @@ enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec *
         .first = array((size_t)plan->nupdates, sizeof *made->first),
         .slot_of = array((size_t)plan->nbuckets, sizeof *made->slot_of),
         .lengths = array((size_t)graph->nnodes, sizeof *made->lengths),
+        .border = array((size_t)graph->nnodes, sizeof(struct dpt_exec__border *)),
         .message = array((size_t)plan->nmessages, sizeof *made->message),
         .micro = array((size_t)plan->micros, sizeof *made->micro),
         .metric_counts = counts_metrics(plan),
@@ -311,6 +312,7 @@ void dpt_exec_free(struct dpt_exec *exec)
     for (int n = 0; n < exec->plan->graph->nnodes; n++) {
         free(exec->lengths[n].from);
         free(exec->lengths[n].to);
+        dpt_exec__border_free(exec->border[n]);
     }
     free(exec->data);
     free(exec->stride);
@@ -321,6 +323,7 @@ void dpt_exec_free(struct dpt_exec *exec)
     free(exec->first);
     free(exec->slot_of);
     free(exec->lengths);
+    free(exec->border);
     free(exec->message);
     free(exec->micro);
     free(exec);

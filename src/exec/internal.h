@@ -60,6 +60,7 @@ struct dpt_exec {
     bool by_host;                         /* the state is one copy a host: this rank updates its slices */
     int *slot_of;                         /* of each bucket: its number in its group's exchange  */
     struct dpt_exec__lengths *lengths;    /* of each node                                        */
+    struct dpt_exec__border **border;     /* of each node that moves borders, else NULL          */
     struct dpt_exec__message *message;
     struct dpt_exec__micro *micro;        /* of each micro-batch of a step                       */
     double slowness;                      /* > 1: kernels take so many times as long, for trials */
@@ -122,6 +123,18 @@ enum dpt_status dpt_exec__close_messages(struct dpt_exec *exec);
 /* Runs node n, a collective, a send or a receive. Collective over its axis; a send and its receive are a pair. */
 enum dpt_status dpt_exec__move(struct dpt_exec *exec, int n, int micro, const struct dpt_tensor *in,
                                const struct dpt_tensor *out);
+
+/* Copies indices [begin, begin + length) of a dimension of `whole` to a packed block, or back. Local. */
+void dpt_exec__copy_block(const struct dpt_tensor *whole, int dim, int64_t begin, int64_t length, char *block, bool back);
+
+/* border.c: what node `node` of a plan, which brings borders of images to their readers or back, moves. Local. */
+struct dpt_exec__border *dpt_exec__border_new(const struct dpt_plan *plan, int node);
+void dpt_exec__border_free(struct dpt_exec__border *border);
+
+/* Moves them; `sum`: what arrives is added. Collective over the axis. */
+enum dpt_status dpt_exec__move_border(struct dpt_exec *exec, struct dpt_exec__border *border,
+                                      const struct dpt_mesh_axis *axis, const struct dpt_tensor *in,
+                                      const struct dpt_tensor *out, bool sum);
 
 /* Sum in place over the world of the control message. Collective over the world. */
 enum dpt_status dpt_exec__sum_world(struct dpt_exec *exec, double *data, int64_t count);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 libdpt_a_SOURCES += \
+	%D%/border.c \
 	%D%/collect.c \
 	%D%/exec.c \
 	%D%/exec.h \

@@ -69,5 +69,7 @@ COLLECTIVE(reduce_scatter, "the sum over the ranks, of which each keeps its part
 COLLECTIVE(all_gather, "the parts of all ranks, put together");
 COLLECTIVE(all_to_all, "split along another dimension");
 COLLECTIVE(part, "this rank's part of a copied value");
+COLLECTIVE(halo, "a part of an image with the border that its windows read");
+COLLECTIVE(halo_sum, "a part of an image, the sum of what windows of all ranks add to it");
 COLLECTIVE(send, "to another stage");
 COLLECTIVE(receive, "from another stage");

@@ -10,6 +10,8 @@
  *   all_gather      x[.] -> y[.]   split along `from` to copied
  *   all_to_all      x[.] -> y[.]   split along `from` to split along `to`
  *   part            x[.] -> y[.]   copied to split along `to`: no message, this rank keeps its part
+ *   halo            x[.] -> y[.]   split along `to`, to that with the borders that windows of neighbours' parts read
+ *   halo_sum        x[.] -> y[.]   what windows add to a part and its borders, to the split sum: halo the other way round
  *   send            x[.] ->        to another stage
  *   receive              -> y[.]   from another stage
  */

@@ -50,6 +50,9 @@ static enum dpt_status check_param(const struct dpt_conv_param *param)
                   "stride of %s is %lld, expected at least 1", axis_name[a], (long long)param->stride[a]);
         DPT_CHECK(param->pad[a] >= 0 && param->pad[a] <= INT32_MAX, DPT_STATUS_USAGE,
                   "pad of %s is %lld, expected at least 0", axis_name[a], (long long)param->pad[a]);
+        DPT_CHECK(param->more[a] >= -param->pad[a] && param->more[a] <= INT32_MAX, DPT_STATUS_USAGE,
+                  "pad behind %s is %lld, expected at least 0", axis_name[a],
+                  (long long)(param->pad[a] + param->more[a]));
         DPT_CHECK(param->dilation[a] >= 1 && param->dilation[a] <= INT32_MAX, DPT_STATUS_USAGE,
                   "dilation of %s is %lld, expected at least 1 (dense)", axis_name[a], (long long)param->dilation[a]);
     }
@@ -76,7 +79,8 @@ static enum dpt_status output_size(const struct dpt_conv_param *param, const int
     for (int a = 0; a < 2; a++) {
         DPT_CHECK(kernel[a] >= 1 && kernel[a] <= INT32_MAX, DPT_STATUS_USAGE,
                   "the kernel has %lld places along %s, expected at least 1", (long long)kernel[a], axis_name[a]);
-        const int64_t reach = (kernel[a] - 1) * param->dilation[a] + 1, padded = in[a] + 2 * param->pad[a];
+        const int64_t reach = (kernel[a] - 1) * param->dilation[a] + 1;
+        const int64_t padded = in[a] + 2 * param->pad[a] + param->more[a];
         DPT_CHECK(in[a] >= 1 && reach <= padded, DPT_STATUS_USAGE,
                   "the kernel reaches over %lld places along %s, but the image with its padding has only %lld",
                   (long long)reach, axis_name[a], (long long)padded);
@@ -171,9 +175,57 @@ static const char *whole_for_gradient(const struct dpt_op_types *types)
     return param->groups > 1 ? "oc" : "";
 }
 
-static void resize_dx(const struct dpt_op_types *part, void *param)
+/* Windows of a kernel of i or j places. */
+static struct dpt_op_window window_of(const struct dpt_conv_param *param, int axis, int64_t kernel)
 {
-    memcpy(((struct dpt_conv_param *)param)->in, part->out[0].dim + 1, 2 * sizeof part->out[0].dim[0]);
+    return (struct dpt_op_window){
+        .stride = param->stride[axis],
+        .pad = param->pad[axis],
+        .reach = (kernel - 1) * param->dilation[axis] + 1,
+    };
+}
+
+static void window(const struct dpt_op_types *types, char letter, struct dpt_op_window *window)
+{
+    const int axis = letter == 'x';
+    *window = window_of(types->param, axis, types->in[1].dim[2 + axis]);
+}
+
+static void window_dw(const struct dpt_op_types *types, char letter, struct dpt_op_window *window)
+{
+    const struct dpt_conv_param *param = types->param;
+    *window = window_of(param, letter == 'x', param->kernel[letter == 'x']);
+}
+
+static void resize(const struct dpt_op_types *part, const struct dpt_op_part *place, void *param)
+{
+    struct dpt_conv_param *conv = param;
+    for (int a = 0; a < 2; a++) {
+        const struct dpt_op_window of = window_of(part->param, a, part->in[1].dim[2 + a]);
+        dpt_op__window_pads(&of, &part->in[0], &place[0], &part->out[0], &place[part->nin], 1 + a, &conv->pad[a],
+                            &conv->more[a]);
+    }
+}
+
+static void resize_dx(const struct dpt_op_types *part, const struct dpt_op_part *place, void *param)
+{
+    struct dpt_conv_param *conv = param;
+    for (int a = 0; a < 2; a++) {
+        const struct dpt_op_window of = window_of(part->param, a, part->in[1].dim[2 + a]);
+        dpt_op__window_pads(&of, &part->out[0], &place[part->nin], &part->in[0], &place[0], 1 + a, &conv->pad[a],
+                            &conv->more[a]);
+        conv->in[a] = part->out[0].dim[1 + a];
+    }
+}
+
+static void resize_dw(const struct dpt_op_types *part, const struct dpt_op_part *place, void *param)
+{
+    struct dpt_conv_param *conv = param;
+    for (int a = 0; a < 2; a++) {
+        const struct dpt_op_window of = window_of(part->param, a, conv->kernel[a]);
+        dpt_op__window_pads(&of, &part->in[0], &place[0], &part->in[1], &place[1], 1 + a, &conv->pad[a],
+                            &conv->more[a]);
+    }
 }
 
 /* Multiply and add for every element of y and every element of its part of w; the border counts as an image. */
@@ -252,7 +304,9 @@ const struct dpt_op dpt_op_conv = {
     .whole_for = whole_for,
     .strip = strip,
     .halo = "yx",
+    .window = window,
     .shape = shape,
+    .resize = resize,
     .cost = cost,
     .grad = grad,
     .prepare = dpt_op__conv_prepare,
@@ -269,6 +323,8 @@ const struct dpt_op dpt_op_conv_dx = {
     .whole = "ij",
     .whole_for = whole_for_gradient,
     .halo = "yx",
+    .spreads = true,
+    .window = window,
     .shape = shape_dx,
     .resize = resize_dx,
     .cost = cost_dx,
@@ -286,8 +342,10 @@ const struct dpt_op dpt_op_conv_dw = {
     .whole = "ij",
     .whole_for = whole_for_gradient,
     .halo = "yx",
+    .window = window_dw,
     .from = {[1] = 1u << 1}, /* dbias comes from dy alone */
     .shape = shape_dw,
+    .resize = resize_dw,
     .cost = cost_dw,
     .prepare = dpt_op__conv_dw_prepare,
     .release = dpt_op__conv_release,

@@ -23,6 +23,7 @@ struct dpt_conv_param {
     int bias;                               /* conv_dw only: 1: dbias as well */
     int64_t kernel[2];                      /* conv_dw only: i, j             */
     int64_t in[2];                          /* conv_dx only: y, x of dx       */
+    int64_t more[2];                        /* by how much the pad behind is more: a part of an image */
 };
 
 /* One convolution with all its sizes, the same for the three ops; o and c are channels of ONE group. */

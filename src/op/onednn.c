@@ -73,6 +73,15 @@ static enum dpt_status failed(dnnl_status_t status, const char *call)
                          dnnl_version()->minor, (int)status, call);
 }
 
+/* As before the image, where the sizes allow it: a part of an image has other borders on its two sides. */
+static int64_t pad_behind(const struct dpt_onednn_conv *conv, int axis)
+{
+    const int64_t reach = (conv->kernel[axis] - 1) * conv->dilation[axis] + 1, pad = conv->pad[axis];
+    const int64_t least = (conv->out[axis] - 1) * conv->stride[axis] + reach - conv->in[axis] - pad;
+    const int64_t most = least + conv->stride[axis] - 1;
+    return pad < least ? least : pad > most ? most : pad;
+}
+
 void dpt_onednn__dims(const struct dpt_onednn_conv *conv, struct dpt_onednn__dims *dims)
 {
     const int64_t o = conv->o / conv->groups, c = conv->c / conv->groups;
@@ -83,6 +92,7 @@ void dpt_onednn__dims(const struct dpt_onednn_conv *conv, struct dpt_onednn__dim
         .bias = {conv->o},
         .stride = {conv->stride[0], conv->stride[1]},
         .pad = {conv->pad[0], conv->pad[1]},
+        .behind = {pad_behind(conv, 0), pad_behind(conv, 1)},
         .gap = {conv->dilation[0] - 1, conv->dilation[1] - 1},
         .w_ndim = groups ? 5 : 4,
         .w_plain = groups ? dnnl_goihw : dnnl_oihw,

@@ -18,7 +18,8 @@
 /* A convolution in the library's order of dimensions (its order of names, not of memory). */
 struct dpt_onednn__dims {
     dnnl_dims_t x, y, w, bias;
-    dnnl_dims_t stride, pad, gap; /* gap: dilation - 1 */
+    dnnl_dims_t stride, gap; /* gap: dilation - 1 */
+    dnnl_dims_t pad, behind; /* before and behind x      */
     int w_ndim;                   /* 5 with groups     */
     dnnl_format_tag_t w_plain;    /* [g]OIHW           */
 };

@@ -66,7 +66,7 @@ dnnl_status_t dpt_onednn__conv_desc(const struct dpt_onednn_conv *conv, dnnl_eng
     const dnnl_memory_desc_t *bias = conv->bias ? &b : NULL;
     dnnl_convolution_desc_t forward, op;
     TRY(dnnl_dilated_convolution_forward_desc_init(&forward, dnnl_forward_training, dnnl_convolution_direct, &x, &w,
-                                                   bias, &y, at.stride, at.gap, at.pad, at.pad));
+                                                   bias, &y, at.stride, at.gap, at.pad, at.behind));
     dnnl_primitive_attr_t attr;
     TRY(attributes(&attr));
     dnnl_status_t status = dnnl_success;
@@ -76,12 +76,12 @@ dnnl_status_t dpt_onednn__conv_desc(const struct dpt_onednn_conv *conv, dnnl_eng
         break;
     case DPT_ONEDNN_PASS_BACKWARD_DATA:
         TRY(dnnl_dilated_convolution_backward_data_desc_init(&op, dnnl_convolution_direct, &x, &w, &y, at.stride,
-                                                             at.gap, at.pad, at.pad));
+                                                             at.gap, at.pad, at.behind));
         status = choose_backward(conv, &forward, &op, attr, engine, best, desc);
         break;
     case DPT_ONEDNN_PASS_BACKWARD_WEIGHTS:
         TRY(dnnl_dilated_convolution_backward_weights_desc_init(&op, dnnl_convolution_direct, &x, &w, bias, &y,
-                                                                at.stride, at.gap, at.pad, at.pad));
+                                                                at.stride, at.gap, at.pad, at.behind));
         status = choose_backward(conv, &forward, &op, attr, engine, best, desc);
         break;
     }

@@ -81,7 +81,7 @@ static dnnl_status_t describe_pass(const struct dpt_onednn_conv *conv, const str
     dnnl_primitive_desc_t forward;
     TRY(dnnl_convolution_forward_primitive_desc_create(&forward, engine, dnnl_forward_training, dnnl_convolution_direct,
                                                        of->x, of->w, of->bias, of->y, at->stride, at->gap, at->pad,
-                                                       at->pad, of->attr));
+                                                       at->behind, of->attr));
     if (conv->pass == DPT_ONEDNN_PASS_FORWARD) {
         *desc = forward;
         return choose(conv, best, desc);
@@ -90,11 +90,11 @@ static dnnl_status_t describe_pass(const struct dpt_onednn_conv *conv, const str
     if (conv->pass == DPT_ONEDNN_PASS_BACKWARD_DATA) {
         status = dnnl_convolution_backward_data_primitive_desc_create(desc, engine, dnnl_convolution_direct, of->x,
                                                                       of->w, of->y, at->stride, at->gap, at->pad,
-                                                                      at->pad, forward, of->attr);
+                                                                      at->behind, forward, of->attr);
     } else {
         status = dnnl_convolution_backward_weights_primitive_desc_create(
             desc, engine, dnnl_convolution_direct, of->x, of->w, of->bias, of->y, at->stride, at->gap, at->pad,
-            at->pad, forward, of->attr);
+            at->behind, forward, of->attr);
     }
     status = status == dnnl_success ? choose(conv, best, desc) : status;
     dnnl_primitive_desc_destroy(forward);

@@ -152,7 +152,7 @@ static bool names(const char *letters, char letter)
 
 bool dpt_op_may_split(const struct dpt_op *op, const struct dpt_op_types *types, char letter)
 {
-    if (names(op->whole, letter) || names(op->halo, letter) || (op->whole_for && names(op->whole_for(types), letter))) {
+    if (names(op->whole, letter) || (op->whole_for && names(op->whole_for(types), letter))) {
         return false;
     }
     for (int i = 0; i < types->nin + types->nout; i++) {
@@ -161,6 +161,37 @@ bool dpt_op_may_split(const struct dpt_op *op, const struct dpt_op_types *types,
         }
     }
     return false;
+}
+
+bool dpt_op_is_image(const struct dpt_op *op, int nin, int operand, char letter)
+{
+    return names(op->halo, letter) && operand == (op->spreads ? nin : 0);
+}
+
+static int64_t clamp(int64_t x, int64_t most)
+{
+    return x < 0 ? 0 : x < most ? x : most;
+}
+
+void dpt_op_window_range(const struct dpt_op_window *window, int64_t begin, int64_t end, int64_t whole,
+                         int64_t range[2])
+{
+    range[0] = clamp(begin * window->stride - window->pad, whole);
+    range[1] = end > begin ? clamp((end - 1) * window->stride - window->pad + window->reach, whole) : range[0];
+}
+
+void dpt_op__window_pads(const struct dpt_op_window *window, const struct dpt_type *image,
+                         const struct dpt_op_part *image_place, const struct dpt_type *windows,
+                         const struct dpt_op_part *windows_place, int dim, int64_t *pad, int64_t *more)
+{
+    const int64_t count = windows->dim[dim], length = image->dim[dim];
+    if (length == image_place->whole[dim] && count == windows_place->whole[dim]) {
+        return;
+    }
+    const int64_t first = windows_place->begin[dim] * window->stride - window->pad;
+    const int64_t behind = first + (count - 1) * window->stride + window->reach - image_place->begin[dim] - length;
+    *pad = image_place->begin[dim] - first;
+    *more = (behind > 0 ? behind : 0) - *pad;
 }
 
 bool dpt_op_depends(const struct dpt_op *op, const struct dpt_op_types *types, int output, char letter)

@@ -39,6 +39,14 @@ struct dpt_op_cost {
     double bytes_read, bytes_written;
 };
 
+/*
+ * How the windows of a halo letter lie: place p of the letter stands for the places [p stride - pad, p stride - pad +
+ * reach) of the image, of which those outside it are border.
+ */
+struct dpt_op_window {
+    int64_t stride, pad, reach;
+};
+
 /* What changes from call to call; the same for all nodes of a micro-batch. */
 struct dpt_op_ctx {
     uint64_t seed;
@@ -105,7 +113,14 @@ struct dpt_op {
     const char *whole;   /* letters that may not be split; '.': all unnamed ones                 */
     /* Optional: more such letters for these operands and parameters (a bias or activation behind a sum). */
     const char *(*whole_for)(const struct dpt_op_types *types);
-    const char *halo;    /* letters that need a border of the neighbours (convolution rows)      */
+    /*
+     * Letters along which one operand, the image, is read in windows, of which the others have an element each: rows
+     * and columns of convolution and pooling. A part of the windows reads a part of the image and a border of the
+     * neighbours'. The image is input 0 or, with `spreads`, output 0, to which a part of the windows gives what it adds.
+     */
+    const char *halo;
+    bool spreads;
+    void (*window)(const struct dpt_op_types *types, char letter, struct dpt_op_window *window);
     bool view;           /* output 0 is input 0 with another shape: no kernel, no memory         */
     bool update;         /* a node of the update phase: reads input 1.., writes input 0.. in place */
     unsigned writes;     /* bit i: input i is written in place (updates only)                    */
@@ -132,10 +147,10 @@ struct dpt_op {
     /* Terms commented with the loop they count. NULL: bytes only (each operand once). */
     void (*cost)(const struct dpt_op_types *types, struct dpt_op_cost *cost);
     /*
-     * Optional: parameters that hold sizes (of a reshape, of an image behind a gradient), changed in `param` to those
-     * of a part, whose types are `part`. Local.
+     * Optional: parameters that hold sizes (of a reshape, of an image behind a gradient, of its border), changed in
+     * `param`, a copy of part->param, to those of a part with the types `part`, whose operands lie at `place`. Local.
      */
-    void (*resize)(const struct dpt_op_types *part, void *param);
+    void (*resize)(const struct dpt_op_types *part, const struct dpt_op_part *place, void *param);
     /* The nodes of the backward pass. NULL: not differentiable (its inputs need no gradient through it). */
     enum dpt_status (*grad)(struct dpt_op_grad *grad);
     /* Makes what the kernel of these types needs (library primitives). May leave *prep NULL. NULL: nothing. */
@@ -204,8 +219,23 @@ int dpt_op_index_dim(const struct dpt_op *op, const struct dpt_op_types *types, 
 /* The letter of dimension `dim` of an operand (inputs first, then outputs); 0 past its dimensions. Local. */
 char dpt_op_letter_at(const struct dpt_op *op, const struct dpt_op_types *types, int operand, int dim);
 
-/* True when the op may be split along `letter`: an operand has it; whole, whole_for and halo do not name it. Local. */
+/* True when the op may be split along `letter`: an operand has it; whole and whole_for do not name it. Local. */
 bool dpt_op_may_split(const struct dpt_op *op, const struct dpt_op_types *types, char letter);
+
+/* True when `letter` is a halo letter and operand `operand` (inputs first, then outputs) the image. Local. */
+bool dpt_op_is_image(const struct dpt_op *op, int nin, int operand, char letter);
+
+/* range: the places of an image of `whole` that windows [begin, end) read; both ends are equal for none. Local. */
+void dpt_op_window_range(const struct dpt_op_window *window, int64_t begin, int64_t end, int64_t whole,
+                         int64_t range[2]);
+
+/*
+ * For resize: pad before a part of an image along dimension `dim`, and by how much that behind it is more, from the
+ * types and places of image and windows. Leaves both as they are where the two are whole. Local.
+ */
+void dpt_op__window_pads(const struct dpt_op_window *window, const struct dpt_type *image,
+                         const struct dpt_op_part *image_place, const struct dpt_type *windows,
+                         const struct dpt_op_part *windows_place, int dim, int64_t *pad, int64_t *more);
 
 /* True when output `output` depends on an input that has the letter: without the letter it is then a sum. Local. */
 bool dpt_op_depends(const struct dpt_op *op, const struct dpt_op_types *types, int output, char letter);

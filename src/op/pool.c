@@ -46,6 +46,7 @@ static enum dpt_status output_size(const struct dpt_pool_param *param, const int
 {
     for (int a = 0; a < 2; a++) {
         const int64_t kernel = param->kernel[a], stride = param->stride[a], pad = param->pad[a];
+        const int64_t behind = pad + param->more[a], padded = in[a] + pad + behind;
         DPT_CHECK(kernel >= 1 && kernel <= INT32_MAX, DPT_STATUS_USAGE,
                   "the window has %lld places along %s, expected at least 1", (long long)kernel, axis_name[a]);
         DPT_CHECK(stride >= 1 && stride <= INT32_MAX, DPT_STATUS_USAGE, "stride of %s is %lld, expected at least 1",
@@ -53,10 +54,12 @@ static enum dpt_status output_size(const struct dpt_pool_param *param, const int
         DPT_CHECK(pad >= 0 && pad < kernel, DPT_STATUS_USAGE,
                   "pad of %s is %lld, expected 0 to %lld, so that no window lies outside the image", axis_name[a],
                   (long long)pad, (long long)(kernel - 1));
-        DPT_CHECK(in[a] >= 1 && kernel <= in[a] + 2 * pad, DPT_STATUS_USAGE,
+        DPT_CHECK(behind >= 0 && behind < kernel, DPT_STATUS_USAGE, "pad behind %s is %lld, expected 0 to %lld",
+                  axis_name[a], (long long)behind, (long long)(kernel - 1));
+        DPT_CHECK(in[a] >= 1 && kernel <= padded, DPT_STATUS_USAGE,
                   "the window has %lld places along %s, but the image with its padding has only %lld",
-                  (long long)kernel, axis_name[a], (long long)(in[a] + 2 * pad));
-        out[a] = (in[a] + 2 * pad - kernel) / stride + 1;
+                  (long long)kernel, axis_name[a], (long long)padded);
+        out[a] = (padded - kernel) / stride + 1;
     }
     return DPT_STATUS_OK;
 }
@@ -154,8 +157,39 @@ static enum dpt_status shape_global_dx(struct dpt_op_types *types)
     return DPT_STATUS_OK;
 }
 
-static void resize_dx(const struct dpt_op_types *part, void *param)
+static void window(const struct dpt_op_types *types, char letter, struct dpt_op_window *window)
 {
+    const struct dpt_pool_param *param = types->param;
+    const int axis = letter == 'x';
+    *window = (struct dpt_op_window){param->stride[axis], param->pad[axis], param->kernel[axis]};
+}
+
+static void resize(const struct dpt_op_types *part, const struct dpt_op_part *place, void *param)
+{
+    struct dpt_pool_param *pool = param;
+    for (int a = 0; a < 2; a++) {
+        struct dpt_op_window of;
+        window(part, "yx"[a], &of);
+        dpt_op__window_pads(&of, &part->in[0], &place[0], &part->out[0], &place[part->nin], 1 + a, &pool->pad[a],
+                            &pool->more[a]);
+    }
+}
+
+static void resize_dx(const struct dpt_op_types *part, const struct dpt_op_part *place, void *param)
+{
+    struct dpt_pool_param *pool = param;
+    for (int a = 0; a < 2; a++) {
+        struct dpt_op_window of;
+        window(part, "yx"[a], &of);
+        dpt_op__window_pads(&of, &part->out[0], &place[part->nin], &part->in[0], &place[0], 1 + a, &pool->pad[a],
+                            &pool->more[a]);
+        pool->in[a] = part->out[0].dim[1 + a];
+    }
+}
+
+static void resize_global_dx(const struct dpt_op_types *part, const struct dpt_op_part *place, void *param)
+{
+    (void)place;
     memcpy(((struct dpt_pool_param *)param)->in, part->out[0].dim + 1, 2 * sizeof part->out[0].dim[0]);
 }
 
@@ -221,7 +255,9 @@ const struct dpt_op dpt_op_max_pool = {
     .param_nbytes = sizeof(struct dpt_pool_param),
     .signature = "byxc->byxc,byxc",
     .halo = "yx",
+    .window = window,
     .shape = shape_max,
+    .resize = resize,
     .cost = cost_forward,
     .grad = grad_max,
     .run = {[DPT_RUN_REF] = ref_max_pool, [DPT_RUN_CPU] = dpt_op__max_pool_cpu},
@@ -233,6 +269,8 @@ const struct dpt_op dpt_op_max_pool_dx = {
     .param_nbytes = sizeof(struct dpt_pool_param),
     .signature = "byxc,byxc->byxc",
     .halo = "yx",
+    .spreads = true,
+    .window = window,
     .shape = shape_max_dx,
     .resize = resize_dx,
     .cost = cost_dx,
@@ -245,7 +283,9 @@ const struct dpt_op dpt_op_avg_pool = {
     .param_nbytes = sizeof(struct dpt_pool_param),
     .signature = "byxc->byxc",
     .halo = "yx",
+    .window = window,
     .shape = shape_avg,
+    .resize = resize,
     .cost = cost_forward,
     .grad = grad_avg,
     .run = {[DPT_RUN_REF] = ref_avg_pool, [DPT_RUN_CPU] = dpt_op__avg_pool_cpu},
@@ -257,6 +297,8 @@ const struct dpt_op dpt_op_avg_pool_dx = {
     .param_nbytes = sizeof(struct dpt_pool_param),
     .signature = "byxc->byxc",
     .halo = "yx",
+    .spreads = true,
+    .window = window,
     .shape = shape_avg_dx,
     .resize = resize_dx,
     .cost = cost_dx,
@@ -280,7 +322,7 @@ const struct dpt_op dpt_op_global_pool_dx = {
     .param_nbytes = sizeof(struct dpt_pool_param),
     .signature = "bc->byxc",
     .shape = shape_global_dx,
-    .resize = resize_dx,
+    .resize = resize_global_dx,
     .cost = cost_global_dx,
     .run = {[DPT_RUN_REF] = ref_global_pool_dx, [DPT_RUN_CPU] = dpt_op__global_pool_dx_cpu},
 };

@@ -20,6 +20,7 @@
 struct dpt_pool_param {
     int64_t kernel[2], stride[2], pad[2]; /* y, x; unused by global_pool; kernel area <= 256 for max_pool */
     int64_t in[2];                        /* _dx only: y, x of dx                                         */
+    int64_t more[2];                      /* by how much the pad behind is more: a part of an image */
 };
 
 /* One pooling with all its sizes, the same for an op and its gradient. */

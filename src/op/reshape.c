@@ -40,8 +40,9 @@ static const char *whole_for(const struct dpt_op_types *types)
     return &"123456"[same - 1];
 }
 
-static void resize(const struct dpt_op_types *part, void *param)
+static void resize(const struct dpt_op_types *part, const struct dpt_op_part *place, void *param)
 {
+    (void)place;
     memcpy(((struct dpt_reshape_param *)param)->dim, part->out[0].dim + 1,
            (size_t)(part->out[0].ndim - 1) * sizeof part->out[0].dim[0]);
 }

@@ -9,7 +9,13 @@
 enum { DPT_PLAN__ALIGN = 16 };
 
 /* What an axis of the mesh divides, from its name. */
-enum dpt_plan__axis { DPT_PLAN__AXIS_DATA, DPT_PLAN__AXIS_TENSOR, DPT_PLAN__AXIS_PIPELINE };
+enum dpt_plan__axis {
+    DPT_PLAN__AXIS_DATA,
+    DPT_PLAN__AXIS_TENSOR,
+    DPT_PLAN__AXIS_PIPELINE,
+    DPT_PLAN__AXIS_ROWS,    /* of images */
+    DPT_PLAN__AXIS_COLUMNS,
+};
 enum dpt_plan__axis dpt_plan__axis_kind(const struct dpt_mesh *mesh, int axis);
 
 /* The axis of a kind, or -1. Local. */
@@ -46,6 +52,24 @@ enum dpt_status dpt_plan__stages(struct dpt_plan *plan, struct dpt_plan__placed 
 
 /* local.c: the graph of this rank, plan->graph, with the collectives that follow from the placement. */
 enum dpt_status dpt_plan__local(struct dpt_plan *plan, const struct dpt_plan__placed *placed);
+
+/* part.c: begin and end of what this rank has of a dimension of a value that is `whole` elsewhere. Local. */
+void dpt_plan__range(const struct dpt_plan *plan, int value, int dim, int64_t whole, int64_t range[2]);
+
+/* place.c: windows along a halo letter: the whole size of what is no image. Local. */
+int64_t dpt_plan__windows(const struct dpt_op *op, const struct dpt_op_types *types, char letter);
+
+/*
+ * part.c: the number, from 1, of the border that windows on an axis need of an image of `whole`; noted where it is new. 0:
+ * none, the windows of each coordinate read its own part. Local.
+ */
+int dpt_plan__border(struct dpt_plan *plan, const struct dpt_op_window *window, int64_t windows, int axis, int64_t whole);
+
+/* part.c: bytes of borders, rows of `type`, that this rank sends to the others, or gets, in node `node`. Local. */
+int64_t dpt_plan__border_nbytes(const struct dpt_plan *plan, int node, const struct dpt_type *type, bool sent);
+
+/* traffic.c: bytes that this rank sends in node `node`, a collective, with operands of these types. Local. */
+double dpt_plan__node_sent(const struct dpt_plan *plan, int node, const struct dpt_op_types *types);
 
 /* layout.c: the flat state, its buckets and its updates. */
 enum dpt_status dpt_plan__layout(struct dpt_plan *plan, const struct dpt_plan__placed *placed);

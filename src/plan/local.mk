@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 libdpt_a_SOURCES += \
 	%D%/actions.c \
+	%D%/forms.c \
 	%D%/internal.h \
 	%D%/layout.c \
 	%D%/local.c \
+	%D%/local.h \
 	%D%/memory.c \
+	%D%/part.c \
 	%D%/place.c \
 	%D%/plan.c \
 	%D%/plan.h \

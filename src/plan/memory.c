@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "op/collective.h"
 #include "plan/internal.h"
 
 enum { ALIGN = 64 };
@@ -273,9 +274,14 @@ static enum dpt_status pack_part(struct packer *packer, int chunk, int64_t *nbyt
 /* ------------------------------------------------------------------------------------------------ bytes */
 
 /* Bytes in which a collective puts parts together or apart. */
-static size_t collective_scratch(const struct dpt_op_types *types)
+static size_t collective_scratch(const struct dpt_plan *plan, int node, const struct dpt_op_types *types)
 {
+    const struct dpt_op *op = plan->graph->node[node].op;
     size_t nbytes = 0;
+    if (op == &dpt_op_halo || op == &dpt_op_halo_sum) {
+        const int64_t sent = dpt_plan__border_nbytes(plan, node, &types->in[0], true);
+        return (size_t)(aligned(sent) + aligned(dpt_plan__border_nbytes(plan, node, &types->in[0], false)));
+    }
     for (int i = 0; i < types->nin; i++) {
         nbytes += (size_t)aligned((int64_t)dpt_type_nbytes(&types->in[i]));
     }
@@ -294,7 +300,7 @@ static int64_t scratch_nbytes(const struct dpt_plan *plan)
             const struct dpt_op *op = plan->graph->node[n].op;
             const struct dpt_op_types *types = &plan->variant[i].types[n];
             const size_t nbytes =
-                op->collective ? collective_scratch(types)
+                op->collective ? collective_scratch(plan, n, types)
                 : op->scratch  ? op->scratch(types, plan->conf.run, plan->conf.threads, plan->variant[i].prep[n])
                                : 0;
             most = nbytes > most ? nbytes : most;

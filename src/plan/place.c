@@ -11,6 +11,8 @@
  *             the split of what they read. Where tokens are read, the ops between a row and the next column are split
  *             along the sequence, so that the sum becomes a reduce-scatter and an all-gather (Korthikanti and others,
  *             2022).
+ *   rows,     The rows or columns of images, from the input on, as long as each coordinate gets some of what an op reads and
+ *   columns   gives; weights are copied. Convolution and pooling read a border of the neighbours' parts as well (part.c).
  *   pipeline  none: there nodes, not indices, are divided (stage.c).
  *
  * Backward nodes keep the letter of the node whose gradient they are part of, or its lack of one; what has not this
@@ -23,10 +25,16 @@
 
 enum dpt_plan__axis dpt_plan__axis_kind(const struct dpt_mesh *mesh, int axis)
 {
-    const char *name = mesh->axis[axis].name;
-    return strcmp(name, "data") == 0       ? DPT_PLAN__AXIS_DATA
-           : strcmp(name, "pipeline") == 0 ? DPT_PLAN__AXIS_PIPELINE
-                                           : DPT_PLAN__AXIS_TENSOR;
+    static const char *const name[] = {
+        [DPT_PLAN__AXIS_DATA] = "data", [DPT_PLAN__AXIS_TENSOR] = "tensor",   [DPT_PLAN__AXIS_PIPELINE] = "pipeline",
+        [DPT_PLAN__AXIS_ROWS] = "rows", [DPT_PLAN__AXIS_COLUMNS] = "columns",
+    };
+    for (size_t i = 0; i < sizeof name / sizeof name[0]; i++) {
+        if (strcmp(mesh->axis[axis].name, name[i]) == 0) {
+            return (enum dpt_plan__axis)i;
+        }
+    }
+    return DPT_PLAN__AXIS_TENSOR;
 }
 
 /* What the choice of letters looks at. */
@@ -36,6 +44,7 @@ struct placer {
     struct dpt_plan__placed *placed;
     int axis;
     int size;       /* of the axis                                  */
+    int image;      /* dimension of images that the axis splits, 0: none */
     bool sequence;  /* the samples are rows of tokens               */
     bool *decided;  /* of each PARAM and BUFFER: a reader was there */
 };
@@ -97,14 +106,52 @@ static bool may_split(const struct placer *placer, const struct dpt_node *node, 
     return dpt_op_may_split(node->op, &bare, letter);
 }
 
+static const struct dpt_type *type_of(const struct dpt_op_types *types, int operand)
+{
+    return operand < types->nin ? &types->in[operand] : &types->out[operand - types->nin];
+}
+
+int64_t dpt_plan__windows(const struct dpt_op *op, const struct dpt_op_types *types, char letter)
+{
+    for (int i = 0; i < types->nin + types->nout; i++) {
+        const int dim = dpt_op_index_dim(op, types, i, letter);
+        if (dim >= 0 && !dpt_op_is_image(op, types->nin, i, letter)) {
+            return type_of(types, i)->dim[dim];
+        }
+    }
+    return 0;
+}
+
+/* True where each coordinate of the axis gets a part of the letter in all operands, and its windows one of the image. */
+static bool has_parts(const struct placer *placer, const struct dpt_op *op, const struct dpt_op_types *types,
+                      char letter)
+{
+    const int image = op->spreads ? types->nin : 0;
+    bool all = true;
+    for (int i = 0; i < types->nin + types->nout && all; i++) {
+        const int dim = dpt_op_index_dim(op, types, i, letter);
+        all = dim < 0 || type_of(types, i)->dim[dim] >= placer->size;
+    }
+    for (int c = 0; c < placer->size && all && dpt_op_is_image(op, types->nin, image, letter); c++) {
+        const int64_t windows = dpt_plan__windows(op, types, letter);
+        struct dpt_op_window window;
+        int64_t range[2];
+        op->window(types, letter, &window);
+        dpt_op_window_range(&window, dpt_split_begin(windows, placer->size, c),
+                            dpt_split_begin(windows, placer->size, c + 1),
+                            type_of(types, image)->dim[dpt_op_index_dim(op, types, image, letter)], range);
+        all = range[0] < range[1];
+    }
+    return all;
+}
+
 /* The letter of dimension `dim` of an operand, where every coordinate of the axis gets a part of it; else 0. */
 static char split_letter(const struct placer *placer, const struct dpt_node *node, const struct dpt_op_types *types,
                          int operand, int dim)
 {
-    const struct dpt_type *type = operand < types->nin ? &types->in[operand] : &types->out[operand - types->nin];
-    const char letter = dim < type->ndim ? dpt_op_letter_at(node->op, types, operand, dim) : 0;
-    const bool legal = letter && letter != 'b' && type->dim[dim] >= placer->size &&
-                       may_split(placer, node, types, letter);
+    const char letter = dim < type_of(types, operand)->ndim ? dpt_op_letter_at(node->op, types, operand, dim) : 0;
+    const bool legal = letter && letter != 'b' && may_split(placer, node, types, letter) &&
+                       has_parts(placer, node->op, types, letter);
     return legal ? letter : 0;
 }
 
@@ -114,8 +161,9 @@ static char follow(const struct placer *placer, const struct dpt_node *node, con
     for (int i = 0; i < node->nin; i++) {
         const struct dpt_place place = place_of(placer, node->in[i]);
         const bool state = is_state(placer->graph, node->in[i]) && !placer->decided[node->in[i]];
-        if (place.kind == DPT_PLACE_KIND_SPLIT && !state) {
-            const char letter = split_letter(placer, node, types, i, place.dim);
+        const bool image = placer->image && node->in[i] == placer->graph->input; /* every rank has all of it */
+        if ((place.kind == DPT_PLACE_KIND_SPLIT && !state) || image) {
+            const char letter = split_letter(placer, node, types, i, image ? placer->image : place.dim);
             if (letter) {
                 return letter;
             }
@@ -209,7 +257,7 @@ static char tensor_letter(const struct placer *placer, const struct dpt_node *no
         const char letter = placer->placed->letter[node->of][placer->axis];
         return !letter || may_split(placer, node, types, letter) ? letter : follow(placer, node, types);
     }
-    const int w = weight_of(placer, node, types);
+    const int w = placer->image ? -1 : weight_of(placer, node, types);
     return w >= 0 ? weighted(placer, node, types, w) : follow(placer, node, types);
 }
 
@@ -284,7 +332,7 @@ static enum dpt_status place_node(struct placer *placer, int n)
     }
     if (kind == DPT_PLAN__AXIS_DATA) {
         DPT_TRY(data_letter(placer, node, &types, &letter));
-    } else if (kind == DPT_PLAN__AXIS_TENSOR && placer->size > 1) {
+    } else if (kind != DPT_PLAN__AXIS_PIPELINE && placer->size > 1) {
         letter = tensor_letter(placer, node, &types);
     }
     placer->placed->letter[n][placer->axis] = letter;
@@ -338,6 +386,35 @@ static enum dpt_status check_sums(const struct placer *placer)
     return DPT_STATUS_OK;
 }
 
+/* The dimension that an axis splits in images, or 0; refuses such an axis for what is not images. */
+static enum dpt_status image_dim(const struct dpt_plan *plan, int axis, int *dim)
+{
+    const struct dpt_type *input = &plan->logical->value[plan->logical->input].type;
+    const enum dpt_plan__axis kind = dpt_plan__axis_kind(plan->conf.mesh, axis);
+    *dim = kind == DPT_PLAN__AXIS_ROWS ? 1 : kind == DPT_PLAN__AXIS_COLUMNS ? 2 : 0;
+    char text[96];
+    DPT_CHECK(!*dim || input->ndim == 4, DPT_STATUS_USAGE,
+              "[parallel] layout: %s:%d splits images, but the model reads %s; take data or tensor",
+              plan->conf.mesh->axis[axis].name, plan->conf.mesh->axis[axis].size,
+              dpt_type_text(text, sizeof text, input));
+    return DPT_STATUS_OK;
+}
+
+/* An axis of images on which nothing is split would have ranks that do the same. */
+static enum dpt_status check_images(const struct placer *placer)
+{
+    const struct dpt_mesh_axis *axis = &placer->plan->conf.mesh->axis[placer->axis];
+    bool any = !placer->image || axis->size == 1;
+    for (int n = 0; n < placer->graph->nnodes; n++) {
+        any = any || placer->placed->letter[n][placer->axis] != 0;
+    }
+    DPT_CHECK(any, DPT_STATUS_USAGE,
+              "[parallel] layout: %s:%d: the model's first layer reads images whole, or they have fewer than %d %s for "
+              "it; take fewer ranks, or data or tensor",
+              axis->name, axis->size, axis->size, axis->name);
+    return DPT_STATUS_OK;
+}
+
 enum dpt_status dpt_plan__place(struct dpt_plan *plan, struct dpt_plan__placed *placed)
 {
     const struct dpt_graph *graph = plan->logical;
@@ -356,6 +433,7 @@ enum dpt_status dpt_plan__place(struct dpt_plan *plan, struct dpt_plan__placed *
             .decided = dpt_arena_array(plan->arena, (size_t)graph->nvalues, sizeof(bool)),
         };
         const bool data = dpt_plan__axis_kind(plan->conf.mesh, axis) == DPT_PLAN__AXIS_DATA;
+        DPT_TRY(image_dim(plan, axis, &placer.image));
         for (int v = 0; v < graph->nvalues; v++) {
             const bool split = data && graph->value[v].kind == DPT_VALUE_KIND_INPUT && graph->value[v].batch;
             placed->place[v][axis] =
@@ -377,6 +455,7 @@ enum dpt_status dpt_plan__place(struct dpt_plan *plan, struct dpt_plan__placed *
             }
         }
         DPT_TRY(check_sums(&placer));
+        DPT_TRY(check_images(&placer));
     }
     return DPT_STATUS_OK;
 }

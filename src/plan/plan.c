@@ -147,7 +147,8 @@ static uint64_t hash_global(const struct dpt_plan *plan, const struct dpt_plan__
 {
     const struct dpt_plan_conf *conf = &plan->conf;
     const struct dpt_graph *logical = plan->logical;
-    const bool alike = axis_size(conf, DPT_PLAN__AXIS_TENSOR) == 1 && plan->pipeline.ranks == 1 &&
+    const bool alike = axis_size(conf, DPT_PLAN__AXIS_TENSOR) == 1 && axis_size(conf, DPT_PLAN__AXIS_ROWS) == 1 &&
+                       axis_size(conf, DPT_PLAN__AXIS_COLUMNS) == 1 && plan->pipeline.ranks == 1 &&
                        conf->shard == DPT_PLAN_SHARD_NONE;
     int64_t axes[2 * DPT_MESH_MAX_AXES] = {0};
     for (int axis = 0; axis < conf->mesh->naxes; axis++) {

@@ -134,10 +134,17 @@ struct dpt_plan_update {
     int64_t slot_begin; /* of the slot buffers          */
 };
 
+/* What a rank needs of an image to make its part of so many windows, or adds to it: windows of neighbours overlap. */
+struct dpt_plan_border {
+    struct dpt_op_window window;
+    int64_t windows; /* along the whole dimension, dealt out by dpt_split_begin */
+};
+
 /* Where a value of one micro-batch lies and how it is placed. */
 struct dpt_plan_value {
     struct dpt_type type;                      /* local, at the most rows of a micro-batch     */
     struct dpt_place place[DPT_MESH_MAX_AXES];
+    int border[DPT_MESH_MAX_AXES];             /* SPLIT: with plan->border[border - 1]; 0: without */
     struct dpt_op_part part;                   /* of the logical value that this rank has      */
     bool here;                                 /* this rank has it                             */
     int64_t offset;                            /* bytes in the activation block, or -1         */
@@ -194,6 +201,9 @@ struct dpt_plan {
     struct dpt_plan_frame *frame; /* of each chunk                                        */
     int nmessages;
     struct dpt_plan_message *message;
+    int nborders;
+    size_t border_capacity;
+    struct dpt_plan_border *border;
 
     int nparams;
     struct dpt_plan_param *param; /* in flat order: that in which backward finishes, then buffers */
@@ -229,13 +239,20 @@ void dpt_plan_free(struct dpt_plan *plan);
 int64_t dpt_plan_extent(const struct dpt_plan *plan, int value, int dim, int axis, int coord);
 
 /*
+ * Of node `node`, which brings borders of images to their readers or back (op/collective.h): how many places of the split
+ * dimension this rank sends to coordinate `coord` of the axis, or gets from it, and the first of them in the input, or in
+ * the output. Pure.
+ */
+int64_t dpt_plan_overlap(const struct dpt_plan *plan, int node, int coord, bool sent, int64_t *begin);
+
+/*
  * The stage of each node of a logical graph that has its gradient, as a plan for `conf` would cut it; from the arena. For
  * rewrites of the graph that must not join stages. Local.
  */
 enum dpt_status dpt_plan_stages(const struct dpt_graph *graph, const struct dpt_plan_conf *conf, struct dpt_arena *arena,
                                 int **stage);
 
-/* Bytes that a rank sends in a collective of so many ranks, from the bytes of its operands. Pure. */
+/* Bytes that a rank sends in a collective of so many ranks, from the bytes of its operands; not in borders. Pure. */
 double dpt_plan_sent(const struct dpt_op *op, int ranks, double nbytes_in, double nbytes_out);
 
 /* This rank's number in a group: members are ordered as in the world. Pure. */

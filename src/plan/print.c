@@ -44,7 +44,7 @@ static void print_values(const struct dpt_plan *plan, struct dpt_text *text)
             const struct dpt_place *place = &value->place[axis];
             const char *name = plan->conf.mesh->axis[axis].name;
             if (place->kind == DPT_PLACE_KIND_SPLIT) {
-                dpt_text_add(text, " %s:split(%d)", name, place->dim);
+                dpt_text_add(text, " %s:split(%d%s)", name, place->dim, value->border[axis] ? " and border" : "");
             } else {
                 dpt_text_add(text, " %s:%s", name, place->kind == DPT_PLACE_KIND_COPIED ? "copied" : "partial");
             }
@@ -88,11 +88,9 @@ static int place_of_stage(const struct dpt_plan *plan)
 /* Bytes that one node of this rank sends, at the most rows. */
 static double node_sent(const struct dpt_plan *plan, int n)
 {
-    const struct dpt_node *node = &plan->graph->node[n];
-    const struct dpt_collective_param *param = node->param;
-    const double in = node->nin > 0 ? (double)dpt_type_nbytes(&plan->value[node->in[0]].type) : 0.0;
-    const double out = node->nout > 0 ? (double)dpt_type_nbytes(&plan->value[node->out[0]].type) : 0.0;
-    return dpt_plan_sent(node->op, param->axis >= 0 ? plan->conf.mesh->axis[param->axis].size : 1, in, out);
+    struct dpt_op_types types;
+    dpt_plan__types(plan, n, plan->max_rows, &types);
+    return dpt_plan__node_sent(plan, n, &types);
 }
 
 static void print_action(const struct dpt_plan *plan, const struct dpt_action *action, struct dpt_text *text)

@@ -2,7 +2,8 @@
 
 /*
  * Bytes that this rank sends in a step. Collectives of n ranks count what a ring would send: (n - 1) / n of the whole for
- * a gather or a scatter, twice that for a sum that all get, and of an exchange of parts what goes to others.
+ * a gather or a scatter, twice that for a sum that all get, of an exchange of parts what goes to others, and of borders of
+ * images what the neighbours read.
  */
 
 #include "op/collective.h"
@@ -19,6 +20,19 @@ double dpt_plan_sent(const struct dpt_op *op, int ranks, double nbytes_in, doubl
                                           : 0.0;
 }
 
+double dpt_plan__node_sent(const struct dpt_plan *plan, int node, const struct dpt_op_types *types)
+{
+    const struct dpt_op *op = plan->graph->node[node].op;
+    const struct dpt_collective_param *param = plan->graph->node[node].param;
+    if (op == &dpt_op_halo || op == &dpt_op_halo_sum) {
+        return (double)dpt_plan__border_nbytes(plan, node, &types->in[0], true);
+    }
+    const int ranks = param->axis >= 0 ? plan->conf.mesh->axis[param->axis].size : 1;
+    const double in = types->nin > 0 ? (double)dpt_type_nbytes(&types->in[0]) : 0.0;
+    const double out = types->nout > 0 ? (double)dpt_type_nbytes(&types->out[0]) : 0.0;
+    return dpt_plan_sent(op, ranks, in, out);
+}
+
 static void add_micro(struct dpt_plan *plan, int64_t rows)
 {
     for (int n = 0; n < plan->graph->nnodes; n++) {
@@ -26,13 +40,9 @@ static void add_micro(struct dpt_plan *plan, int64_t rows)
         if (!node->op->collective) {
             continue;
         }
-        const struct dpt_collective_param *param = node->param;
-        const int ranks = param->axis >= 0 ? plan->conf.mesh->axis[param->axis].size : 1;
         struct dpt_op_types types;
         dpt_plan__types(plan, n, rows, &types);
-        const double in = types.nin > 0 ? (double)dpt_type_nbytes(&types.in[0]) : 0.0;
-        const double out = types.nout > 0 ? (double)dpt_type_nbytes(&types.out[0]) : 0.0;
-        const double sent = dpt_plan_sent(node->op, ranks, in, out);
+        const double sent = dpt_plan__node_sent(plan, n, &types);
         if (node->op == &dpt_op_send) {
             plan->traffic.messages += sent;
         } else {

@@ -38,6 +38,15 @@ static const struct {
     {"tensor 2", 2, {.naxes = 1, .axis = {AXIS("tensor", 2)}}},
     {"tensor 3, uneven", 3, {.naxes = 1, .axis = {AXIS("tensor", 3)}}},
     {"tensor 4", 4, {.naxes = 1, .axis = {AXIS("tensor", 4)}}},
+    {"rows 2", 2, {.naxes = 1, .axis = {AXIS("rows", 2)}}},
+    {"rows 3, uneven", 3, {.naxes = 1, .axis = {AXIS("rows", 3)}}},
+    {"columns 2", 2, {.naxes = 1, .axis = {AXIS("columns", 2)}}},
+    {"rows 4", 4, {.naxes = 1, .axis = {AXIS("rows", 4)}}},
+    {"rows 2 x columns 2", 4, {.naxes = 2, .axis = {AXIS("rows", 2), AXIS("columns", 2)}}},
+    {"data 2 x rows 2", 4, {.naxes = 2, .axis = {AXIS("data", 2), AXIS("rows", 2)}}},
+    {"rows 2 x pipeline 2", 4, {.naxes = 2, .axis = {AXIS("rows", 2), AXIS("pipeline", 2)}, SCHEDULE(1F1B)}},
+    {"tensor 2 x rows 2, zb-h1 on 2 stages", 8,
+     {.naxes = 3, .axis = {AXIS("tensor", 2), AXIS("rows", 2), AXIS("pipeline", 2)}, SCHEDULE(ZB_H1)}},
     {"layers on 2 ranks", 2, {.naxes = 1, .axis = {AXIS("pipeline", 2)}, SCHEDULE(NONE)}},
     {"backward on the other rank", 2, {.naxes = 1, .axis = {AXIS("pipeline", 2)}, SCHEDULE(NONE), .backward = swapped}},
     {"backward on the other rank, gpipe", 2,
@@ -101,6 +110,16 @@ static void compare(const char *name, int number, const char *job, const struct 
     rig_free(alone);
 }
 
+/* True for layouts that want a job with images: not the first. */
+static bool splits_images(const struct rig_layout *layout)
+{
+    bool images = false;
+    for (int axis = 0; axis < layout->naxes; axis++) {
+        images = images || strcmp(layout->axis[axis].name, "rows") == 0 || strcmp(layout->axis[axis].name, "columns") == 0;
+    }
+    return images;
+}
+
 static void trainings_are_the_same_in_every_layout(void **state)
 {
     (void)state;
@@ -108,7 +127,7 @@ static void trainings_are_the_same_in_every_layout(void **state)
         if (layouts[i].ranks != dpt_comm_size(world)) {
             continue;
         }
-        for (int j = 0; j < (int)(sizeof jobs / sizeof jobs[0]); j++) {
+        for (int j = splits_images(&layouts[i].layout); j < (int)(sizeof jobs / sizeof jobs[0]); j++) {
             compare(layouts[i].name, j, jobs[j], &layouts[i].layout, 1e-10);
         }
         compare(layouts[i].name, -1, float_job, &layouts[i].layout, 1e-5);

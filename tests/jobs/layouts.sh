@@ -112,12 +112,23 @@ every = never
 every = 1 step
 EOF
 must 1 equal-1
+
+# Rows of images, in threes; what is recomputed and what another layout goes on with is the same.
+curve equal-1 loss >one.curve
+must 3 rows -s 'parallel.layout=rows:3' -s parallel.recompute=blocks
+must 2 rows-first -s 'parallel.layout=rows:2' -s 'run.length=6 steps'
+must 1 rows-first
+must 4 rows-data -s 'parallel.layout=data:2 rows:2'
+for run in rows rows-first rows-data; do
+    curve $run loss >other.curve
+    near one.curve other.curve 1e-9 || fail "$run: rows of images on several ranks are another training"
+done
+
 DPT_SLOW_RANK=1:6
 export DPT_SLOW_RANK
 must 2 auto -s parallel.shares=auto
 grep -q "shares of the batch by measured speed" auto.log || fail "nothing was shared out anew"
 must 2 given -s 'parallel.shares=5, 1'
-curve equal-1 loss >one.curve
 for run in auto given; do
     curve $run loss >other.curve
     near one.curve other.curve 1e-9 || fail "$run: other shares are another training"
@@ -126,6 +137,8 @@ done
 # What cannot be is refused, with a sentence.
 run 2 wrong -s 'parallel.layout=tensor:3' && fail "3 ranks of 2"
 grep -q "is for 3 ranks, but the job has 2" wrong.log || fail "wrong number of ranks"
+run 2 wrong -s 'parallel.layout=rows:2' -s model.type=mlp && fail "rows of what is read whole"
+grep -q "the model's first layer reads images whole" wrong.log || fail "rows of what is read whole: no reason"
 run 2 wrong -s 'parallel.layout=data:2' -s 'parallel.shares=1, 2, 3' && fail "3 shares for 2 ranks"
 grep -q "shares has 3 numbers, but 2 ranks" wrong.log || fail "wrong number of shares"
 run 2 wrong -s 'parallel.layout=pipeline:2' -s 'parallel.stages=nowhere' && fail "a stage nowhere"

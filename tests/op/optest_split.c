@@ -3,7 +3,8 @@
 /*
  * Placement: an op is split along one letter on each of one or two mesh axes, on virtual ranks in one process. A rank
  * gets its part of every operand that has the letter, the whole of the others, and is told where its parts lie. Its
- * results are put where they belong, and added where they lost a letter that they depend on: the whole must come out.
+ * results are put where they belong, and added where they lost a letter that they depend on: the whole must come out. Of an
+ * image that is read in windows a rank gets the places that its windows read; what windows add to one is added.
  */
 
 #include "optest_impl.h"
@@ -49,7 +50,7 @@ static int64_t extent_of(const struct dpt_op *op, const struct dpt_op_types *typ
 {
     for (int i = 0; i < types->nin + types->nout; i++) {
         const int dim = dpt_op_index_dim(op, types, i, letter);
-        if (dim >= 0) {
+        if (dim >= 0 && !dpt_op_is_image(op, types->nin, i, letter)) {
             return type_of(types, i)->dim[dim];
         }
     }
@@ -80,9 +81,15 @@ static struct block block_of(const struct dpt_op *op, const struct dpt_op_types 
     struct block block = {{0}, *type_of(types, operand)};
     for (int a = 0; a < AXES; a++) {
         const int dim = share->letter[a] ? dpt_op_index_dim(op, types, operand, share->letter[a]) : -1;
+        int64_t range[2] = {share->begin[a], share->end[a]};
+        if (dim >= 0 && dpt_op_is_image(op, types->nin, operand, share->letter[a])) {
+            struct dpt_op_window window;
+            op->window(types, share->letter[a], &window);
+            dpt_op_window_range(&window, range[0], range[1], block.type.dim[dim], range);
+        }
         if (dim >= 0) {
-            block.begin[dim] = share->begin[a];
-            block.type.dim[dim] = share->end[a] - share->begin[a];
+            block.begin[dim] = range[0];
+            block.type.dim[dim] = range[1] - range[0];
         }
     }
     return block;
@@ -154,7 +161,8 @@ static void set_rows(struct dpt_op_ctx *ctx, const struct share *share)
 }
 
 /* Parameters that hold sizes become those of the part. */
-static void *part_param(const struct dpt_op *op, const struct dpt_op_types *types, const struct block *block)
+static void *part_param(const struct dpt_op *op, const struct dpt_op_types *types, const struct block *block,
+                        const struct dpt_op_part *place)
 {
     if (!op->param_nbytes) {
         return NULL;
@@ -162,12 +170,12 @@ static void *part_param(const struct dpt_op *op, const struct dpt_op_types *type
     void *param = malloc(op->param_nbytes);
     assert_non_null(param);
     memcpy(param, types->param, op->param_nbytes);
-    struct dpt_op_types part = {.param = param, .nin = types->nin, .nout = types->nout};
+    struct dpt_op_types part = {.param = types->param, .nin = types->nin, .nout = types->nout};
     for (int i = 0; i < types->nin + types->nout; i++) {
         *(i < types->nin ? &part.in[i] : &part.out[i - types->nin]) = block[i].type;
     }
     if (op->resize) {
-        op->resize(&part, param);
+        op->resize(&part, place, param);
     }
     return param;
 }
@@ -202,7 +210,7 @@ static void run_rank(const struct dpt_op *op, const struct dpt_op_types *types, 
     }
     set_part(op, types, block, part);
     set_rows(&local_ctx, share);
-    void *param = part_param(op, types, block);
+    void *param = part_param(op, types, block, part);
     struct results got;
     run_op(op, param, run, types->nin, local, &local_ctx, -1, part, &got);
     for (int i = 0; i < got.count; i++) {
@@ -256,11 +264,29 @@ static int letters_of(const struct dpt_op *op, const struct dpt_op_types *types,
     return count;
 }
 
+/* Every part has an element of the letter and, of an image, a place that its windows read. */
+static bool fits_letter(const struct dpt_op *op, const struct dpt_op_types *types, char letter, int parts)
+{
+    const int64_t extent = extent_of(op, types, letter);
+    const int image = op->spreads ? types->nin : 0;
+    bool fits = parts <= extent;
+    for (int p = 0; p < parts && fits && dpt_op_is_image(op, types->nin, image, letter); p++) {
+        struct dpt_op_window window;
+        int64_t range[2];
+        op->window(types, letter, &window);
+        dpt_op_window_range(&window, dpt_split_begin(extent, parts, p), dpt_split_begin(extent, parts, p + 1),
+                            type_of(types, image)->dim[dpt_op_index_dim(op, types, image, letter)], range);
+        fits = range[0] < range[1];
+    }
+    return fits;
+}
+
 static bool fits(const struct dpt_op *op, const struct dpt_op_types *types, const struct split *split)
 {
-    const int64_t extent = extent_of(op, types, split->letter[0]), extent2 = extent_of(op, types, split->letter[1]);
-    return split->letter[0] == split->letter[1] ? split->parts[0] * split->parts[1] <= extent
-                                                : split->parts[0] <= extent && split->parts[1] <= extent2;
+    return split->letter[0] == split->letter[1]
+               ? fits_letter(op, types, split->letter[0], split->parts[0] * split->parts[1])
+               : fits_letter(op, types, split->letter[0], split->parts[0]) &&
+                     fits_letter(op, types, split->letter[1], split->parts[1]);
 }
 
 /* In the plain kernels and in the fast ones; where a letter has fewer elements than parts there is nothing to ask. */

@@ -50,6 +50,8 @@ static void stride(void **state)
     run(&two, TYPE(2, 7, 6, 3), TYPE(4, 3, 3, 3), false, 0);
     const struct dpt_conv_param project = {.stride = {2, 2}, .dilation = {1, 1}, .groups = 1};
     run(&project, TYPE(2, 7, 6, 3), TYPE(4, 3, 1, 1), false, 0); /* the last row and column are not read */
+    const struct dpt_conv_param first = {.stride = {2, 2}, .pad = {3, 3}, .dilation = {1, 1}, .groups = 1};
+    run(&first, TYPE(1, 10, 9, 2), TYPE(3, 2, 7, 7), false, 0); /* windows wider than a third of the rows */
     const struct dpt_conv_param apart = {.stride = {3, 2}, .dilation = {1, 1}, .groups = 1};
     run(&apart, TYPE(2, 8, 5, 2), TYPE(3, 2, 2, 2), true, 0);
 }
@@ -104,6 +106,19 @@ static void tiles(void **state)
     run(&one, TYPE(3, 6, 6, 64), TYPE(16, 64, 1, 1), true, 0);
     const struct dpt_conv_param beyond = {PLAIN, .pad = {3, 3}}; /* places of y that read no image at all */
     run(&beyond, TYPE(1, 2, 1, 16), TYPE(16, 16, 3, 3), true, 0);
+}
+
+/* A part of an image has another border behind it than before it. */
+static void unlike_borders(void **state)
+{
+    (void)state;
+    const struct dpt_conv_param below = {PLAIN, .pad = {0, 1}, .more = {1, -1}};
+    run(&below, TYPE(2, 5, 6, 3), TYPE(4, 3, 3, 3), true, 0);
+    run(&below, TYPE(2, 7, 9, 16), TYPE(32, 16, 3, 3), false, 0);
+    const struct dpt_conv_param apart = {.stride = {2, 1}, .pad = {2, 0}, .more = {-2, 2}, .dilation = {2, 1}, .groups = 1};
+    run(&apart, TYPE(1, 7, 5, 16), TYPE(16, 16, 3, 3), true, 0);
+    const struct dpt_conv_param five = {PLAIN, .pad = {2, 2}, .more = {-2, -1}};
+    run(&five, TYPE(2, 9, 9, 10), TYPE(32, 10, 5, 5), true, 0);
 }
 
 static void fused_relu(void **state)
@@ -273,6 +288,7 @@ int main(void)
         cmocka_unit_test(groups),
         cmocka_unit_test(wide),
         cmocka_unit_test(tiles),
+        cmocka_unit_test(unlike_borders),
         cmocka_unit_test(fused_relu),
         cmocka_unit_test(other_rows),
         cmocka_unit_test(relu_keeps_nan),

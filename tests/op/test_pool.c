@@ -30,6 +30,7 @@ static const struct {
     {{.kernel = {2, 3}, .stride = {2, 3}, .pad = {1, 2}}, 5, 7},
     {{.kernel = {1, 1}, .stride = {2, 2}}, 3, 3},
     {{.kernel = {4, 5}, .stride = {1, 1}}, 4, 5},
+    {{.kernel = {3, 3}, .stride = {2, 1}, .pad = {0, 1}, .more = {1, -1}}, 6, 7}, /* a part of an image */
 };
 
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };

@@ -948,6 +948,64 @@ static void jobs_that_do_not_fit_are_refused(void **state)
     }
 }
 
+/* Axes of images are refused for what is no image, and where no rank would have less to do. */
+static void axes_of_images_that_do_not_fit_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *job, *axis;
+        int ranks;
+        const char *says;
+    } cases[] = {
+        {RIG_FP32 RIG_MLP RIG_BATCH("12", "1") RIG_SGD, "rows", 2, "rows:2 splits images, but the model reads F32[12,6]"},
+        {RIG_FP32 RIG_CNN RIG_BATCH("12", "1") RIG_SGD, "columns", 9, "they have fewer than 9 columns"},
+        {RIG_FP32 "[model]\ntype = mlp\nwidths = 9\n" RIG_DATA("8 8 2", "5") RIG_BATCH("12", "1") RIG_SGD, "rows", 2,
+         "the model's first layer reads images whole"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct made made;
+        made_open(&made, cases[i].job, cases[i].ranks, 0);
+        strcpy(made.mesh.axis[0].name, cases[i].axis);
+        made.graph = rig_graph(made.rig, made.conf.batch_rows, true, true);
+        assert_int_equal(dpt_plan_new(made.graph, &made.conf, &made.plan), DPT_STATUS_USAGE);
+        if (!strstr(dpt_error_text(), cases[i].says)) {
+            fail_msg("%s", dpt_error_text());
+        }
+        dpt_graph_free(made.graph);
+    }
+}
+
+/* What one rank sends of a border is what the other gets, and only neighbours have any for one another. */
+static void borders_go_to_neighbours(void **state)
+{
+    (void)state;
+    enum { RANKS = 3 };
+    struct made made[RANKS];
+    int borders = 0;
+    for (int rank = 0; rank < RANKS; rank++) {
+        made_open(&made[rank], RIG_FP32 RIG_RESNET RIG_BATCH("14", "1") RIG_SGD, RANKS, rank);
+        strcpy(made[rank].mesh.axis[0].name, "rows");
+        made_plan(&made[rank], true, true);
+        assert_int_equal(made[rank].plan->graph->nnodes, made[0].plan->graph->nnodes);
+    }
+    for (int n = 0; n < made[0].plan->graph->nnodes; n++) {
+        const struct dpt_op *op = made[0].plan->graph->node[n].op;
+        for (int a = 0; a < RANKS && (op == &dpt_op_halo || op == &dpt_op_halo_sum); a++) {
+            for (int b = 0; b < RANKS; b++) {
+                int64_t begin;
+                const int64_t sent = dpt_plan_overlap(made[a].plan, n, b, true, &begin);
+                assert_int_equal(sent, dpt_plan_overlap(made[b].plan, n, a, false, &begin));
+                assert_true(sent == 0 || (a - b <= 1 && b - a <= 1));
+                borders += a != b && sent > 0;
+            }
+        }
+    }
+    assert_true(borders > 0);
+    for (int rank = 0; rank < RANKS; rank++) {
+        made_free(&made[rank]);
+    }
+}
+
 /* The hash of a plan after a change of what it is made for. */
 static uint64_t hash_of(int job, int ranks, int64_t rows, int64_t tail, int64_t micros, int64_t shards, int64_t bucket)
 {
@@ -1057,6 +1115,8 @@ int main(void)
         cmocka_unit_test(bytes_are_counted),
         cmocka_unit_test(a_step_has_an_order),
         cmocka_unit_test(jobs_that_do_not_fit_are_refused),
+        cmocka_unit_test(axes_of_images_that_do_not_fit_are_refused),
+        cmocka_unit_test(borders_go_to_neighbours),
         cmocka_unit_test(ranks_that_share_the_state_have_one_hash),
         cmocka_unit_test(different_plans_have_different_hashes),
         cmocka_unit_test(costs_add_up),
