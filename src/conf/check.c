@@ -266,6 +266,11 @@ static void check_parallel(const struct check *check)
         refuse(check, "parallel", "update",
                "lets ranks go their own ways, which differ with their number: [run] reproducible = yes needs sync");
     }
+    if (job->parallel.shard != DPT_SHARD_NONE && (job->run.reproducible || job->parallel.update != DPT_UPDATE_SYNC)) {
+        refuse(check, "parallel", "shard", "shares out what every rank must have whole %s: set it to none",
+               job->run.reproducible ? "in a run with [run] reproducible = yes"
+                                     : "where [parallel] update lets ranks go their own ways");
+    }
     if (job->parallel.wire == DPT_WIRE_BF16 && (job->run.reproducible || job->run.precision == DPT_PRECISION_FP64)) {
         refuse(check, "parallel", "wire", "= bf16 rounds gradients, which [run] %s cannot have",
                job->run.reproducible ? "reproducible = yes" : "precision = fp64");

@@ -102,6 +102,8 @@ static const struct dpt_conf_word norm_modes[] = {
 static const struct dpt_conf_word shards[] = {
     {"none", "nothing"},
     {"optimizer", "the state of the optimizer: each rank updates its part (ZeRO 1)"},
+    {"gradients", "that and the gradients, summed after each micro-batch (ZeRO 2)"},
+    {"parameters", "that and the parameters, collected for each pass over a layer (ZeRO 3)"},
     {0},
 };
 static const struct dpt_conf_word recomputes[] = {

@@ -354,8 +354,9 @@ enum dpt_status dpt_exec__average(struct dpt_exec *exec, int group)
     for (int i = 0; i < plan->nparams; i++) {
         const struct dpt_plan_param *param = &plan->param[i];
         if (param->average == group) {
-            const struct dpt_range range = {param->offset, param->offset + param->numel};
-            char *data = (char *)exec->param + (size_t)param->offset * dpt_dtype_nbytes(real);
+            const int64_t at = dpt_plan_param_at(plan, param);
+            const struct dpt_range range = {at, at + param->numel};
+            char *data = (char *)exec->param + (size_t)at * dpt_dtype_nbytes(real);
             dpt_comm_action("average", plan->graph->value[param->value].name);
             DPT_TRY(dpt_exec__out(exec, exec->param, exec->state->param, range));
             DPT_TRY(dpt_comm_allreduce(exec->group[group].comm, data, param->numel, real, DPT_COMM_REDUCE_SUM));

@@ -33,18 +33,22 @@ static enum dpt_status take_blocks(struct dpt_exec *exec, struct dpt_exec *share
     return dpt_dev_alloc(exec->dev, scratch_nbytes(exec), "the scratch memory of kernels", &exec->scratch);
 }
 
-/* Where a flat value lies. */
+/* Where a flat value lies; NULL where it is whole during a stay only. */
 static void *flat_data(const struct dpt_exec *exec, int value)
 {
     const struct dpt_plan *plan = exec->plan;
-    const size_t width = dpt_dtype_nbytes(plan->graph->real);
+    const int64_t width = (int64_t)dpt_dtype_nbytes(plan->graph->real);
     for (int i = 0; i < plan->nparams; i++) {
         const struct dpt_plan_param *param = &plan->param[i];
+        const struct dpt_plan_bucket *bucket = plan->nbuckets > 0 ? &plan->bucket[param->bucket] : NULL;
         if (param->value == value) {
-            return (char *)exec->state->param + (size_t)param->offset * width;
+            return bucket && bucket->gather ? NULL
+                                            : (char *)exec->state->param + dpt_plan_param_at(plan, param) * width;
         }
         if (param->gradient == value) {
-            return (char *)exec->state->gradient + (size_t)param->offset * width;
+            return bucket->scatter
+                       ? NULL
+                       : (char *)exec->state->gradient + (param->offset + bucket->gradient_offset) * width;
         }
     }
     return NULL; /* a slot: updates find theirs by range */
@@ -84,13 +88,15 @@ static void bind_update(struct dpt_exec *exec, int u, struct dpt_range range, st
     const struct dpt_plan_update *update = &exec->plan->update[u];
     const struct dpt_state *state = exec->state;
     const struct dpt_type type = {exec->plan->graph->real, 1, {range.end - range.begin}};
-    const size_t width = dpt_dtype_nbytes(type.dtype), offset = (size_t)range.begin * width;
-    const size_t slot_offset = (size_t)(update->slot_begin + range.begin - update->begin) * width;
-    void *flat[2 + DPT_PLAN_MAX_SLOTS] = {state->param, state->gradient, state->slot[0], state->slot[1]};
+    const int64_t width = (int64_t)dpt_dtype_nbytes(type.dtype);
+    const struct dpt_plan_bucket *bucket = &exec->plan->bucket[update->bucket];
+    char *flat[2 + DPT_PLAN_MAX_SLOTS] = {state->param, state->gradient, state->slot[0], state->slot[1]};
+    const int64_t offset[2 + DPT_PLAN_MAX_SLOTS] = {bucket->param_offset, bucket->gradient_offset, bucket->slot_offset,
+                                                    bucket->slot_offset};
     bound->types = (struct dpt_op_types){.param = update->param, .nin = 2 + update->nslots};
     for (int i = 0; i < bound->types.nin; i++) {
         bound->types.in[i] = type;
-        bound->in[i] = (struct dpt_tensor){type, (char *)flat[i] + (i < 2 ? offset : slot_offset)};
+        bound->in[i] = (struct dpt_tensor){type, flat[i] + (range.begin + offset[i]) * width};
     }
 }
 
@@ -124,6 +130,19 @@ static void *array(size_t count, size_t size)
         dpt_fatal(DPT_STATUS_SPACE, "out of memory: %zu bytes for the operands of the step", count * size);
     }
     return at;
+}
+
+/* What is exchanged while it stays, and all that is sliced beside it, is bound to nothing: the longest must fit. */
+static enum dpt_status reserve_group(struct dpt_exec *exec, int group, struct dpt_exchange *exchange)
+{
+    const struct dpt_plan *plan = exec->plan;
+    int64_t longest = 0;
+    for (int b = 0; b < plan->nbuckets; b++) {
+        const int64_t length = plan->bucket[b].range.end - plan->bucket[b].range.begin;
+        longest = plan->bucket[b].group == group && length > longest ? length : longest;
+    }
+    DPT_TRY(dpt_exchange_bind(exchange, NULL, plan->graph->real, 0, NULL));
+    return dpt_exchange_reserve(exchange, longest, plan->graph->real);
 }
 
 /* Gives the exchange of a group the buckets that are summed in it. */
@@ -179,9 +198,9 @@ static size_t count_staging(const struct dpt_exec *exec)
     return most;
 }
 
-static size_t flat_nbytes(const struct dpt_exec *exec)
+static size_t flat_nbytes(const struct dpt_exec *exec, int64_t elements)
 {
-    return (size_t)exec->plan->nflat * dpt_dtype_nbytes(exec->plan->graph->real);
+    return (size_t)elements * dpt_dtype_nbytes(exec->plan->graph->real);
 }
 
 /* MPI sees memory of the host only: messages, and where the device is apart copies of what ranks exchange. */
@@ -201,9 +220,10 @@ static enum dpt_status take_host_memory(struct dpt_exec *exec)
     exec->gradient = exec->param = NULL;
     DPT_TRY(dpt_dev_host_alloc(dev, exec->staging_nbytes, "what ranks move", &staging));
     exec->staging = staging;
+    DPT_TRY(dpt_exec__take_stays(exec));
     if (plan->graph->training && (exec->exchange || exec->group)) {
-        DPT_TRY(dpt_dev_host_alloc(dev, flat_nbytes(exec), "gradients on the host", &exec->gradient));
-        DPT_TRY(dpt_dev_host_alloc(dev, flat_nbytes(exec), "parameters on the host", &exec->param));
+        DPT_TRY(dpt_dev_host_alloc(dev, flat_nbytes(exec, plan->kept.gradients), "gradients on the host", &exec->gradient));
+        DPT_TRY(dpt_dev_host_alloc(dev, flat_nbytes(exec, plan->kept.params), "parameters on the host", &exec->param));
     }
     return DPT_STATUS_OK;
 }
@@ -223,7 +243,8 @@ static enum dpt_status take_memory(struct dpt_exec *exec, struct dpt_exec *share
     for (int g = 0; g < plan->ngroups; g++) {
         struct dpt_exchange *exchange = exec->group ? exec->group[g].exchange : exec->exchange;
         if (exchange && plan->group[g].member && !plan->group[g].average) {
-            DPT_TRY(bind_group(exec, g, exchange));
+            DPT_TRY(plan->conf.shard >= DPT_PLAN_SHARD_GRADIENTS ? reserve_group(exec, g, exchange)
+                                                                 : bind_group(exec, g, exchange));
         }
     }
     return DPT_STATUS_OK;
@@ -263,6 +284,8 @@ enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec *
         .update = array((size_t)plan->nupdates + (size_t)plan->nbuckets, sizeof *made->update),
         .first = array((size_t)plan->nupdates, sizeof *made->first),
         .slot_of = array((size_t)plan->nbuckets, sizeof *made->slot_of),
+        .ticket = array((size_t)plan->nbuckets + (size_t)plan->nstays, sizeof *made->ticket),
+        .stayer = array(values, sizeof *made->stayer),
         .lengths = array((size_t)graph->nnodes, sizeof *made->lengths),
         .border = array((size_t)graph->nnodes, sizeof(struct dpt_exec__border *)),
         .message = array((size_t)plan->nmessages, sizeof *made->message),
@@ -277,6 +300,7 @@ enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec *
         return status;
     }
     place_values(made);
+    dpt_exec__prepare_stays(made);
     bind_updates(made);
     dpt_exec__prepare_moves(made);
     *exec = made;
@@ -306,8 +330,9 @@ void dpt_exec_free(struct dpt_exec *exec)
     }
     if (dpt_dev_is_apart(exec->dev)) {
         release_host(exec, exec->staging, exec->staging_nbytes);
-        release_host(exec, exec->gradient, flat_nbytes(exec));
-        release_host(exec, exec->param, flat_nbytes(exec));
+        release_host(exec, exec->stays, exec->stays_nbytes);
+        release_host(exec, exec->gradient, flat_nbytes(exec, exec->plan->kept.gradients));
+        release_host(exec, exec->param, flat_nbytes(exec, exec->plan->kept.params));
     }
     for (int n = 0; n < exec->plan->graph->nnodes; n++) {
         free(exec->lengths[n].from);
@@ -322,6 +347,8 @@ void dpt_exec_free(struct dpt_exec *exec)
     free(exec->update);
     free(exec->first);
     free(exec->slot_of);
+    free(exec->ticket);
+    free(exec->stayer);
     free(exec->lengths);
     free(exec->border);
     free(exec->message);

@@ -11,7 +11,7 @@
 #include "dev/dev.h"
 #include "plan/plan.h"
 
-/* Everything that changes. Flat buffers hold plan->nflat elements of graph->real, those of slots plan->nslot. */
+/* Everything that changes. Each kind of flat buffer holds as many elements of graph->real as plan->kept says. */
 struct dpt_state {
     const struct dpt_plan *plan; /* the training's: decides the layout */
     struct dpt_dev *dev;

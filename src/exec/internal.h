@@ -37,6 +37,12 @@ struct dpt_exec__message {
     char what[64];
 };
 
+/* A parameter or a view of one that has no place of its own, or a gradient. */
+struct dpt_exec__stayer {
+    int value, bucket;
+    int64_t offset; /* bytes from the begin of the bucket */
+};
+
 struct dpt_exec {
     const struct dpt_plan *plan;
     struct dpt_state *state;
@@ -46,6 +52,8 @@ struct dpt_exec {
     const struct dpt_exec *share;         /* whose blocks are used, or NULL                      */
     void *block, *scratch;
     void *messages;                       /* of the host, as all that MPI sees                   */
+    char *stays;                          /* on the host, where the device is apart: buckets that travel for a stay     */
+    size_t stays_nbytes;
     void *gradient, *param;               /* what the exchange sums and publishes: the state's, or copies on the host */
     char *staging;                        /* on the host, where the device is apart: what a move takes and gives      */
     size_t staging_nbytes;
@@ -59,6 +67,9 @@ struct dpt_exec {
     int *first;
     bool by_host;                         /* the state is one copy a host: this rank updates its slices */
     int *slot_of;                         /* of each bucket: its number in its group's exchange  */
+    uint64_t *ticket;                     /* of each bucket, then of each stay: of what is under way unbound */
+    int nstayers;
+    struct dpt_exec__stayer *stayer;      /* values that lie in the stays of buckets             */
     struct dpt_exec__lengths *lengths;    /* of each node                                        */
     struct dpt_exec__border **border;     /* of each node that moves borders, else NULL          */
     struct dpt_exec__message *message;
@@ -92,10 +103,13 @@ enum dpt_status dpt_exec__add_metric(struct dpt_exec *exec, int micro);
 void dpt_exec__time(struct dpt_exec *exec, enum dpt_section section);
 
 /*
- * Adds range [begin, end) of the gradients of micro-batch `micro` to those before it; after the last micro-batch the
+ * Adds a bucket of the gradients of micro-batch `micro` to those before it; after the last micro-batch the
  * sum is in the gradient buffer. Local.
  */
-enum dpt_status dpt_exec__accumulate(struct dpt_exec *exec, int micro, struct dpt_range range);
+enum dpt_status dpt_exec__accumulate(struct dpt_exec *exec, int micro, int bucket);
+
+/* Adds this rank's slice of a bucket, summed over the ranks, to what it keeps of the micro-batches before. Local. */
+enum dpt_status dpt_exec__keep(struct dpt_exec *exec, int micro, int bucket, const void *slice);
 
 /* This rank's part of the square of the gradient's norm. Local. */
 enum dpt_status dpt_exec__square(const struct dpt_exec *exec, double *sum);
@@ -108,6 +122,20 @@ enum dpt_status dpt_exec__square_alone(const struct dpt_exec *exec, int ranks, d
 
 /* state.c: the part of a state value that this rank has. Local. */
 struct dpt_box dpt_exec__box(const struct dpt_plan *plan, int value);
+
+/* ------------------------------------------------------------------------------------------------ stay.c */
+
+/* Memory of the host for what travels, where the device is apart. Local. */
+enum dpt_status dpt_exec__take_stays(struct dpt_exec *exec);
+
+/* Notes which values lie in which bucket, and where gradients are written to. Local. */
+void dpt_exec__prepare_stays(struct dpt_exec *exec);
+
+/* GATHER, GATHERED, SCATTER and SCATTERED. Collective over the bucket's group. */
+enum dpt_status dpt_exec__stay(struct dpt_exec *exec, const struct dpt_action *action);
+
+/* REDUCE, WAIT, PUBLISH and COLLECT of a bucket that is bound to nothing. Collective over its group. */
+enum dpt_status dpt_exec__exchange_slices(struct dpt_exec *exec, const struct dpt_action *action);
 
 /* ------------------------------------------------------------------------------------------------ collect.c */
 

@@ -7,6 +7,7 @@ libdpt_a_SOURCES += \
 	%D%/groups.c \
 	%D%/internal.h \
 	%D%/state.c \
+	%D%/stay.c \
 	%D%/step.c \
 	%D%/sum.c \
 	%D%/whole.c

@@ -75,8 +75,22 @@ struct dpt_box dpt_exec__box(const struct dpt_plan *plan, int value)
     return box;
 }
 
-/* The first values of a parameter, to `data`. */
-static void draw(const struct dpt_plan *plan, const struct dpt_plan_param *param, uint64_t seed, void *data)
+/* Elements of a parameter, counted from its first, that this rank keeps. */
+static struct dpt_range kept_of(const struct dpt_plan *plan, const struct dpt_plan_param *param)
+{
+    struct dpt_range range = {0, param->numel};
+    if (plan->nbuckets > 0 && plan->bucket[param->bucket].gather) {
+        const struct dpt_range kept = dpt_plan_kept(plan, param->bucket);
+        range.begin = kept.begin > param->offset ? kept.begin - param->offset : 0;
+        range.end = kept.end - param->offset < range.end ? kept.end - param->offset : range.end;
+        range.end = range.end > range.begin ? range.end : range.begin;
+    }
+    return range;
+}
+
+/* The first values of a range of a parameter's elements, to `data`. */
+static void draw(const struct dpt_plan *plan, const struct dpt_plan_param *param, struct dpt_range range, uint64_t seed,
+                 void *data)
 {
     const struct dpt_value *value = &plan->graph->value[param->value];
     const enum dpt_dtype real = plan->graph->real;
@@ -86,26 +100,28 @@ static void draw(const struct dpt_plan *plan, const struct dpt_plan_param *param
         .name = dpt_hash64(value->name, strlen(value->name)) >> 8, /* 24 + 32 bits go into the key */
     };
     if (value->init.kind == DPT_INIT_KIND_CONST) {
-        for (int64_t i = 0; i < param->numel; i++) {
-            store(real, data, i, value->init.scale);
+        for (int64_t i = range.begin; i < range.end; i++) {
+            store(real, data, i - range.begin, value->init.scale);
         }
         return;
     }
     const struct dpt_box box = dpt_exec__box(plan, param->value);
     const int64_t run = dpt_box_run(&box);
-    for (int64_t i = 0; run > 0 && i < dpt_box_runs(&box); i++) {
-        draw_run(&source, real, data, i * run, dpt_box_at(&box, i), run);
+    for (int64_t i = range.begin; run > 0 && i < range.end;) {
+        const int64_t end = (i / run + 1) * run < range.end ? (i / run + 1) * run : range.end;
+        draw_run(&source, real, data, i - range.begin, dpt_box_at(&box, i / run) + i % run, end - i);
+        i = end;
     }
 }
 
-static size_t flat_nbytes(const struct dpt_plan *plan)
+static size_t nbytes_of(const struct dpt_plan *plan, int64_t elements)
 {
-    return (size_t)plan->nflat * dpt_dtype_nbytes(plan->graph->real);
+    return (size_t)elements * dpt_dtype_nbytes(plan->graph->real);
 }
 
 static size_t slot_nbytes(const struct dpt_plan *plan)
 {
-    return (size_t)plan->nslot * dpt_dtype_nbytes(plan->graph->real);
+    return nbytes_of(plan, plan->kept.slots);
 }
 
 static bool has_slices(const struct dpt_plan *plan)
@@ -121,7 +137,7 @@ static bool has_slices(const struct dpt_plan *plan)
 static enum dpt_status borrow(struct dpt_state *state, struct dpt_exchange *exchange, enum dpt_state_kind kind)
 {
     const struct dpt_plan *plan = state->plan;
-    const size_t nbytes = flat_nbytes(plan);
+    const size_t nbytes = nbytes_of(plan, plan->nflat);
     void *block = NULL;
     DPT_ASSERT(!dpt_dev_is_apart(state->dev));
     if (has_slices(plan)) {
@@ -152,15 +168,15 @@ static enum dpt_status borrow(struct dpt_state *state, struct dpt_exchange *exch
 static enum dpt_status allocate(struct dpt_state *state)
 {
     const struct dpt_plan *plan = state->plan;
-    const size_t nbytes = flat_nbytes(plan);
     if (!state->lent_param) {
-        DPT_TRY(dpt_dev_alloc(state->dev, nbytes, "the parameters", &state->param));
+        DPT_TRY(dpt_dev_alloc(state->dev, nbytes_of(plan, plan->kept.params), "the parameters", &state->param));
     }
     if (plan->graph->training && !state->lent) {
-        DPT_TRY(dpt_dev_alloc(state->dev, nbytes, "the gradients", &state->gradient));
+        DPT_TRY(dpt_dev_alloc(state->dev, nbytes_of(plan, plan->kept.gradients), "the gradients", &state->gradient));
     }
     for (int i = 0; i < plan->nlevels; i++) {
-        DPT_TRY(dpt_dev_alloc(state->dev, nbytes, "the sums of gradients", &state->accumulator[i]));
+        DPT_TRY(dpt_dev_alloc(state->dev, nbytes_of(plan, plan->kept.accumulators), "the sums of gradients",
+                              &state->accumulator[i]));
     }
     for (int i = 0; i < plan->nslots && !state->common; i++) {
         DPT_TRY(dpt_dev_alloc(state->dev, slot_nbytes(plan), "the state of the optimizer", &state->slot[i]));
@@ -175,16 +191,17 @@ static enum dpt_status draw_all(struct dpt_state *state, uint64_t seed)
     const size_t width = dpt_dtype_nbytes(plan->graph->real);
     for (int i = 0; i < plan->nparams; i++) {
         const struct dpt_plan_param *param = &plan->param[i];
-        char *at = (char *)state->param + (size_t)param->offset * width;
+        const struct dpt_range kept = kept_of(plan, param);
+        char *at = (char *)state->param + (size_t)(dpt_plan_param_at(plan, param) + kept.begin) * width;
         if (!dpt_dev_is_apart(state->dev)) {
-            draw(plan, param, seed, at);
+            draw(plan, param, kept, seed, at);
             continue;
         }
-        const size_t nbytes = (size_t)param->numel * width;
+        const size_t nbytes = (size_t)(kept.end - kept.begin) * width;
         void *host = malloc(nbytes + 1);
         DPT_CHECK(host, DPT_STATUS_SPACE, "no memory for the first values of %s, %zu bytes",
                   plan->graph->value[param->value].name, nbytes);
-        draw(plan, param, seed, host);
+        draw(plan, param, kept, seed, host);
         const enum dpt_status status = dpt_dev_copy_in(state->dev, at, host, nbytes);
         free(host);
         DPT_TRY(status);
@@ -237,18 +254,18 @@ void dpt_state_free(struct dpt_state *state)
     if (!state) {
         return;
     }
-    const size_t nbytes = flat_nbytes(state->plan);
+    const struct dpt_plan *plan = state->plan;
     if (!state->lent_param) {
-        release(state, state->param, nbytes);
+        release(state, state->param, nbytes_of(plan, plan->kept.params));
     }
     if (!state->lent) {
-        release(state, state->gradient, nbytes);
+        release(state, state->gradient, nbytes_of(plan, plan->kept.gradients));
     }
     for (int i = 0; i < DPT_PLAN_MAX_LEVELS; i++) {
-        release(state, state->accumulator[i], nbytes);
+        release(state, state->accumulator[i], nbytes_of(plan, plan->kept.accumulators));
     }
     for (int i = 0; i < DPT_PLAN_MAX_SLOTS && !state->common; i++) {
-        release(state, state->slot[i], slot_nbytes(state->plan));
+        release(state, state->slot[i], slot_nbytes(plan));
     }
     free(state);
 }
@@ -265,7 +282,7 @@ struct dpt_tensor dpt_state_tensor(const struct dpt_state *state, int value)
     for (int i = 0; i < plan->nparams; i++) {
         const struct dpt_plan_param *param = &plan->param[i];
         if (param->value == value) {
-            return tensor_in(state, value, state->param, param->offset);
+            return tensor_in(state, value, state->param, dpt_plan_param_at(plan, param));
         }
         for (int k = 0; k < param->nslots; k++) {
             if (param->slot[k] == value) {
@@ -279,7 +296,7 @@ struct dpt_tensor dpt_state_tensor(const struct dpt_state *state, int value)
 
 uint64_t dpt_state_hash(const struct dpt_state *state)
 {
-    const size_t nbytes = flat_nbytes(state->plan);
+    const size_t nbytes = nbytes_of(state->plan, state->plan->kept.params);
     if (!dpt_dev_is_apart(state->dev)) {
         return dpt_hash64(state->param, nbytes);
     }

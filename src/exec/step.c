@@ -52,6 +52,11 @@ static enum dpt_status exchange(struct dpt_exec *exec, const struct dpt_action *
     const struct dpt_range bucket = exec->plan->bucket[action->arg].range;
     const struct dpt_range kept = dpt_plan_kept(exec->plan, action->arg);
     DPT_ASSERT(with);
+    if (exec->plan->conf.shard >= DPT_PLAN_SHARD_GRADIENTS) {
+        DPT_TRY(dpt_exec__exchange_slices(exec, action));
+        dpt_exec__time(exec, DPT_SECTION_EXCHANGE);
+        return DPT_STATUS_OK;
+    }
     switch (action->kind) {
     case DPT_ACTION_REDUCE:
         dpt_comm_action("all-reduce", "of gradients");
@@ -83,9 +88,9 @@ static enum dpt_status exchange(struct dpt_exec *exec, const struct dpt_action *
 static enum dpt_status zero(struct dpt_exec *exec, int i)
 {
     const struct dpt_plan_param *param = &exec->plan->param[i];
-    const size_t width = dpt_dtype_nbytes(exec->plan->graph->real);
-    return dpt_dev_zero(exec->dev, (char *)exec->state->gradient + (size_t)param->offset * width,
-                        (size_t)param->numel * width);
+    const int64_t width = (int64_t)dpt_dtype_nbytes(exec->plan->graph->real);
+    const int64_t at = param->offset + exec->plan->bucket[param->bucket].gradient_offset;
+    return dpt_dev_zero(exec->dev, (char *)exec->state->gradient + at * width, (size_t)(param->numel * width));
 }
 
 /*
@@ -159,7 +164,7 @@ static enum dpt_status act(struct dpt_exec *exec, const struct dpt_action *actio
     case DPT_ACTION_RUN:
         return run(exec, action->arg, action->micro);
     case DPT_ACTION_ACCUMULATE:
-        DPT_TRY(dpt_exec__accumulate(exec, action->micro, exec->plan->bucket[action->arg].range));
+        DPT_TRY(dpt_exec__accumulate(exec, action->micro, action->arg));
         dpt_exec__time(exec, DPT_SECTION_BACKWARD);
         return DPT_STATUS_OK;
     case DPT_ACTION_METRIC:
@@ -171,6 +176,13 @@ static enum dpt_status act(struct dpt_exec *exec, const struct dpt_action *actio
     case DPT_ACTION_PUBLISH:
     case DPT_ACTION_COLLECT:
         return step->alone ? DPT_STATUS_OK : exchange(exec, action);
+    case DPT_ACTION_GATHER:
+    case DPT_ACTION_GATHERED:
+    case DPT_ACTION_SCATTER:
+    case DPT_ACTION_SCATTERED:
+        DPT_TRY(dpt_exec__stay(exec, action));
+        dpt_exec__time(exec, DPT_SECTION_EXCHANGE);
+        return DPT_STATUS_OK;
     case DPT_ACTION_AVERAGE:
         DPT_TRY(dpt_exec__average(exec, action->arg));
         dpt_exec__time(exec, DPT_SECTION_EXCHANGE);
@@ -186,7 +198,7 @@ static enum dpt_status act(struct dpt_exec *exec, const struct dpt_action *actio
 enum dpt_status dpt_exec_train(struct dpt_exec *exec, struct dpt_loader *loader, struct dpt_exec_step *step)
 {
     const struct dpt_plan *plan = exec->plan;
-    DPT_ASSERT(!step->alone || !exec->by_host);
+    DPT_ASSERT(!step->alone || (!exec->by_host && plan->conf.shard == DPT_PLAN_SHARD_NONE));
     exec->now = dpt_clock_s();
     for (int i = 0; i < plan->nactions; i++) {
         DPT_TRY(act(exec, &plan->action[i], loader, step));
@@ -223,6 +235,10 @@ static enum dpt_status evaluate_batch(struct dpt_exec *exec, const struct dpt_ba
             break;
         case DPT_ACTION_METRIC:
             DPT_TRY(dpt_exec__add_metric(exec, action->micro));
+            break;
+        case DPT_ACTION_GATHER:
+        case DPT_ACTION_GATHERED:
+            DPT_TRY(dpt_exec__stay(exec, action));
             break;
         default:
             DPT_ASSERT(action->kind == DPT_ACTION_CONTROL);

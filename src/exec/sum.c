@@ -94,20 +94,31 @@ enum dpt_status dpt_exec__square(const struct dpt_exec *exec, double *sum)
             const struct dpt_range range =
                 bucket->group < 0 ? bucket->range
                                   : dpt_plan_slice(plan, b, dpt_plan_group_rank(plan, bucket->group));
-            DPT_TRY(square(exec, range.begin, range.end, sum));
+            DPT_TRY(square(exec, range.begin + bucket->gradient_offset, range.end + bucket->gradient_offset, sum));
         }
     }
     return DPT_STATUS_OK;
 }
 
-enum dpt_status dpt_exec__accumulate(struct dpt_exec *exec, int micro, struct dpt_range range)
+enum dpt_status dpt_exec__keep(struct dpt_exec *exec, int micro, int bucket, const void *slice)
+{
+    const enum dpt_dtype real = exec->plan->graph->real;
+    const struct dpt_range kept = dpt_plan_kept(exec->plan, bucket);
+    const int64_t n = kept.end - kept.begin, width = (int64_t)dpt_dtype_nbytes(real);
+    char *sum = (char *)exec->state->gradient + (kept.begin + exec->plan->bucket[bucket].gradient_offset) * width;
+    return micro == 0 ? dpt_dev_copy(exec->dev, sum, slice, (size_t)(n * width))
+                      : dpt_flat_add(exec->dev, real, n, sum, slice, sum);
+}
+
+enum dpt_status dpt_exec__accumulate(struct dpt_exec *exec, int micro, int bucket)
 {
     const struct dpt_plan *plan = exec->plan;
+    const struct dpt_plan_bucket *at_bucket = &plan->bucket[bucket];
     const enum dpt_dtype real = plan->graph->real;
-    const size_t offset = (size_t)range.begin * dpt_dtype_nbytes(real);
-    const int64_t n = range.end - range.begin;
+    const int64_t width = (int64_t)dpt_dtype_nbytes(real), begin = at_bucket->range.begin;
+    const int64_t n = at_bucket->range.end - begin, offset = (begin + at_bucket->accumulator_offset) * width;
     const bool last = micro == plan->micros - 1;
-    char *gradient = (char *)exec->state->gradient + offset;
+    char *gradient = (char *)exec->state->gradient + (begin + at_bucket->gradient_offset) * width;
     if (!plan->conf.shards) {
         char *before = (char *)exec->state->accumulator[0] + offset;
         return micro == 0 ? dpt_dev_copy(exec->dev, before, gradient, (size_t)n * dpt_dtype_nbytes(real))

@@ -32,9 +32,9 @@ static struct piece find_piece(const struct dpt_state *state, int value)
             continue;
         }
         const struct dpt_plan_bucket *bucket = &plan->bucket[param->bucket];
-        const bool sliced = is_slot && dpt_plan_is_sliced(plan, param->bucket);
+        const bool sliced = is_slot ? dpt_plan_is_sliced(plan, param->bucket) : bucket->gather;
         const struct dpt_range kept = dpt_plan_kept(plan, param->bucket);
-        int64_t offset = param->offset;
+        int64_t offset = param->offset + (is_slot ? 0 : bucket->param_offset);
         char *flat = state->param;
         for (int k = 0; is_slot && k < param->nslots; k++) {
             if (param->slot[k] == value) {

@@ -77,14 +77,23 @@ enum dpt_status dpt_plan__layout(struct dpt_plan *plan, const struct dpt_plan__p
 /* variant.c: numbers of rows that occur, and what the kernels of each prepare. */
 enum dpt_status dpt_plan__variants(struct dpt_plan *plan);
 
+/* stay.c: when the buckets that are kept in slices are whole. Local. */
+void dpt_plan__stays(struct dpt_plan *plan);
+
 /* memory.c: where each value of a micro-batch lies. */
 enum dpt_status dpt_plan__memory(struct dpt_plan *plan);
 
 /* actions.c: what is done in a step, in order. */
 enum dpt_status dpt_plan__actions(struct dpt_plan *plan);
 
+/* memory.c: the value whose memory a value has: itself, or at the end of its chain of aliases. Local. */
+int dpt_plan__root(const struct dpt_plan *plan, int value);
+
 /* memory.c: the unit of work that a node belongs to. Local. */
 enum dpt_unit_kind dpt_plan__unit(const struct dpt_plan *plan, int node);
+
+/* actions.c: true when data is the only axis with more than one rank. Local. */
+bool dpt_plan__is_data_only(const struct dpt_plan *plan);
 
 /* traffic.c: what this rank sends in a step. */
 void dpt_plan__traffic(struct dpt_plan *plan);

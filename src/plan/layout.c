@@ -127,9 +127,10 @@ struct key {
     int buffer;
     int group;
     int uncounted;
+    int average; /* in which its copies are averaged    */
     int chunk;
-    int unit;   /* in which its gradient is finished   */
-    int finish; /* the node that finishes its gradient */
+    int unit;    /* in which its gradient is finished   */
+    int finish;  /* the node that finishes its gradient */
     int value;
 };
 
@@ -166,7 +167,7 @@ static bool same_kind(const struct dpt_plan *plan, const struct key *a, const st
 {
     const bool joint = a->group >= 0 && plan->group[a->group].places != 0;
     return !joint && a->buffer == b->buffer && a->group == b->group && a->uncounted == b->uncounted &&
-           a->chunk == b->chunk && a->unit == b->unit;
+           a->average == b->average && a->chunk == b->chunk && a->unit == b->unit;
 }
 
 /* Cuts the parameters of one kind, [first, end), into ranges of about the wanted size. */
@@ -176,18 +177,27 @@ static void cut_buckets(struct dpt_plan *plan, const struct key *key, int first,
     const int64_t width = (int64_t)dpt_dtype_nbytes(plan->graph->real);
     const bool joint = key->group >= 0 && plan->group[key->group].places != 0;
     int64_t begin = plan->param[first].offset;
+    int begun = first;
     for (int i = first; i < end; i++) {
         const int64_t stop = i + 1 < plan->nparams ? plan->param[i + 1].offset : plan->nflat;
         const bool early = plan->nbuckets == 0 && plan->conf.bucket_bytes == 0 && !joint;
+        struct dpt_plan_bucket *bucket = &plan->bucket[plan->nbuckets];
         plan->param[i].bucket = plan->nbuckets;
         if (i + 1 == end || (stop - begin) * width >= (early ? FIRST_BUCKET_NBYTES : wanted)) {
-            plan->bucket[plan->nbuckets++] = (struct dpt_plan_bucket){
+            *bucket = (struct dpt_plan_bucket){
                 .range = {begin, stop},
                 .group = key->group,
                 .counted = !key->uncounted,
                 .trained = !key->buffer,
                 .chunk = key->chunk,
+                .first = begun,
+                .end = i + 1,
             };
+            /* What several stages sum together is whole until they meet; what they average, for good. */
+            const bool split = dpt_plan_is_sliced(plan, plan->nbuckets++) && bucket->trained && key->unit >= 0;
+            bucket->scatter = split && plan->conf.shard >= DPT_PLAN_SHARD_GRADIENTS;
+            bucket->gather = split && plan->conf.shard >= DPT_PLAN_SHARD_PARAMETERS && key->average < 0;
+            begun = i + 1;
             begin = stop;
         }
     }
@@ -216,6 +226,7 @@ static enum dpt_status lay_out(struct dpt_plan *plan, const struct dpt_plan__pla
                 .buffer = graph->value[v].kind == DPT_VALUE_KIND_BUFFER,
                 .group = group,
                 .uncounted = !is_counted(plan, placed, v, group),
+                .average = average[v],
                 .chunk = joint ? 0 : chunk_of(plan, v),
                 .unit = finish >= 0 ? (int)dpt_plan__unit(plan, finish) : -1,
                 .finish = finish,
@@ -256,7 +267,7 @@ static enum dpt_status lay_out(struct dpt_plan *plan, const struct dpt_plan__pla
     return DPT_STATUS_OK;
 }
 
-/* Takes the offsets of the training's plan, by name. */
+/* Takes the offsets of the training's plan, by name, and its buckets. */
 static enum dpt_status take_layout(struct dpt_plan *plan, const struct dpt_plan *layout)
 {
     const struct dpt_graph *graph = plan->graph;
@@ -279,6 +290,18 @@ static enum dpt_status take_layout(struct dpt_plan *plan, const struct dpt_plan 
               "evaluation has %d parameters and buffers, of which training knows %d", plan->nparams, count);
     plan->ntrained = layout->ntrained;
     plan->nflat = layout->nflat;
+    plan->ngroups = layout->ngroups;
+    memcpy(plan->group, layout->group, sizeof plan->group);
+    plan->nbuckets = layout->nbuckets;
+    plan->bucket = dpt_arena_memdup(plan->arena, layout->bucket, (size_t)layout->nbuckets * sizeof *layout->bucket);
+    for (int b = 0; b < plan->nbuckets; b++) { /* what is in them is less here */
+        plan->bucket[b].first = plan->bucket[b].end = 0;
+    }
+    for (int i = plan->nparams - 1; i >= 0; i--) {
+        struct dpt_plan_bucket *bucket = &plan->bucket[plan->param[i].bucket];
+        bucket->end = bucket->end > 0 ? bucket->end : i + 1;
+        bucket->first = i;
+    }
     return DPT_STATUS_OK;
 }
 
@@ -322,16 +345,32 @@ struct dpt_range dpt_plan_kept(const struct dpt_plan *plan, int bucket)
                : plan->bucket[bucket].range;
 }
 
-/* Where the slots of each bucket begin: only what this rank updates has any. */
-static void lay_out_slot_buffers(struct dpt_plan *plan)
+int64_t dpt_plan_param_at(const struct dpt_plan *plan, const struct dpt_plan_param *param)
 {
-    int64_t at = 0;
+    return param->offset + (plan->nbuckets > 0 ? plan->bucket[param->bucket].param_offset : 0);
+}
+
+/* Puts a range behind what a buffer has so far; returns from where its elements are counted. */
+static int64_t append(int64_t *elements, struct dpt_range range)
+{
+    const int64_t offset = *elements - range.begin;
+    *elements += range.end - range.begin;
+    return offset;
+}
+
+/* Where each bucket lies in the buffers, of which this rank has all or its slice; what has a slot is what it updates. */
+static void lay_out_buffers(struct dpt_plan *plan)
+{
     for (int b = 0; b < plan->nbuckets; b++) {
+        struct dpt_plan_bucket *bucket = &plan->bucket[b];
         const struct dpt_range kept = dpt_plan_kept(plan, b);
-        plan->bucket[b].slot_offset = at - kept.begin;
-        at += kept.end - kept.begin;
+        bucket->param_offset = append(&plan->kept.params, bucket->gather ? kept : bucket->range);
+        bucket->gradient_offset = append(&plan->kept.gradients, bucket->scatter ? kept : bucket->range);
+        if (!bucket->scatter) { /* else its gradients are added up where they are kept */
+            bucket->accumulator_offset = append(&plan->kept.accumulators, bucket->range);
+        }
+        bucket->slot_offset = append(&plan->kept.slots, kept);
     }
-    plan->nslot = at;
 }
 
 static bool same_update(const struct dpt_plan_update *update, const struct dpt_node *node, int nslots, int bucket,
@@ -351,7 +390,7 @@ static enum dpt_status join_updates(struct dpt_plan *plan)
             by[graph->node[n].in[0]] = n + 1;
         }
     }
-    const bool whole = plan->conf.shard == DPT_PLAN_SHARD_NONE;
+    const bool whole = plan->conf.shard == DPT_PLAN_SHARD_NONE; /* buckets lie one behind the other in every buffer */
     plan->update = dpt_arena_array(plan->arena, (size_t)plan->nparams + 1, sizeof *plan->update);
     for (int i = 0; i < plan->nparams; i++) {
         const struct dpt_plan_param *param = &plan->param[i];
@@ -376,7 +415,6 @@ static enum dpt_status join_updates(struct dpt_plan *plan)
                 .bucket = param->bucket,
                 .begin = begin,
                 .end = end,
-                .slot_begin = begin + plan->bucket[param->bucket].slot_offset,
             };
         }
     }
@@ -404,9 +442,10 @@ enum dpt_status dpt_plan__layout(struct dpt_plan *plan, const struct dpt_plan__p
         return take_layout(plan, plan->conf.layout);
     }
     DPT_TRY(lay_out(plan, placed));
+    plan->kept.params = graph->training ? 0 : plan->nflat;
     if (graph->training) {
         DPT_TRY(lay_out_slots(plan));
-        lay_out_slot_buffers(plan);
+        lay_out_buffers(plan);
         DPT_TRY(join_updates(plan));
         plan->nlevels = count_levels(plan);
     }

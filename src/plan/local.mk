@@ -17,5 +17,6 @@ libdpt_a_SOURCES += \
 	%D%/simulate.c \
 	%D%/simulate.h \
 	%D%/stage.c \
+	%D%/stay.c \
 	%D%/traffic.c \
 	%D%/variant.c

@@ -25,9 +25,10 @@ static int64_t aligned(int64_t nbytes)
     return (nbytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-/* The life of a root: a value with memory of its own, and of all that share it. */
+/* The life of a root, a value with memory of its own, and of all that share it; or a stay. */
 struct life {
-    int value;
+    int number;      /* among its kind, which breaks ties */
+    int64_t *offset; /* where it is put                   */
     int64_t nbytes;
     int begin, end; /* nodes, both included; -1: before the first */
 };
@@ -40,8 +41,7 @@ struct packer {
     bool frames;    /* several micro-batches are under way */
 };
 
-/* The root of a value. */
-static int root_of(const struct dpt_plan *plan, int value)
+int dpt_plan__root(const struct dpt_plan *plan, int value)
 {
     while (plan->value[value].alias >= 0) {
         value = plan->value[value].alias;
@@ -113,7 +113,7 @@ static void share(struct packer *packer, int n)
     const struct dpt_node *node = &graph->node[n];
     const int out = node->nout > 0 ? node->out[0] : -1;
     for (int i = 0; i < node->nin && out >= 0 && plan->value[out].alias < 0; i++) {
-        const int root = root_of(plan, node->in[i]);
+        const int root = dpt_plan__root(plan, node->in[i]);
         const bool free = graph->value[root].kind == DPT_VALUE_KIND_ACTIVATION && end[root] == n &&
                           graph->value[out].kind == DPT_VALUE_KIND_ACTIVATION &&
                           dpt_type_nbytes(&graph->value[root].type) == dpt_type_nbytes(&graph->value[out].type);
@@ -131,7 +131,7 @@ static void find_crossings(struct packer *packer)
     for (int n = 0; n < plan->graph->nnodes; n++) {
         const struct dpt_node *node = &plan->graph->node[n];
         for (int i = 0; i < node->nin && !node->op->update; i++) {
-            const int root = root_of(plan, node->in[i]);
+            const int root = dpt_plan__root(plan, node->in[i]);
             packer->crosses[root] = packer->crosses[root] || is_elsewhere(plan, root, n);
         }
     }
@@ -151,7 +151,7 @@ static bool reads_frame(const struct packer *packer, const struct dpt_unit *unit
         for (int i = 0; i < node->nin && !node->op->update && plan->node[n].chunk == unit->chunk &&
                         dpt_plan__unit(plan, n) == unit->kind;
              i++) {
-            const int root = root_of(plan, node->in[i]);
+            const int root = dpt_plan__root(plan, node->in[i]);
             if (packer->crosses[root] && chunk_of(plan, root) == chunk &&
                 !dpt_plan__is_flat(plan, root)) {
                 return true;
@@ -205,7 +205,7 @@ static int by_size(const void *a, const void *b)
     if (x->nbytes != y->nbytes) {
         return x->nbytes > y->nbytes ? -1 : 1;
     }
-    return x->value < y->value ? -1 : 1;
+    return x->number < y->number ? -1 : x->number > y->number;
 }
 
 struct taken {
@@ -219,17 +219,16 @@ static int by_offset(const void *a, const void *b)
 }
 
 /* Places the lives, largest first; returns the bytes of the block. */
-static int64_t pack(struct dpt_plan *plan, struct life *life, int count)
+static int64_t pack(struct dpt_arena *arena, struct life *life, int count)
 {
-    struct taken *taken = dpt_arena_array(plan->arena, (size_t)count + 1, sizeof *taken);
+    struct taken *taken = dpt_arena_array(arena, (size_t)count + 1, sizeof *taken);
     int64_t total = 0;
     qsort(life, (size_t)count, sizeof *life, by_size);
     for (int i = 0; i < count; i++) {
         int ntaken = 0;
         for (int j = 0; j < i; j++) {
             if (life[j].begin <= life[i].end && life[i].begin <= life[j].end) {
-                const int64_t offset = plan->value[life[j].value].offset;
-                taken[ntaken++] = (struct taken){offset, offset + life[j].nbytes};
+                taken[ntaken++] = (struct taken){*life[j].offset, *life[j].offset + life[j].nbytes};
             }
         }
         qsort(taken, (size_t)ntaken, sizeof *taken, by_offset);
@@ -237,7 +236,7 @@ static int64_t pack(struct dpt_plan *plan, struct life *life, int count)
         for (int j = 0; j < ntaken && taken[j].begin < at + life[i].nbytes; j++) {
             at = taken[j].end > at ? taken[j].end : at;
         }
-        plan->value[life[i].value].offset = at;
+        *life[i].offset = at;
         total = at + life[i].nbytes > total ? at + life[i].nbytes : total;
     }
     return total;
@@ -248,7 +247,7 @@ static enum dpt_status pack_part(struct packer *packer, int chunk, int64_t *nbyt
 {
     struct dpt_plan *plan = packer->plan;
     const struct dpt_graph *graph = plan->graph;
-    struct life *life = dpt_arena_array(plan->arena, (size_t)graph->nvalues, sizeof *life);
+    struct life *life = dpt_arena_array(plan->arena, (size_t)(graph->nvalues + plan->nstays), sizeof *life);
     int64_t sum = 0; /* of all sizes: no offset will be larger */
     int count = 0;
     for (int v = 0; v < graph->nvalues; v++) {
@@ -261,13 +260,19 @@ static enum dpt_status pack_part(struct packer *packer, int chunk, int64_t *nbyt
                   "%s: with it the activations have more than 2^63 bytes; take a smaller batch", graph->value[v].name);
         plan->value[v].frame = frame;
         life[count++] = (struct life){
-            .value = v,
+            .number = v,
+            .offset = &plan->value[v].offset,
             .nbytes = aligned(size),
             .begin = graph->value[v].producer,
             .end = packer->end[v],
         };
     }
-    *nbytes = pack(plan, life, count);
+    for (int s = 0; s < plan->nstays && chunk < 0; s++) { /* no stay outlives its unit */
+        struct dpt_plan_stay *stay = &plan->stay[s];
+        stay->nbytes = aligned(stay->nbytes);
+        life[count++] = (struct life){graph->nvalues + s, &stay->offset, stay->nbytes, stay->begin, stay->end};
+    }
+    *nbytes = pack(plan->arena, life, count);
     return DPT_STATUS_OK;
 }
 
@@ -327,12 +332,12 @@ static int64_t place_messages(struct dpt_plan *plan)
 static void count_bytes(struct dpt_plan *plan)
 {
     const struct dpt_graph *graph = plan->graph;
-    const int64_t width = (int64_t)dpt_dtype_nbytes(graph->real), flat = plan->nflat * width;
+    const int64_t width = (int64_t)dpt_dtype_nbytes(graph->real);
     struct dpt_plan_memory *memory = &plan->memory;
-    memory->params = plan->conf.layout ? 0 : flat;
-    memory->gradients = graph->training ? flat : 0;
-    memory->accumulators = flat * plan->nlevels;
-    memory->slots = plan->nslot * width * plan->nslots;
+    memory->params = plan->kept.params * width;
+    memory->gradients = plan->kept.gradients * width;
+    memory->accumulators = plan->kept.accumulators * width * plan->nlevels;
+    memory->slots = plan->kept.slots * width * plan->nslots;
     memory->messages = place_messages(plan);
     memory->scratch = scratch_nbytes(plan);
     for (int v = 0; v < graph->nvalues; v++) {
@@ -360,6 +365,7 @@ enum dpt_status dpt_plan__memory(struct dpt_plan *plan)
         share(&packer, n);
     }
     find_crossings(&packer);
+    dpt_plan__stays(plan);
     plan->frame = dpt_arena_array(plan->arena, (size_t)plan->pipeline.chunks, sizeof *plan->frame);
     packer.frames = plan->pipeline.chunks > 1;
     for (int c = 0; c < plan->pipeline.chunks; c++) {

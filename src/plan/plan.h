@@ -23,7 +23,12 @@
 enum { DPT_PLAN_MAX_SLOTS = 2, DPT_PLAN_MAX_LEVELS = 8, DPT_PLAN_MAX_GROUPS = 16 };
 
 /* What the ranks that sum a gradient share out of the state (ZeRO: Rajbhandari and others, 2020). */
-enum dpt_plan_shard { DPT_PLAN_SHARD_NONE, DPT_PLAN_SHARD_OPTIMIZER };
+enum dpt_plan_shard {
+    DPT_PLAN_SHARD_NONE,
+    DPT_PLAN_SHARD_OPTIMIZER,  /* what an update keeps: ZeRO 1                    */
+    DPT_PLAN_SHARD_GRADIENTS,  /* and the gradients: ZeRO 2                       */
+    DPT_PLAN_SHARD_PARAMETERS, /* and the parameters: ZeRO 3                      */
+};
 
 /* What the layout is made for. */
 struct dpt_plan_conf {
@@ -82,7 +87,28 @@ struct dpt_plan_bucket {
     bool counted;   /* this rank's part of it counts in the norm: elsewhere lie copies of the same sum */
     bool trained;   /* parameters; else buffers, which have no norm                                  */
     int chunk;
-    int64_t slot_offset; /* element e of a flat buffer has its slots at element e + slot_offset      */
+    int first, end; /* of plan->param: what lies in it                                         */
+    bool scatter;   /* its gradient is whole during a stay only; this rank keeps its slice      */
+    bool gather;    /* so are its parameters                                                    */
+
+    /* Element e of the flat layout lies at element e + offset of the buffer, if this rank keeps it. */
+    int64_t param_offset, gradient_offset, accumulator_offset, slot_offset;
+};
+
+/*
+ * The time within a unit of work for which a bucket that is kept in slices is whole, and its place in the activation
+ * block: parameters from the node that reads them first to the one that reads them last, gradients from the first that
+ * writes any to the last. What begins to travel one turn ahead, or is still on its way one turn later, overlaps with work.
+ */
+struct dpt_plan_stay {
+    int bucket;
+    bool gradient;
+    int chunk;
+    enum dpt_unit_kind unit;
+    int turn;        /* node before which all parameters are there; after which all gradients are   */
+    int begin, end;  /* nodes between which its bytes are taken, both included                      */
+    int64_t offset;  /* bytes in the activation block                                               */
+    int64_t nbytes;
 };
 
 /* A value that goes from one place of the pipeline axis to another, with each micro-batch. */
@@ -116,6 +142,10 @@ enum dpt_action_kind {
     DPT_ACTION_PUBLISH,    /* begin to give all ranks what each updated of bucket `arg`        */
     DPT_ACTION_COLLECT,    /* bucket `arg` of the parameters is whole again                    */
     DPT_ACTION_AVERAGE,    /* bucket `arg` of the parameters over the stages that have copies  */
+    DPT_ACTION_GATHER,     /* begin to collect the parameters of stay `arg`                    */
+    DPT_ACTION_GATHERED,   /* they are there                                                   */
+    DPT_ACTION_SCATTER,    /* start the sum of the gradients of stay `arg` over the ranks      */
+    DPT_ACTION_SCATTERED,  /* add this rank's slice of the sum to those of the micro-batches before */
 };
 
 struct dpt_action {
@@ -130,8 +160,7 @@ struct dpt_plan_update {
     const void *param;
     int nslots;
     int bucket;         /* of its first element         */
-    int64_t begin, end; /* elements of the flat buffers */
-    int64_t slot_begin; /* of the slot buffers          */
+    int64_t begin, end; /* elements of the flat layout  */
 };
 
 /* What a rank needs of an image to make its part of so many windows, or adds to it: windows of neighbours overlap. */
@@ -208,14 +237,18 @@ struct dpt_plan {
     int nparams;
     struct dpt_plan_param *param; /* in flat order: that in which backward finishes, then buffers */
     int64_t ntrained;             /* elements of the parameters, padding included: what has a norm */
-    int64_t nflat;                /* elements of a flat buffer, padding included                  */
+    int64_t nflat;                /* elements of the flat layout, padding included                */
     int nslots;                   /* slot buffers                                                 */
-    int64_t nslot;                /* elements of one: of what this rank updates                   */
     int nlevels;                  /* accumulators beside the gradient buffer                      */
+    struct {
+        int64_t params, gradients, accumulators, slots;
+    } kept;                       /* elements of one buffer of each                               */
     int ngroups;
     struct dpt_plan_group group[DPT_PLAN_MAX_GROUPS];
     int nbuckets;
     struct dpt_plan_bucket *bucket;
+    int nstays;
+    struct dpt_plan_stay *stay;   /* by unit of work, parameters before gradients, in the order of their turns */
     int nupdates;
     struct dpt_plan_update *update;
 
@@ -266,6 +299,9 @@ struct dpt_range dpt_plan_slice(const struct dpt_plan *plan, int bucket, int ran
 
 /* What this rank sums and updates of a bucket: its slice, or all. Pure. */
 struct dpt_range dpt_plan_kept(const struct dpt_plan *plan, int bucket);
+
+/* Where the first element of a parameter lies in the parameter buffer (in a bucket in slices: would lie). Pure. */
+int64_t dpt_plan_param_at(const struct dpt_plan *plan, const struct dpt_plan_param *param);
 
 /* Rows of the batch that this rank computes in local micro-batch `micro`: a dpt_rows_fn over a plan. Pure. */
 void dpt_plan_rows(const void *plan, int64_t count, int64_t micro, int64_t *first_row, int64_t *rows,

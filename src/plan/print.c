@@ -12,6 +12,8 @@ static const char *const action_name[] = {
     [DPT_ACTION_METRIC] = "metric",   [DPT_ACTION_REDUCE] = "reduce",   [DPT_ACTION_WAIT] = "wait",
     [DPT_ACTION_CONTROL] = "control", [DPT_ACTION_UPDATE] = "update",   [DPT_ACTION_ZERO] = "zero",
     [DPT_ACTION_PUBLISH] = "publish", [DPT_ACTION_COLLECT] = "collect", [DPT_ACTION_AVERAGE] = "average",
+    [DPT_ACTION_GATHER] = "gather",   [DPT_ACTION_GATHERED] = "gathered",
+    [DPT_ACTION_SCATTER] = "scatter", [DPT_ACTION_SCATTERED] = "scattered",
 };
 
 static void print_memory(const struct dpt_plan *plan, struct dpt_text *text)
@@ -70,8 +72,18 @@ static void print_state(const struct dpt_plan *plan, struct dpt_text *text)
         if (bucket->group >= 0) {
             dpt_text_add(text, " summed over %d ranks%s", plan->group[bucket->group].size,
                          dpt_plan_is_sliced(plan, b) ? ", sliced" : "");
+            dpt_text_add(text, "%s%s", bucket->scatter ? ", gradients kept in slices" : "",
+                         bucket->gather ? ", parameters too" : "");
         }
         dpt_text_add(text, "\n");
+    }
+    for (int s = 0; s < plan->nstays; s++) {
+        static const char *const unit[] = {
+            [DPT_UNIT_FORWARD] = "forward", [DPT_UNIT_BACKWARD] = "backward", [DPT_UNIT_WEIGHT] = "weight gradients"};
+        const struct dpt_plan_stay *stay = &plan->stay[s];
+        dpt_text_add(text, "stay %d %s of bucket %d in %s of chunk %d, %" PRId64 " B at %" PRId64 "\n", s,
+                     stay->gradient ? "gradients" : "parameters", stay->bucket, unit[stay->unit], stay->chunk,
+                     stay->nbytes, stay->offset);
     }
     for (int u = 0; u < plan->nupdates; u++) {
         dpt_text_add(text, "update %d %s [%" PRId64 ", %" PRId64 ")\n", u, plan->update[u].op->name,

@@ -51,18 +51,30 @@ static void add_micro(struct dpt_plan *plan, int64_t rows)
     }
 }
 
+/* Bytes that this rank sends when its slices of a bucket are summed, or made known to the others. */
+static double slices_sent(const struct dpt_plan *plan, int b)
+{
+    const struct dpt_plan_bucket *bucket = &plan->bucket[b];
+    const int ranks = bucket->group >= 0 ? plan->group[bucket->group].size : 1;
+    const double nbytes = (double)dpt_dtype_nbytes(plan->graph->real) * (double)(bucket->range.end - bucket->range.begin);
+    return dpt_plan_sent(&dpt_op_reduce_scatter, ranks, nbytes, nbytes);
+}
+
 void dpt_plan__traffic(struct dpt_plan *plan)
 {
-    const double width = (double)dpt_dtype_nbytes(plan->graph->real);
     for (int64_t micro = 0; micro < plan->micros; micro++) {
         int64_t first, rows, all;
         dpt_plan_rows(plan, plan->conf.batch_rows, micro, &first, &rows, &all);
         add_micro(plan, rows);
     }
-    for (int b = 0; b < plan->nbuckets; b++) {
+    for (int b = 0; b < plan->nbuckets && plan->graph->training; b++) { /* a sum of slices, and slices made known */
         const struct dpt_plan_bucket *bucket = &plan->bucket[b];
-        const int ranks = bucket->group >= 0 ? plan->group[bucket->group].size : 1;
-        const double nbytes = width * (double)(bucket->range.end - bucket->range.begin);
-        plan->traffic.gradients += dpt_plan_sent(&dpt_op_all_reduce, ranks, nbytes, nbytes);
+        plan->traffic.gradients += (!bucket->scatter + !bucket->gather) * slices_sent(plan, b);
+    }
+    for (int s = 0; s < plan->nstays; s++) {
+        for (int u = 0; u < plan->nunits; u++) {
+            const bool stays = plan->unit[u].chunk == plan->stay[s].chunk && plan->unit[u].kind == plan->stay[s].unit;
+            plan->traffic.gradients += stays ? slices_sent(plan, plan->stay[s].bucket) : 0.0;
+        }
     }
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Every source names its licence in its first lines, none is longer than 1200 lines, and where shellcheck is installed
+# Every source names its licence in its first lines, none but the reference of all keys is longer than 1200 lines, and where shellcheck is installed
 # it has nothing to say about the scripts.
 set -eu
 top=${abs_srcdir:-$(cd "$(dirname "$0")/../.." && pwd)}
@@ -31,7 +31,7 @@ sources | while IFS= read -r file; do
         echo "$file: no SPDX-License-Identifier: Apache-2.0 in its first two lines" >>"$bad"
     fi
     lines=$(wc -l <"$file")
-    [ "$lines" -le 1200 ] || echo "$file: $lines lines; more than 1200 want to be two files" >>"$bad"
+    [ "$lines" -le 1200 ] || [ "${file##*/}" = dpt-job.5 ] || echo "$file: $lines lines; more than 1200 want to be two files" >>"$bad"
     case $file in
     *.[ch] | *.cu | *.inc | *.sh)
         awk -v name="$file" '/[ \t]$/ { print name ":" FNR ": space at the end of the line" }' "$file" >>"$bad"

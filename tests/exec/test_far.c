@@ -22,6 +22,9 @@ static const struct rig_layout layouts[] = {
     {.naxes = 2, .axis = {AXIS("data", 2), AXIS("tensor", 2)}},
     {.naxes = 2, .axis = {AXIS("pipeline", 2), AXIS("data", 2)}, .schedule = DPT_PIPELINE_1F1B,
      .shard = DPT_PLAN_SHARD_OPTIMIZER},
+    {.naxes = 1, .axis = {AXIS("data", 2)}, .shard = DPT_PLAN_SHARD_GRADIENTS},
+    {.naxes = 2, .axis = {AXIS("pipeline", 2), AXIS("data", 2)}, .schedule = DPT_PIPELINE_1F1B,
+     .shard = DPT_PLAN_SHARD_PARAMETERS},
 };
 
 static const char *const jobs[] = {

@@ -13,10 +13,13 @@
 
 enum { STEPS = 5 }; /* over the end of an epoch */
 
+/* Several buckets a rank. */
+#define BUCKETS "[parallel]\nbucket = 1 KiB\n"
+
 static const char *const jobs[] = {
-    RIG_FP64 RIG_MLP RIG_BATCH("16", "4") "[optimizer]\ntype = adamw\nlr = 0.01\nweight_decay = 0.1\nclip = 0.5\n",
-    RIG_FP64 RIG_CNN RIG_BATCH("10", "4") RIG_SGD,
-    RIG_FP64 RIG_RESNET RIG_BATCH("14", "4") RIG_SGD,
+    RIG_FP64 BUCKETS RIG_MLP RIG_BATCH("16", "4") "[optimizer]\ntype = adamw\nlr = 0.01\nweight_decay = 0.1\nclip = 0.5\n",
+    RIG_FP64 BUCKETS RIG_CNN RIG_BATCH("10", "4") RIG_SGD,
+    RIG_FP64 BUCKETS RIG_RESNET RIG_BATCH("14", "4") RIG_SGD,
     RIG_FP64 RIG_LAYERS RIG_BATCH("14", "4") RIG_ADAMW,
 };
 static const char *const float_job = RIG_FP32 RIG_CNN RIG_BATCH("10", "4") RIG_SGD;
@@ -71,6 +74,22 @@ static const struct {
      {.naxes = 2, .axis = {AXIS("data", 2), AXIS("tensor", 2)}, .shard = DPT_PLAN_SHARD_OPTIMIZER}},
     {"ZeRO 1, pipeline 2 x data 2", 4,
      {.naxes = 2, .axis = {AXIS("pipeline", 2), AXIS("data", 2)}, SCHEDULE(1F1B), .shard = DPT_PLAN_SHARD_OPTIMIZER}},
+    {"ZeRO 2, data 2", 2, {.naxes = 1, .axis = {AXIS("data", 2)}, .shard = DPT_PLAN_SHARD_GRADIENTS}},
+    {"ZeRO 2, data 2 x tensor 2", 4,
+     {.naxes = 2, .axis = {AXIS("data", 2), AXIS("tensor", 2)}, .shard = DPT_PLAN_SHARD_GRADIENTS}},
+    {"ZeRO 2, data 2 x pipeline 2, zb-h1", 4,
+     {.naxes = 2, .axis = {AXIS("data", 2), AXIS("pipeline", 2)}, SCHEDULE(ZB_H1), .shard = DPT_PLAN_SHARD_GRADIENTS}},
+    {"ZeRO 3, data 2", 2, {.naxes = 1, .axis = {AXIS("data", 2)}, .shard = DPT_PLAN_SHARD_PARAMETERS}},
+    {"ZeRO 3, data 3, uneven shares", 3,
+     {.naxes = 1, .axis = {AXIS("data", 3)}, .share = shares, .shard = DPT_PLAN_SHARD_PARAMETERS}},
+    {"ZeRO 3, pipeline 2 x data 2", 4,
+     {.naxes = 2, .axis = {AXIS("pipeline", 2), AXIS("data", 2)}, SCHEDULE(1F1B), .shard = DPT_PLAN_SHARD_PARAMETERS}},
+    {"ZeRO 3, data 2 x pipeline 2 x 2 chunks", 4,
+     {.naxes = 2, .axis = {AXIS("data", 2), AXIS("pipeline", 2)}, SCHEDULE(INTERLEAVED), .chunks = 2,
+      .shard = DPT_PLAN_SHARD_PARAMETERS}},
+    {"ZeRO 3, data 2 x tensor 2 x pipeline 2, zb-h1", 8,
+     {.naxes = 3, .axis = {AXIS("data", 2), AXIS("tensor", 2), AXIS("pipeline", 2)}, SCHEDULE(ZB_H1),
+      .shard = DPT_PLAN_SHARD_PARAMETERS}},
 };
 
 static void expect_close(const char *layout, int job, const char *what, double a, double b, double tolerance)

@@ -65,6 +65,9 @@ same gpt 8 'data:2 tensor:2 pipeline:2'
 same gpt 1 'data:1' -s parallel.recompute=blocks
 same gpt 2 'tensor:2' -s parallel.recompute=full
 same gpt 4 'data:2 pipeline:2' -s parallel.shard=optimizer
+same gpt 3 'data:3' -s parallel.shard=gradients -s parallel.bucket=2KiB
+same gpt 2 'data:2' -s parallel.shard=parameters -s parallel.bucket=2KiB -s parallel.comm_thread=on
+same gpt 4 'pipeline:2 data:2' -s parallel.shard=parameters -s parallel.recompute=blocks
 
 job 'type = llama
 heads = 4
@@ -77,6 +80,10 @@ same llama 4 'pipeline:2 tensor:2' -s parallel.schedule=gpipe
 job 'type = gpt
 heads = 4'
 must 2 average -s parallel.layout=pipeline:2 -s parallel.tie=average
+must 4 shards -s 'parallel.layout=data:2 pipeline:2' -s parallel.tie=average -s parallel.shard=parameters
+curve average loss >one.curve
+curve shards loss >other.curve
+near one.curve other.curve 1e-9 || fail "averaged copies of parameters in shards are another training"
 curve average loss | awk 'NR == 1 { first = $2 } END { exit !(NR == 4 && $2 < first) }' || fail "averaged copies do not learn"
 
 # From layout to layout, a step at a time.
@@ -84,7 +91,8 @@ must 1 straight
 step=1
 for layout in 'data:2' 'tensor:2 pipeline:2' 'data:1' 'data:3'; do
     ranks=$(echo "$layout" | awk -F '[: ]' '{ n = 1; for (i = 2; i <= NF; i += 2) n *= $i; print n }')
-    must "$ranks" hops -s run.length="$step steps" -s "parallel.layout=$layout"
+    case $step in 1 | 4) shard=parameters ;; 2) shard=gradients ;; *) shard=none ;; esac
+    must "$ranks" hops -s run.length="$step steps" -s "parallel.layout=$layout" -s parallel.shard=$shard
     step=$((step + 1))
 done
 curve straight loss >one.curve

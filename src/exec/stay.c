@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Buckets of which this rank keeps a slice (ZeRO 2 and 3): whole in the activation block while a unit of work needs them.
+ * Where a parameter lies changes with every stay.
+ */
+
+#include "exec/internal.h"
+
+static int64_t width_of(const struct dpt_exec *exec)
+{
+    return (int64_t)dpt_dtype_nbytes(exec->plan->graph->real);
+}
+
+static char *stay_data(const struct dpt_exec *exec, const struct dpt_plan_stay *stay)
+{
+    return (char *)exec->block + stay->offset;
+}
+
+void dpt_exec__prepare_stays(struct dpt_exec *exec)
+{
+    const struct dpt_plan *plan = exec->plan;
+    const struct dpt_graph *graph = plan->graph;
+    for (int i = 0; i < plan->nparams && plan->nstays > 0; i++) {
+        const struct dpt_plan_param *param = &plan->param[i];
+        const struct dpt_plan_bucket *bucket = &plan->bucket[param->bucket];
+        const int64_t offset = (param->offset - bucket->range.begin) * width_of(exec);
+        for (int v = 0; v < graph->nvalues && bucket->gather; v++) {
+            int root = v;
+            while (plan->value[root].alias >= 0) {
+                root = plan->value[root].alias;
+            }
+            if (root == param->value) {
+                exec->stayer[exec->nstayers++] = (struct dpt_exec__stayer){v, param->bucket, offset};
+            }
+        }
+        for (int s = 0; s < plan->nstays && bucket->scatter; s++) {
+            if (plan->stay[s].gradient && plan->stay[s].bucket == param->bucket) {
+                exec->data[param->gradient] = stay_data(exec, &plan->stay[s]) + offset;
+            }
+        }
+    }
+}
+
+/* The slice of this rank in a bucket that begins at `data`. */
+static char *slice_in(const struct dpt_exec *exec, int bucket, char *data)
+{
+    return data + (dpt_plan_kept(exec->plan, bucket).begin - exec->plan->bucket[bucket].range.begin) * width_of(exec);
+}
+
+static size_t slice_nbytes(const struct dpt_exec *exec, int bucket)
+{
+    const struct dpt_range kept = dpt_plan_kept(exec->plan, bucket);
+    return (size_t)((kept.end - kept.begin) * width_of(exec));
+}
+
+static size_t bucket_nbytes(const struct dpt_exec *exec, int bucket)
+{
+    const struct dpt_range range = exec->plan->bucket[bucket].range;
+    return (size_t)((range.end - range.begin) * width_of(exec));
+}
+
+/* Two of each kind are under way at a time, and they are neighbours. */
+enum { UNDER_WAY = 2 };
+
+static int64_t longest_stay(const struct dpt_exec *exec)
+{
+    int64_t most = 0;
+    for (int s = 0; s < exec->plan->nstays; s++) {
+        most = exec->plan->stay[s].nbytes > most ? exec->plan->stay[s].nbytes : most;
+    }
+    return most;
+}
+
+enum dpt_status dpt_exec__take_stays(struct dpt_exec *exec)
+{
+    void *stays = NULL;
+    exec->stays_nbytes = (size_t)(2 * UNDER_WAY * longest_stay(exec));
+    DPT_TRY(dpt_dev_host_alloc(exec->dev, exec->stays_nbytes, "buckets on the host", &stays));
+    exec->stays = stays;
+    return DPT_STATUS_OK;
+}
+
+/* What MPI sees of a stay. */
+static char *travelling(const struct dpt_exec *exec, const struct dpt_plan_stay *stay)
+{
+    const int64_t place = (stay - exec->plan->stay) % UNDER_WAY + (stay->gradient ? UNDER_WAY : 0);
+    return dpt_dev_is_apart(exec->dev) ? exec->stays + place * longest_stay(exec) : stay_data(exec, stay);
+}
+
+/* Begins a sum of slices, or a collection of slices, of a bucket that begins at `data`. */
+static enum dpt_status begin(struct dpt_exec *exec, int bucket, bool sum, char *data, uint64_t *ticket)
+{
+    const struct dpt_range range = exec->plan->bucket[bucket].range;
+    const double nbytes = (double)bucket_nbytes(exec, bucket);
+    exec->sent += dpt_plan_sent(&dpt_op_reduce_scatter, exec->plan->group[exec->plan->bucket[bucket].group].size, nbytes,
+                                nbytes);
+    return (sum ? dpt_exchange_scatter : dpt_exchange_gather)(dpt_exec__exchange(exec, bucket), data,
+                                                              range.end - range.begin, exec->plan->graph->real, ticket);
+}
+
+static enum dpt_status gather(struct dpt_exec *exec, const struct dpt_plan_stay *stay, uint64_t *ticket)
+{
+    const struct dpt_range kept = dpt_plan_kept(exec->plan, stay->bucket);
+    const char *mine = (char *)exec->state->param +
+                       (kept.begin + exec->plan->bucket[stay->bucket].param_offset) * width_of(exec);
+    char *data = travelling(exec, stay);
+    DPT_TRY(dpt_dev_copy_out(exec->dev, slice_in(exec, stay->bucket, data), mine, slice_nbytes(exec, stay->bucket)));
+    return begin(exec, stay->bucket, false, data, ticket);
+}
+
+/* Points the parameters at the stay. */
+static enum dpt_status enter(struct dpt_exec *exec, const struct dpt_plan_stay *stay)
+{
+    for (int i = 0; i < exec->nstayers; i++) {
+        if (exec->stayer[i].bucket == stay->bucket) {
+            exec->data[exec->stayer[i].value] = stay_data(exec, stay) + exec->stayer[i].offset;
+        }
+    }
+    return dpt_dev_is_apart(exec->dev) ? dpt_dev_copy_in(exec->dev, stay_data(exec, stay), travelling(exec, stay),
+                                                         bucket_nbytes(exec, stay->bucket))
+                                       : DPT_STATUS_OK;
+}
+
+/* What lies between the parameters of a bucket is summed with them, and its square is in the norm. */
+static enum dpt_status zero_gaps(const struct dpt_exec *exec, const struct dpt_plan_stay *stay)
+{
+    const struct dpt_plan *plan = exec->plan;
+    const struct dpt_plan_bucket *bucket = &plan->bucket[stay->bucket];
+    for (int i = bucket->first; i < bucket->end; i++) {
+        const int64_t begin = plan->param[i].offset + plan->param[i].numel;
+        const int64_t end = i + 1 < bucket->end ? plan->param[i + 1].offset : bucket->range.end;
+        DPT_TRY(dpt_dev_zero(exec->dev, stay_data(exec, stay) + (begin - bucket->range.begin) * width_of(exec),
+                             (size_t)((end - begin) * width_of(exec))));
+    }
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status scatter(struct dpt_exec *exec, const struct dpt_plan_stay *stay, uint64_t *ticket)
+{
+    char *data = travelling(exec, stay);
+    DPT_TRY(zero_gaps(exec, stay));
+    if (dpt_dev_is_apart(exec->dev)) {
+        DPT_TRY(dpt_dev_copy_out(exec->dev, data, stay_data(exec, stay), bucket_nbytes(exec, stay->bucket)));
+    }
+    return begin(exec, stay->bucket, true, data, ticket);
+}
+
+static enum dpt_status keep(struct dpt_exec *exec, const struct dpt_plan_stay *stay, int micro)
+{
+    char *slice = slice_in(exec, stay->bucket, stay_data(exec, stay));
+    if (dpt_dev_is_apart(exec->dev)) {
+        DPT_TRY(dpt_dev_copy_in(exec->dev, slice, slice_in(exec, stay->bucket, travelling(exec, stay)),
+                                slice_nbytes(exec, stay->bucket)));
+    }
+    return dpt_exec__keep(exec, micro, stay->bucket, slice);
+}
+
+enum dpt_status dpt_exec__stay(struct dpt_exec *exec, const struct dpt_action *action)
+{
+    const struct dpt_plan_stay *stay = &exec->plan->stay[action->arg];
+    uint64_t *ticket = &exec->ticket[exec->plan->nbuckets + action->arg];
+    dpt_comm_action(stay->gradient ? "sum" : "gather", stay->gradient ? "of gradients" : "of parameters");
+    switch (action->kind) {
+    case DPT_ACTION_GATHER:
+        return gather(exec, stay, ticket);
+    case DPT_ACTION_GATHERED:
+        DPT_TRY(dpt_exchange_finish(dpt_exec__exchange(exec, stay->bucket), *ticket));
+        return enter(exec, stay);
+    case DPT_ACTION_SCATTER:
+        return scatter(exec, stay, ticket);
+    default:
+        DPT_TRY(dpt_exchange_finish(dpt_exec__exchange(exec, stay->bucket), *ticket));
+        return keep(exec, stay, action->micro);
+    }
+}
+
+enum dpt_status dpt_exec__exchange_slices(struct dpt_exec *exec, const struct dpt_action *action)
+{
+    const int b = action->arg;
+    const struct dpt_plan_bucket *bucket = &exec->plan->bucket[b];
+    const bool sum = action->kind == DPT_ACTION_REDUCE || action->kind == DPT_ACTION_WAIT;
+    const bool begins = action->kind == DPT_ACTION_REDUCE || action->kind == DPT_ACTION_PUBLISH;
+    const int64_t offset = sum ? bucket->gradient_offset : bucket->param_offset;
+    const struct dpt_range kept = dpt_plan_kept(exec->plan, b);
+    const struct dpt_range all = {bucket->range.begin + offset, bucket->range.end + offset};
+    const struct dpt_range mine = {kept.begin + offset, kept.end + offset};
+    void *host = sum ? exec->gradient : exec->param, *flat = sum ? exec->state->gradient : exec->state->param;
+    dpt_comm_action(sum ? "sum" : "gather", sum ? "of gradients" : "of parameters");
+    if (begins) {
+        DPT_TRY(dpt_exec__out(exec, host, flat, sum ? all : mine));
+        return begin(exec, b, sum, (char *)host + all.begin * width_of(exec), &exec->ticket[b]);
+    }
+    DPT_TRY(dpt_exchange_finish(dpt_exec__exchange(exec, b), exec->ticket[b]));
+    return dpt_exec__in(exec, flat, host, sum ? mine : all);
+}
