@@ -30,12 +30,30 @@ DPT_SIMD static void dpt_comm__add2_f64(int64_t n, const double *a, const double
     }
 }
 
+DPT_SIMD static void dpt_comm__add2_i32(int64_t n, const int32_t *a, const int32_t *b, int32_t *sum)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        sum[i] = a[i] + b[i];
+    }
+}
+
+DPT_SIMD static void dpt_comm__add2_i64(int64_t n, const int64_t *a, const int64_t *b, int64_t *sum)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        sum[i] = a[i] + b[i];
+    }
+}
+
 static void add2(enum dpt_dtype dtype, int64_t n, const void *a, const void *b, void *sum)
 {
-    if (dtype == DPT_DTYPE_F32) {
-        dpt_comm__add2_f32(n, a, b, sum);
-    } else {
-        dpt_comm__add2_f64(n, a, b, sum);
+    switch (dtype) {
+    case DPT_DTYPE_F32: dpt_comm__add2_f32(n, a, b, sum); break;
+    case DPT_DTYPE_F64: dpt_comm__add2_f64(n, a, b, sum); break;
+    case DPT_DTYPE_I32: dpt_comm__add2_i32(n, a, b, sum); break;
+    case DPT_DTYPE_I64: dpt_comm__add2_i64(n, a, b, sum); break;
+    default: DPT_ASSERT(!"a number type that can be summed");
     }
 }
 
@@ -74,7 +92,6 @@ static void add_block(enum dpt_dtype dtype, int64_t n, int parts, const void *co
 
 void dpt_comm__add(enum dpt_dtype dtype, int64_t count, int parts, const void *const *part, void *sum)
 {
-    DPT_ASSERT(dtype == DPT_DTYPE_F32 || dtype == DPT_DTYPE_F64);
     DPT_ASSERT(parts >= 1 && parts < 1 << (MAX_LEVELS - 1));
     if (parts == 2) {
         add2(dtype, count, part[0], part[1], sum);

@@ -38,10 +38,10 @@ enum dpt_status dpt_exchange__run(struct dpt_exchange *exchange, const struct dp
         dpt_comm__slices_even(exchange->comm, &exchange->slices, job->count);
         return dpt_comm__collect(exchange->comm, &exchange->slices, job->data, job->dtype);
     }
-    if (exchange->tree) {
+    if (exchange->tree && job->reduce == DPT_COMM_REDUCE_SUM) {
         return dpt_comm__allreduce_tree(exchange->comm, job->data, job->count, job->dtype, job->scratch);
     }
-    return dpt_comm__allreduce(exchange->comm, job->data, job->count, job->dtype, DPT_COMM_REDUCE_SUM);
+    return dpt_comm__allreduce(exchange->comm, job->data, job->count, job->dtype, job->reduce);
 }
 
 /* A thread or none, the same on all ranks: what may be called when depends on it. Collective. */
@@ -499,6 +499,19 @@ static enum dpt_status need_scratch(struct dpt_exchange *e, size_t nbytes)
     return DPT_STATUS_OK;
 }
 
+/* Posts a job and waits for it. */
+static enum dpt_status do_now(struct dpt_exchange *e, struct dpt_exchange__job *job)
+{
+    const double start = dpt_clock_s();
+    const uint64_t number = e->posted;
+    enum dpt_status status = post(e, job);
+    if (status == DPT_STATUS_OK) {
+        status = finish(e, number);
+    }
+    e->stats.exposed_s += dpt_clock_s() - start;
+    return status;
+}
+
 enum dpt_status dpt_exchange_sum(struct dpt_exchange *exchange, void *data, int64_t count, enum dpt_dtype dtype)
 {
     struct dpt_exchange *e = exchange;
@@ -510,14 +523,18 @@ enum dpt_status dpt_exchange_sum(struct dpt_exchange *exchange, void *data, int6
     }
     struct dpt_exchange__job job = {.data = data, .count = count, .dtype = dtype, .scratch = e->sum_scratch};
     job.shared = e->node && dpt_exchange__node_small(e->node, count, dtype);
-    const double start = dpt_clock_s();
-    const uint64_t number = e->posted;
-    enum dpt_status status = post(e, &job);
-    if (status == DPT_STATUS_OK) {
-        status = finish(e, number);
-    }
-    e->stats.exposed_s += dpt_clock_s() - start;
-    return status;
+    return do_now(e, &job);
+}
+
+enum dpt_status dpt_exchange_max(struct dpt_exchange *exchange, int32_t *data, int64_t count)
+{
+    struct dpt_exchange__job job = {
+        .data = data,
+        .count = count,
+        .dtype = DPT_DTYPE_I32,
+        .reduce = DPT_COMM_REDUCE_MAX,
+    };
+    return exchange->way ? do_now(exchange, &job) : DPT_STATUS_OK;
 }
 
 void dpt_exchange_stats(const struct dpt_exchange *exchange, struct dpt_exchange_stats *stats)

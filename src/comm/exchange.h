@@ -73,7 +73,7 @@ enum dpt_status dpt_exchange_alloc(struct dpt_exchange *exchange, size_t nbytes,
 
 /*
  * Gives the exchange the buffer whose ranges are summed, and its buckets; allocates what it needs for them. Again for
- * another buffer. Collective.
+ * another buffer. F32 or F64; without a tree also I32 and I64. Collective.
  */
 enum dpt_status dpt_exchange_bind(struct dpt_exchange *exchange, void *buffer, enum dpt_dtype dtype, int nbuckets,
                                   const struct dpt_range *bucket);
@@ -144,6 +144,9 @@ enum dpt_status dpt_exchange_finish(struct dpt_exchange *exchange, uint64_t tick
  * F32 or F64. Collective.
  */
 enum dpt_status dpt_exchange_sum(struct dpt_exchange *exchange, void *data, int64_t count, enum dpt_dtype dtype);
+
+/* The same for the largest of the ranks' numbers. Collective. */
+enum dpt_status dpt_exchange_max(struct dpt_exchange *exchange, int32_t *data, int64_t count);
 
 struct dpt_exchange_stats {
     uint64_t nbytes;  /* summed over all calls                       */

@@ -22,6 +22,7 @@ struct dpt_exchange__job {
     void *data;
     int64_t count;
     enum dpt_dtype dtype;
+    enum dpt_comm_reduce reduce; /* of a KIND_SUM: SUM, or another for small arrays    */
     uint64_t number;
     const struct dpt_comm__segment *block; /* through the memory of the host: in which `data` lies; or NULL */
     bool shared;   /* through the memory of the host */

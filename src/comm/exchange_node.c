@@ -31,7 +31,7 @@
 #include "comm/add.h"
 #include "comm/wire.h"
 
-enum { SMALL_NBYTES = 512, LINE = 128, SPINS = 200, YIELDS = 20, NAP_NS = 10000000 };
+enum { SMALL_NBYTES = 1024, LINE = 128, SPINS = 200, YIELDS = 20, NAP_NS = 10000000 };
 
 /*
  * What a rank shows the others; nobody else writes there, but for `sleepers`. A counter has two lines, since some

@@ -16,6 +16,8 @@ libdpt_a_SOURCES += \
 	%D%/exchange_node.c \
 	%D%/exchange_node.h \
 	%D%/exchange_thread.c \
+	%D%/fixed.c \
+	%D%/fixed.h \
 	%D%/group.c \
 	%D%/impl.h \
 	%D%/mailbox.c \

@@ -99,7 +99,9 @@ enum dpt_status dpt_comm__swap(struct dpt_comm *comm, struct dpt_comm__slices *s
                               "an exchange of slices");
             }
         }
-        DPT_COMM__TRY(MPI_Waitall(n, slices->request, MPI_STATUSES_IGNORE), "an exchange of slices");
+        for (int i = 0; i < n; i++) { /* one by one: gcc warns of MPICH's MPI_Waitall without statuses */
+            DPT_COMM__TRY(MPI_Wait(&slices->request[i], MPI_STATUS_IGNORE), "an exchange of slices");
+        }
     }
     return DPT_STATUS_OK;
 }

@@ -259,8 +259,22 @@ static void check_parallel(const struct check *check)
         refuse(check, "parallel", "shares", "= %.60s: %s", job->parallel.shares, dpt_error_text());
     }
     check_stages(check, &layout, chunks);
-    if (job->run.reproducible && (job->parallel.shards & (job->parallel.shards - 1)) != 0) {
-        refuse(check, "parallel", "shards", "= %lld: expected a power of two", (long long)job->parallel.shards);
+    if (job->run.reproducible && job->parallel.reduce == DPT_REDUCE_FAST) {
+        refuse(check, "parallel", "reduce",
+               "= fast gives other bits on other numbers of ranks, but [run] reproducible = yes: take tree or fixed");
+    }
+    if (!job->run.reproducible && (job->parallel.reduce == DPT_REDUCE_TREE || job->parallel.reduce == DPT_REDUCE_FIXED)) {
+        refuse(check, "parallel", "reduce", "makes a run reproducible, but [run] reproducible = no: remove one of them");
+    }
+    if (job->run.reproducible && job->parallel.reduce != DPT_REDUCE_FIXED && (job->parallel.shards & (job->parallel.shards - 1)) != 0) {
+        refuse(check, "parallel", "shards", "= %lld: expected a power of two; reduce = fixed takes any number",
+               (long long)job->parallel.shards);
+    }
+    if (job->parallel.reduce == DPT_REDUCE_FIXED && job->parallel.shards > 128) {
+        refuse(check, "parallel", "shards", "= %lld: reduce = fixed adds up at most 128", (long long)job->parallel.shards);
+    }
+    if (job->run.reproducible && job->parallel.shard != DPT_SHARD_NONE) {
+        refuse(check, "parallel", "shard", "leaves no rank the whole gradient, as a reproducible run needs it: set it to none");
     }
     if (job->run.reproducible && job->parallel.update != DPT_UPDATE_SYNC) {
         refuse(check, "parallel", "update",

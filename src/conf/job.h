@@ -74,6 +74,7 @@ enum dpt_schedule_type {
 };
 enum dpt_auto { DPT_AUTO_AUTO, DPT_AUTO_ON, DPT_AUTO_OFF };
 enum dpt_update { DPT_UPDATE_SYNC, DPT_UPDATE_LOCAL_SGD, DPT_UPDATE_POST_LOCAL_SGD, DPT_UPDATE_DILOCO };
+enum dpt_reduce { DPT_REDUCE_AUTO, DPT_REDUCE_FAST, DPT_REDUCE_TREE, DPT_REDUCE_FIXED };
 enum dpt_wire { DPT_WIRE_FP32, DPT_WIRE_BF16 };
 enum dpt_route { DPT_ROUTE_AUTO, DPT_ROUTE_SHARED, DPT_ROUTE_HIERARCHICAL, DPT_ROUTE_FLAT };
 enum dpt_precision { DPT_PRECISION_FP32, DPT_PRECISION_FP64 };
@@ -124,7 +125,7 @@ struct dpt_job {
         char *output;                /* run directory                                                    */
         struct dpt_span length;      /* steps or epochs                                                  */
         int64_t seed;
-        bool reproducible;           /* the same bits on 1, 2, 4, ... ranks                              */
+        bool reproducible;           /* the same bits on 1, 2, 4, ... ranks, see parallel.reduce         */
         enum dpt_precision precision;
         int64_t threads;             /* a rank; 0: the cores it may use                                  */
         double max_time_s;           /* 0: none                                                          */
@@ -217,7 +218,8 @@ struct dpt_job {
         enum dpt_sharding shard;
         enum dpt_recomputing recompute;
         enum dpt_tie tie;
-        int64_t shards;              /* reproducible: virtual shards of the batch, a power of two        */
+        enum dpt_reduce reduce;      /* TREE, FIXED: run.reproducible is true, AUTO there: TREE          */
+        int64_t shards;              /* reproducible: virtual shards of the batch; tree: a power of two  */
         int64_t bucket_bytes;        /* 0: auto                                                          */
         enum dpt_auto comm_thread;
         enum dpt_route exchange;

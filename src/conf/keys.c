@@ -75,6 +75,13 @@ static const struct dpt_conf_word activations[] = {
     {"tanh", "hyperbolic tangent"},
     {0},
 };
+static const struct dpt_conf_word reduces[] = {
+    {"auto", "tree where run.reproducible = yes, else fast"},
+    {"fast", "in the order that is fastest, which differs with the number of ranks"},
+    {"tree", "two by two in a fixed tree: the same bits on 1, 2, 4 ... ranks"},
+    {"fixed", "as whole digits, which add up exactly: the same bits on any number of ranks"},
+    {0},
+};
 static const struct dpt_conf_word wires[] = {
     {"fp32", "as they are"},
     {"bf16", "rounded to 16 bits: half the bytes; sums are of floats all the same"},
@@ -224,7 +231,8 @@ const struct dpt_conf_key dpt_conf__keys[] = {
      .text = "Seed of everything random: initial weights, order of samples, augmentation, dropout."},
     {KEY("run", "reproducible", BOOL, run.reproducible), .fallback = "no", .fixed = true,
      .aka = "deterministic determinism bitwise",
-     .text = "Give the same bits on 1, 2, 4, 8 or more ranks, up to parallel.shards of them. Costs some speed."},
+     .text = "Give the same bits on 1, 2, 4, 8 or more ranks, up to parallel.shards of them; parallel.reduce says how, and "
+             "turns this on where it is tree or fixed. Costs some speed."},
     {KEY("run", "precision", ENUM, run.precision), .fallback = "fp32", .words = precisions, .fixed = true,
      .aka = "dtype amp float",
      .text = "Number format of weights, activations and gradients."},
@@ -478,10 +486,14 @@ const struct dpt_conf_key dpt_conf__keys[] = {
      .text = "Shares of the batch of the ranks along data: equal, auto (by their measured speed), or numbers such as 3, 1."},
     {KEY("parallel", "tie", ENUM, parallel.tie), .fallback = "sum", .words = ties, .fixed = true,
      .text = "What is done with copies of a parameter that several stages of a pipeline use."},
-    {KEY("parallel", "shards", INT, parallel.shards), .fallback = "8", .min = 1, .max = 1 << 16,
+    {KEY("parallel", "reduce", ENUM, parallel.reduce), .fallback = "auto", .words = reduces, .fixed = true,
+     .aka = "allreduce_order summation sum_order",
+     .text = "How the gradients of parts of a batch are added up. tree and fixed make a run reproducible."},
+    {KEY("parallel", "shards", INT, parallel.shards), .fallback = "8", .min = 1, .max = 4096,
      .when = &reproducible, .fixed = true, .aka = "virtual_shards",
-     .text = "Parts of a batch whose gradients are always summed in the same order; a power of two. 1, 2, 4 ... up to "
-             "that many ranks can share them. Batch normalisation sees the samples of a part."},
+     .text = "Parts of a batch whose gradients are summed as parallel.reduce says. tree: a power of two; 1, 2, 4 ... up "
+             "to that many ranks can share them. fixed: at most 128; any number of ranks up to that can. Batch "
+             "normalisation sees the samples of a part."},
     {KEY("parallel", "bucket", BYTES, parallel.bucket_bytes), .fallback = "auto", .max = 0x1p40, .zero = "auto",
      .aka = "bucket_size bucket_bytes bucket_cap_mb",
      .text = "Gradients that travel together, while backward goes on."},

@@ -852,6 +852,29 @@ static void set_all(struct reading *reading, struct dpt_job *job, struct dpt_con
     }
 }
 
+/*
+ * run.reproducible says what is wanted and parallel.reduce how. The last word wins here too: what an earlier source says to
+ * the contrary is gone. In one source the two contradict each other, which check.c refuses.
+ */
+static void agree_on_sums(struct reading *reading, struct dpt_job *job, struct dpt_conf_origin *origin)
+{
+    struct dpt_conf_origin *what = &origin[dpt_conf__find("run", "reproducible") - dpt_conf__keys];
+    struct dpt_conf_origin *how = &origin[dpt_conf__find("parallel", "reduce") - dpt_conf__keys];
+    const bool exact = job->parallel.reduce == DPT_REDUCE_TREE || job->parallel.reduce == DPT_REDUCE_FIXED;
+    const int first = what->file ? source_order(&reading->problems, what->file) : -1;
+    const int second = how->file ? source_order(&reading->problems, how->file) : -1;
+    if (job->parallel.reduce == DPT_REDUCE_AUTO || exact == job->run.reproducible || first == second) {
+        return;
+    }
+    if (first > second) {
+        job->parallel.reduce = DPT_REDUCE_AUTO;
+        *how = (struct dpt_conf_origin){0};
+    } else {
+        job->run.reproducible = exact;
+        *what = (struct dpt_conf_origin){0};
+    }
+}
+
 static void set_layers(struct reading *reading, struct dpt_job *job)
 {
     job->nlayers = (int)reading->nlayers;
@@ -921,6 +944,7 @@ static enum dpt_status finish(struct reading *reading, struct dpt_job **result, 
     /* Where a line was lost or a name is wrong, what seems to be missing or contradictory may be there. */
     const bool whole = reading->problems.count == 0;
     set_all(reading, job, origin->key);
+    agree_on_sums(reading, job, origin->key);
     set_layers(reading, job);
     drop_overruled(reading, job, origin->key);
     if (whole) {

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "comm/fixed.h"
 #include "exec/internal.h"
 
 static size_t block_nbytes(const struct dpt_exec *exec)
@@ -156,16 +157,20 @@ static enum dpt_status bind_group(struct dpt_exec *exec, int group, struct dpt_e
         if (plan->bucket[b].group == group) {
             sliced = dpt_plan_is_sliced(plan, b);
             exec->slot_of[b] = count;
-            range[count++] = plan->bucket[b].range;
+            range[count] = plan->bucket[b].range;
+            range[count].begin *= plan->conf.fixed ? 2 : 1; /* two digits each */
+            range[count++].end *= plan->conf.fixed ? 2 : 1;
         }
     }
+    const enum dpt_dtype dtype = plan->conf.fixed ? dpt_fixed_dtype(plan->graph->real) : plan->graph->real;
+    void *summed = plan->conf.fixed ? exec->state->digits : exec->gradient;
     const bool by_host = exec->state->common;
     const enum dpt_exchange_slices slices = by_host ? DPT_EXCHANGE_SLICES_HOST : DPT_EXCHANGE_SLICES_ALL;
     exec->by_host = by_host;
     const enum dpt_status status =
         sliced || by_host
-            ? dpt_exchange_bind_slices(exchange, slices, exec->gradient, exec->param, plan->graph->real, count, range)
-            : dpt_exchange_bind(exchange, exec->gradient, plan->graph->real, count, range);
+            ? dpt_exchange_bind_slices(exchange, slices, summed, exec->param, dtype, count, range)
+            : dpt_exchange_bind(exchange, summed, dtype, count, range);
     free(range);
     return status;
 }
@@ -221,7 +226,7 @@ static enum dpt_status take_host_memory(struct dpt_exec *exec)
     DPT_TRY(dpt_dev_host_alloc(dev, exec->staging_nbytes, "what ranks move", &staging));
     exec->staging = staging;
     DPT_TRY(dpt_exec__take_stays(exec));
-    if (plan->graph->training && (exec->exchange || exec->group)) {
+    if (plan->graph->training && (exec->exchange || exec->group || plan->conf.fixed)) {
         DPT_TRY(dpt_dev_host_alloc(dev, flat_nbytes(exec, plan->kept.gradients), "gradients on the host", &exec->gradient));
         DPT_TRY(dpt_dev_host_alloc(dev, flat_nbytes(exec, plan->kept.params), "parameters on the host", &exec->param));
     }
@@ -289,6 +294,9 @@ enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec *
         .lengths = array((size_t)graph->nnodes, sizeof *made->lengths),
         .border = array((size_t)graph->nnodes, sizeof(struct dpt_exec__border *)),
         .message = array((size_t)plan->nmessages, sizeof *made->message),
+        .part = plan->conf.shards > 0 ? array((size_t)plan->conf.shards * (1 + DPT_EXEC_METRICS) + DPT_EXEC_FLAGS,
+                                              sizeof *made->part)
+                                      : NULL,
         .micro = array((size_t)plan->micros, sizeof *made->micro),
         .metric_counts = counts_metrics(plan),
         .slowness = conf->slowness,
@@ -353,6 +361,7 @@ void dpt_exec_free(struct dpt_exec *exec)
     free(exec->border);
     free(exec->message);
     free(exec->micro);
+    free(exec->part);
     free(exec);
 }
 

@@ -18,9 +18,11 @@ struct dpt_state {
     void *param;
     void *gradient;
     void *accumulator[DPT_PLAN_MAX_LEVELS];
+    void *digits;                /* conf.fixed: sums of the gradient (comm/fixed.h), on the host */
+    int32_t *window, *top;       /* their windows, and the largest of all ranks                  */
     void *slot[DPT_PLAN_MAX_SLOTS];
     bool common;                 /* param and slot are one copy a host: this rank updates its slices of them */
-    bool lent;                   /* gradient is the exchange's memory                                        */
+    bool lent;                   /* gradient, or digits, is the exchange's memory                            */
     bool lent_param;             /* param is, and so are slots if common                                     */
     int64_t step;                /* steps done    */
     int64_t updates;             /* updates done  */

@@ -77,7 +77,7 @@ struct dpt_exec {
     double slowness;                      /* > 1: kernels take so many times as long, for trials */
     bool metric_counts;                   /* this rank's metrics are no copy of another's        */
     struct dpt_op_ctx ctx;                /* what does not change within a step                  */
-    double metric[DPT_PLAN_MAX_LEVELS + 1][DPT_EXEC_METRICS]; /* the last is that of this micro-batch */
+    double *part;                         /* a row for each shard, then the flags; NULL without shards */
     struct dpt_exec__control control;
     double seconds[DPT_SECTION_COUNT];
     double sent;
@@ -103,16 +103,29 @@ enum dpt_status dpt_exec__add_metric(struct dpt_exec *exec, int micro);
 void dpt_exec__time(struct dpt_exec *exec, enum dpt_section section);
 
 /*
- * Adds a bucket of the gradients of micro-batch `micro` to those before it; after the last micro-batch the
- * sum is in the gradient buffer. Local.
+ * Adds a bucket of the gradients of micro-batch `micro` to those before it; after the last micro-batch the sum is in the
+ * gradient buffer, or as digits where it goes on over ranks. Local.
  */
 enum dpt_status dpt_exec__accumulate(struct dpt_exec *exec, int micro, int bucket);
 
 /* Adds this rank's slice of a bucket, summed over the ranks, to what it keeps of the micro-batches before. Local. */
 enum dpt_status dpt_exec__keep(struct dpt_exec *exec, int micro, int bucket, const void *slice);
 
-/* This rank's part of the square of the gradient's norm. Local. */
-enum dpt_status dpt_exec__square(const struct dpt_exec *exec, double *sum);
+/*
+ * Of a bucket of digits: makes all ranks' alike, before they are summed (collective over its group); then the numbers, in
+ * the copy of the gradient on the host.
+ */
+enum dpt_status dpt_exec__level_digits(struct dpt_exec *exec, int bucket);
+void dpt_exec__read_digits(struct dpt_exec *exec, int bucket);
+
+/* Puts this rank's part of the square of the gradient's norm into the control message. Local. */
+enum dpt_status dpt_exec__square(struct dpt_exec *exec);
+
+/*
+ * Sums the control message over the world. Shards have a place each in it, which one rank fills in, and are added up
+ * behind it in their order: the same bits on any number of ranks. Collective over the world.
+ */
+enum dpt_status dpt_exec__sum_control(struct dpt_exec *exec);
 
 /*
  * The gradient of a rank that steps alone, one of `ranks`: the running statistics' part is made what it would be if this

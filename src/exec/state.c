@@ -11,6 +11,7 @@
 
 #include "base/hash.h"
 #include "base/rng.h"
+#include "comm/fixed.h"
 #include "exec/internal.h"
 
 static void store(enum dpt_dtype real, void *data, int64_t i, double value)
@@ -143,6 +144,11 @@ static enum dpt_status borrow(struct dpt_state *state, struct dpt_exchange *exch
     if (has_slices(plan)) {
         return DPT_STATUS_OK;
     }
+    if (plan->conf.fixed) {
+        DPT_TRY(dpt_exchange_alloc(exchange, (size_t)plan->digits_nbytes, DPT_EXCHANGE_MEMORY_OWN, &state->digits));
+        state->lent = state->digits != NULL;
+        return DPT_STATUS_OK;
+    }
     DPT_TRY(dpt_exchange_alloc(exchange, nbytes, DPT_EXCHANGE_MEMORY_OWN, &state->gradient));
     state->lent = state->gradient != NULL;
     if (kind == DPT_STATE_KIND_APART) {
@@ -171,8 +177,17 @@ static enum dpt_status allocate(struct dpt_state *state)
     if (!state->lent_param) {
         DPT_TRY(dpt_dev_alloc(state->dev, nbytes_of(plan, plan->kept.params), "the parameters", &state->param));
     }
-    if (plan->graph->training && !state->lent) {
+    if (plan->graph->training && (!state->lent || plan->conf.fixed)) {
         DPT_TRY(dpt_dev_alloc(state->dev, nbytes_of(plan, plan->kept.gradients), "the gradients", &state->gradient));
+    }
+    if (plan->graph->training && plan->conf.fixed) {
+        void *windows;
+        if (!state->lent) {
+            DPT_TRY(dpt_dev_host_alloc(state->dev, (size_t)plan->digits_nbytes, "the sums of gradients", &state->digits));
+        }
+        DPT_TRY(dpt_dev_host_alloc(state->dev, (size_t)plan->windows_nbytes, "the sums of gradients", &windows));
+        state->window = windows;
+        state->top = state->window + plan->nflat / DPT_FIXED_BLOCK;
     }
     for (int i = 0; i < plan->nlevels; i++) {
         DPT_TRY(dpt_dev_alloc(state->dev, nbytes_of(plan, plan->kept.accumulators), "the sums of gradients",
@@ -258,8 +273,14 @@ void dpt_state_free(struct dpt_state *state)
     if (!state->lent_param) {
         release(state, state->param, nbytes_of(plan, plan->kept.params));
     }
-    if (!state->lent) {
+    if (!state->lent || plan->conf.fixed) {
         release(state, state->gradient, nbytes_of(plan, plan->kept.gradients));
+    }
+    if (!state->lent && state->digits) {
+        dpt_dev_host_release(state->dev, state->digits, (size_t)state->plan->digits_nbytes);
+    }
+    if (state->window) {
+        dpt_dev_host_release(state->dev, state->window, (size_t)state->plan->windows_nbytes);
     }
     for (int i = 0; i < DPT_PLAN_MAX_LEVELS; i++) {
         release(state, state->accumulator[i], nbytes_of(plan, plan->kept.accumulators));

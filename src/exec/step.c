@@ -37,10 +37,9 @@ static enum dpt_status run(struct dpt_exec *exec, int n, int micro)
 /* Bytes of bucket b that a sum of it, or a gather, sends; half of what a sum of all for all would. */
 static void count_sent(struct dpt_exec *exec, int b, double share)
 {
-    const struct dpt_plan_bucket *bucket = &exec->plan->bucket[b];
-    const double nbytes = (double)dpt_dtype_nbytes(exec->plan->graph->real) *
-                          (double)(bucket->range.end - bucket->range.begin);
-    exec->sent += share * dpt_plan_sent(&dpt_op_all_reduce, exec->plan->group[bucket->group].size, nbytes, nbytes);
+    const int ranks = exec->plan->group[exec->plan->bucket[b].group].size;
+    const double nbytes = dpt_plan_bucket_nbytes(exec->plan, b);
+    exec->sent += share * dpt_plan_sent(&dpt_op_all_reduce, ranks, nbytes, nbytes);
 }
 
 /* Sums of gradients, and parameters that other ranks updated. */
@@ -61,12 +60,16 @@ static enum dpt_status exchange(struct dpt_exec *exec, const struct dpt_action *
     case DPT_ACTION_REDUCE:
         dpt_comm_action("all-reduce", "of gradients");
         count_sent(exec, action->arg, share);
-        DPT_TRY(dpt_exec__out(exec, exec->gradient, exec->state->gradient, bucket));
+        DPT_TRY(exec->plan->conf.fixed ? dpt_exec__level_digits(exec, action->arg)
+                                       : dpt_exec__out(exec, exec->gradient, exec->state->gradient, bucket));
         DPT_TRY(dpt_exchange_start(with, slot));
         break;
     case DPT_ACTION_WAIT:
         dpt_comm_action("all-reduce", "of gradients");
         DPT_TRY(dpt_exchange_wait(with, slot));
+        if (exec->plan->conf.fixed) {
+            dpt_exec__read_digits(exec, action->arg);
+        }
         DPT_TRY(dpt_exec__in(exec, exec->state->gradient, exec->gradient, kept));
         break;
     case DPT_ACTION_PUBLISH:
@@ -101,7 +104,7 @@ static enum dpt_status control(struct dpt_exec *exec, struct dpt_exec_step *step
 {
     struct dpt_exec__control *message = &exec->control;
     DPT_TRY(step->alone ? dpt_exec__square_alone(exec, step->alone, &message->square)
-                        : dpt_exec__square(exec, &message->square));
+                        : dpt_exec__square(exec));
     memcpy(message->flag, step->flag, sizeof message->flag);
     if (!exec->metric_counts) {
         memset(message->metric, 0, sizeof message->metric);
@@ -109,7 +112,7 @@ static enum dpt_status control(struct dpt_exec *exec, struct dpt_exec_step *step
     dpt_exec__time(exec, DPT_SECTION_UPDATE);
     if (!step->alone) {
         dpt_comm_action("sum", "norm, loss and flags");
-        DPT_TRY(dpt_exec__sum_world(exec, (double *)message, sizeof *message / sizeof(double)));
+        DPT_TRY(dpt_exec__sum_control(exec));
     }
     dpt_exec__time(exec, DPT_SECTION_EXCHANGE);
     memcpy(step->flag, message->flag, sizeof step->flag);
@@ -273,7 +276,7 @@ enum dpt_status dpt_exec_evaluate(struct dpt_exec *exec, struct dpt_loader *load
         }
         /* Batch by batch, so that the sum over batches has one order on any number of ranks. */
         dpt_comm_action("sum", "loss of an evaluation");
-        DPT_TRY(dpt_exec__sum_world(exec, exec->control.metric, DPT_EXEC_METRICS));
+        DPT_TRY(dpt_exec__sum_control(exec));
         for (int i = 0; i < DPT_EXEC_METRICS; i++) {
             metric[i] += exec->control.metric[i];
         }

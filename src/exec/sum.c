@@ -3,14 +3,15 @@
 /*
  * Sums within a rank: gradients and metrics over micro-batches, and the square of the norm.
  *
- * Virtual shards (reproducible = yes) are added in a fixed binary tree, ((0 + 1) + (2 + 3)) + ..., whatever part of
- * them this rank has: a binary counter whose bit l says that accumulator l holds the sum of 2^l shards. The tree goes
- * on over the ranks (dpt_comm_allreduce_tree), so that every number of ranks makes the same sum. Micro-batches are
- * added in order.
+ * Gradients of virtual shards (reproducible = yes) are added in a fixed binary tree, ((0 + 1) + (2 + 3)) + ..., whatever
+ * part of them this rank has: a binary counter whose bit l says that accumulator l holds the sum of 2^l shards. The tree
+ * goes on over the ranks (dpt_comm_allreduce_tree), so that every number of ranks makes the same sum. With reduce = fixed
+ * they are cut into whole digits instead (comm/fixed.h), whose sum has no order. Micro-batches are added in order.
  */
 
 #include <string.h>
 
+#include "comm/fixed.h"
 #include "exec/internal.h"
 #include "op/flat.h"
 
@@ -25,28 +26,49 @@ static enum dpt_status square(const struct dpt_exec *exec, int64_t begin, int64_
     return DPT_STATUS_OK;
 }
 
-/* The square over the parts that this rank has of so many, added up in a binary tree. */
-static enum dpt_status square_of_shards(const struct dpt_exec *exec, double *out)
+/* Of a shard in the control message: the square of the norm of a part of the gradient, and the metrics of its samples. */
+enum { ROW = 1 + DPT_EXEC_METRICS };
+
+static double *row_of(const struct dpt_exec *exec, int64_t micro)
+{
+    return exec->part + (exec->plan->first_shard + micro) * ROW;
+}
+
+static enum dpt_status square_shards(struct dpt_exec *exec)
 {
     const struct dpt_plan *plan = exec->plan;
-    const int64_t parts = plan->conf.shards, mine = plan->micros;
-    double level[DPT_PLAN_MAX_LEVELS + 1], sum = 0.0;
-    for (int64_t i = 0; i < mine; i++) {
-        const int part = (int)(plan->conf.mesh->axis[0].coord * mine + i);
-        sum = 0.0;
-        DPT_TRY(square(exec, dpt_split_begin(plan->ntrained, (int)parts, part),
-                       dpt_split_begin(plan->ntrained, (int)parts, part + 1), &sum));
-        int at = 0;
-        for (; i >> at & 1; at++) {
-            sum = level[at] + sum;
-        }
-        level[at] = sum;
+    const int parts = (int)plan->conf.shards;
+    for (int64_t i = 0; i < plan->micros; i++) {
+        const int part = (int)(plan->first_shard + i);
+        *row_of(exec, i) = 0.0;
+        DPT_TRY(square(exec, dpt_split_begin(plan->ntrained, parts, part), dpt_split_begin(plan->ntrained, parts, part + 1),
+                       row_of(exec, i)));
     }
-    *out = sum;
     return DPT_STATUS_OK;
 }
 
-/* The same where the state is one copy a host: of this rank's slices, where no other host counts them. */
+enum dpt_status dpt_exec__sum_control(struct dpt_exec *exec)
+{
+    struct dpt_exec__control *message = &exec->control;
+    const int64_t shards = exec->plan->conf.shards, count = shards * ROW + DPT_EXEC_FLAGS;
+    if (!exec->part) {
+        return dpt_exec__sum_world(exec, (double *)message, sizeof *message / sizeof(double));
+    }
+    memcpy(exec->part + shards * ROW, message->flag, sizeof message->flag);
+    DPT_TRY(dpt_exec__sum_world(exec, exec->part, count));
+    *message = (struct dpt_exec__control){0};
+    for (int64_t i = 0; i < shards; i++) {
+        message->square += exec->part[i * ROW];
+        for (int k = 0; k < DPT_EXEC_METRICS; k++) {
+            message->metric[k] += exec->part[i * ROW + 1 + k];
+        }
+    }
+    memcpy(message->flag, exec->part + shards * ROW, sizeof message->flag);
+    memset(exec->part, 0, (size_t)count * sizeof *exec->part);
+    return DPT_STATUS_OK;
+}
+
+/* Where the state is one copy a host: of this rank's slices, where no other host counts them. */
 static enum dpt_status square_by_host(const struct dpt_exec *exec, double *sum)
 {
     const struct dpt_plan *plan = exec->plan;
@@ -78,16 +100,9 @@ enum dpt_status dpt_exec__square_alone(const struct dpt_exec *exec, int ranks, d
 }
 
 /* Every element counts on one rank: of equal sums in a group each rank takes its slice. */
-enum dpt_status dpt_exec__square(const struct dpt_exec *exec, double *sum)
+static enum dpt_status square_by_slices(const struct dpt_exec *exec, double *sum)
 {
     const struct dpt_plan *plan = exec->plan;
-    *sum = 0.0;
-    if (plan->conf.shards) {
-        return square_of_shards(exec, sum);
-    }
-    if (exec->by_host) {
-        return square_by_host(exec, sum);
-    }
     for (int b = 0; b < plan->nbuckets; b++) {
         const struct dpt_plan_bucket *bucket = &plan->bucket[b];
         if (bucket->trained && bucket->counted) {
@@ -110,6 +125,63 @@ enum dpt_status dpt_exec__keep(struct dpt_exec *exec, int micro, int bucket, con
                       : dpt_flat_add(exec->dev, real, n, sum, slice, sum);
 }
 
+enum dpt_status dpt_exec__square(struct dpt_exec *exec)
+{
+    exec->control.square = 0.0;
+    return exec->part      ? square_shards(exec)
+           : exec->by_host ? square_by_host(exec, &exec->control.square)
+                           : square_by_slices(exec, &exec->control.square);
+}
+
+/* A bucket of digits and its windows. */
+struct digits {
+    void *at, *gradient;
+    int32_t *window, *top;
+    int64_t n;
+};
+
+static struct digits digits_of(const struct dpt_exec *exec, int bucket)
+{
+    const struct dpt_range range = exec->plan->bucket[bucket].range;
+    const size_t offset = (size_t)range.begin * dpt_dtype_nbytes(exec->plan->graph->real);
+    return (struct digits){
+        .at = (char *)exec->state->digits + 2 * offset,
+        .gradient = (char *)exec->gradient + offset,
+        .window = exec->state->window + range.begin / DPT_FIXED_BLOCK,
+        .top = exec->state->top + range.begin / DPT_FIXED_BLOCK,
+        .n = range.end - range.begin,
+    };
+}
+
+enum dpt_status dpt_exec__level_digits(struct dpt_exec *exec, int bucket)
+{
+    const struct digits digits = digits_of(exec, bucket);
+    memcpy(digits.top, digits.window, (size_t)(digits.n / DPT_FIXED_BLOCK) * sizeof *digits.top);
+    DPT_TRY(dpt_exchange_max(dpt_exec__exchange(exec, bucket), digits.top, digits.n / DPT_FIXED_BLOCK));
+    dpt_fixed_raise(exec->plan->graph->real, digits.n, digits.at, digits.window, digits.top);
+    return DPT_STATUS_OK;
+}
+
+void dpt_exec__read_digits(struct dpt_exec *exec, int bucket)
+{
+    const struct digits digits = digits_of(exec, bucket);
+    dpt_fixed_value(exec->plan->graph->real, digits.n, digits.at, digits.top, digits.gradient);
+}
+
+static enum dpt_status accumulate_digits(struct dpt_exec *exec, int micro, int bucket)
+{
+    const struct digits digits = digits_of(exec, bucket);
+    const struct dpt_range range = exec->plan->bucket[bucket].range;
+    const enum dpt_dtype real = exec->plan->graph->real;
+    DPT_TRY(dpt_exec__out(exec, exec->gradient, exec->state->gradient, range));
+    dpt_fixed_add(real, digits.n, digits.gradient, digits.at, digits.window, micro == 0);
+    if (micro < exec->plan->micros - 1 || dpt_exec__exchange(exec, bucket)) {
+        return DPT_STATUS_OK;
+    }
+    dpt_fixed_value(real, digits.n, digits.at, digits.window, digits.gradient);
+    return dpt_exec__in(exec, exec->state->gradient, exec->gradient, range);
+}
+
 enum dpt_status dpt_exec__accumulate(struct dpt_exec *exec, int micro, int bucket)
 {
     const struct dpt_plan *plan = exec->plan;
@@ -119,6 +191,9 @@ enum dpt_status dpt_exec__accumulate(struct dpt_exec *exec, int micro, int bucke
     const int64_t n = at_bucket->range.end - begin, offset = (begin + at_bucket->accumulator_offset) * width;
     const bool last = micro == plan->micros - 1;
     char *gradient = (char *)exec->state->gradient + (begin + at_bucket->gradient_offset) * width;
+    if (plan->conf.fixed) {
+        return accumulate_digits(exec, micro, bucket);
+    }
     if (!plan->conf.shards) {
         char *before = (char *)exec->state->accumulator[0] + offset;
         return micro == 0 ? dpt_dev_copy(exec->dev, before, gradient, (size_t)n * dpt_dtype_nbytes(real))
@@ -142,17 +217,12 @@ enum dpt_status dpt_exec__add_metric(struct dpt_exec *exec, int micro)
     double working[DPT_EXEC_METRICS] = {0.0};
     DPT_TRY(dpt_dev_copy_out(exec->dev, working, dpt_exec__tensor(exec, plan->graph->metric, micro).data,
                              (size_t)count * sizeof *working));
-    int at = 0;
-    for (; plan->conf.shards && (micro >> at & 1); at++) {
-        for (int64_t i = 0; i < count; i++) {
-            working[i] = exec->metric[at][i] + working[i];
-        }
-    }
-    if (plan->conf.shards) {
-        memcpy(exec->metric[at], working, sizeof working);
+    if (exec->part) {
+        memcpy(row_of(exec, micro) + 1, working, sizeof working);
+        return DPT_STATUS_OK;
     }
     for (int64_t i = 0; i < count; i++) {
-        sum[i] = plan->conf.shards || micro == 0 ? working[i] : sum[i] + working[i];
+        sum[i] = micro == 0 ? working[i] : sum[i] + working[i];
     }
     return DPT_STATUS_OK;
 }

@@ -131,7 +131,7 @@ static void run_node(struct list *list, int n, int micro)
         }
     }
     for (int b = 0; b < plan->nbuckets; b++) {
-        if (list->end[b] == n && plan->micros > 1 && !plan->bucket[b].scatter) {
+        if (list->end[b] == n && (plan->micros > 1 || plan->conf.fixed) && !plan->bucket[b].scatter) {
             put(list, DPT_ACTION_ACCUMULATE, micro, b);
         }
         if (list->turn[b] == n && micro == plan->micros - 1 && list->early && is_summed(plan, b)) {

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "comm/fixed.h"
 #include "plan/internal.h"
 
 /* Bytes after which a bucket is closed when the job says nothing, and for the one that is ready first. */
@@ -425,6 +426,9 @@ static enum dpt_status join_updates(struct dpt_plan *plan)
 static int count_levels(const struct dpt_plan *plan)
 {
     int levels = 0;
+    if (plan->conf.fixed) {
+        return 0;
+    }
     for (int64_t micros = plan->micros; plan->conf.shards && micros > 1; micros /= 2) {
         levels++;
     }
@@ -448,6 +452,10 @@ enum dpt_status dpt_plan__layout(struct dpt_plan *plan, const struct dpt_plan__p
         lay_out_buffers(plan);
         DPT_TRY(join_updates(plan));
         plan->nlevels = count_levels(plan);
+        if (plan->conf.fixed) {
+            plan->digits_nbytes = 2 * plan->nflat * (int64_t)dpt_dtype_nbytes(graph->real);
+            plan->windows_nbytes = 2 * plan->nflat / DPT_FIXED_BLOCK * (int64_t)sizeof(int32_t);
+        }
     }
     return DPT_STATUS_OK;
 }

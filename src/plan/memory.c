@@ -336,7 +336,7 @@ static void count_bytes(struct dpt_plan *plan)
     struct dpt_plan_memory *memory = &plan->memory;
     memory->params = plan->kept.params * width;
     memory->gradients = plan->kept.gradients * width;
-    memory->accumulators = plan->kept.accumulators * width * plan->nlevels;
+    memory->accumulators = plan->kept.accumulators * width * plan->nlevels + plan->digits_nbytes + plan->windows_nbytes;
     memory->slots = plan->kept.slots * width * plan->nslots;
     memory->messages = place_messages(plan);
     memory->scratch = scratch_nbytes(plan);

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 
 #include "base/hash.h"
+#include "comm/fixed.h"
 #include "plan/internal.h"
 
 /* Ranks on an axis of a kind: 1 where the mesh has none. */
@@ -19,12 +20,17 @@ static int axis_size(const struct dpt_plan_conf *conf, enum dpt_plan__axis kind)
 static enum dpt_status check_shards(const struct dpt_graph *graph, const struct dpt_plan_conf *conf)
 {
     const int ranks = axis_size(conf, DPT_PLAN__AXIS_DATA);
-    DPT_CHECK(conf->shards % ranks == 0, DPT_STATUS_USAGE,
+    DPT_CHECK(conf->fixed || conf->shards % ranks == 0, DPT_STATUS_USAGE,
               "reproducible = yes cuts a batch into parallel.shards = %" PRId64
               " parts, which %d ranks cannot share evenly: start 1, 2, 4 ... %" PRId64
-              " ranks, or set reproducible = no",
+              " ranks, or set parallel.reduce = fixed, which any number of ranks can share",
               conf->shards, ranks, conf->shards);
-    DPT_CHECK(conf->shards / ranks <= 1 << DPT_PLAN_MAX_LEVELS, DPT_STATUS_USAGE,
+    DPT_CHECK(!conf->fixed || conf->shards >= ranks, DPT_STATUS_USAGE,
+              "reduce = fixed cuts a batch into parallel.shards = %" PRId64 " parts, but there are %d ranks: set it to at "
+              "least that",
+              conf->shards, ranks);
+    DPT_ASSERT(!conf->fixed || conf->shards <= DPT_FIXED_MAX_ADDENDS);
+    DPT_CHECK(conf->fixed || conf->shards / ranks <= 1 << DPT_PLAN_MAX_LEVELS, DPT_STATUS_USAGE,
               "parallel.shards = %" PRId64 " on %d ranks is more than %d a rank: take fewer", conf->shards, ranks,
               1 << DPT_PLAN_MAX_LEVELS);
     DPT_CHECK(conf->shards <= conf->batch_rows || !graph->training, DPT_STATUS_USAGE,
@@ -61,7 +67,13 @@ static enum dpt_status schedule(struct dpt_plan *plan)
 {
     const struct dpt_plan_conf *conf = &plan->conf;
     const int axis = dpt_plan__axis_of(conf->mesh, DPT_PLAN__AXIS_PIPELINE);
-    plan->micros = conf->shards ? conf->shards / axis_size(conf, DPT_PLAN__AXIS_DATA) : conf->micro_batches;
+    plan->micros = conf->micro_batches;
+    if (conf->shards) {
+        const int data = dpt_plan__axis_of(conf->mesh, DPT_PLAN__AXIS_DATA), ranks = axis_size(conf, DPT_PLAN__AXIS_DATA);
+        const int coord = data >= 0 ? conf->mesh->axis[data].coord : 0;
+        plan->first_shard = dpt_split_begin(conf->shards, ranks, coord);
+        plan->micros = dpt_split_begin(conf->shards, ranks, coord + 1) - plan->first_shard;
+    }
     DPT_CHECK(plan->micros <= 1 << 20, DPT_STATUS_USAGE, "%" PRId64 " micro-batches a step are more than 2^20",
               plan->micros);
     plan->pipeline = (struct dpt_pipeline){
@@ -149,7 +161,7 @@ static uint64_t hash_global(const struct dpt_plan *plan, const struct dpt_plan__
     const struct dpt_graph *logical = plan->logical;
     const bool alike = axis_size(conf, DPT_PLAN__AXIS_TENSOR) == 1 && axis_size(conf, DPT_PLAN__AXIS_ROWS) == 1 &&
                        axis_size(conf, DPT_PLAN__AXIS_COLUMNS) == 1 && plan->pipeline.ranks == 1 &&
-                       conf->shard == DPT_PLAN_SHARD_NONE;
+                       conf->shard == DPT_PLAN_SHARD_NONE && !conf->fixed;
     int64_t axes[2 * DPT_MESH_MAX_AXES] = {0};
     for (int axis = 0; axis < conf->mesh->naxes; axis++) {
         axes[2 * axis] = conf->mesh->axis[axis].size;
@@ -161,7 +173,7 @@ static uint64_t hash_global(const struct dpt_plan *plan, const struct dpt_plan__
         (uint64_t)conf->batch_rows,
         (uint64_t)conf->tail_rows,
         (uint64_t)conf->micro_batches,
-        (uint64_t)conf->shards,
+        (uint64_t)conf->shards * 2 + conf->fixed,
         (uint64_t)conf->bucket_bytes,
         (uint64_t)conf->shard * 2 + conf->average,
         (uint64_t)plan->pipeline.schedule * 1000 + (uint64_t)plan->pipeline.chunks,

@@ -39,7 +39,9 @@ struct dpt_plan_conf {
     int64_t batch_rows;          /* samples of a full global batch                                               */
     int64_t tail_rows;           /* samples of the short last batch; 0: there is none                            */
     int64_t micro_batches;       /* pieces of a batch, one after the other; 1: none                              */
-    int64_t shards;              /* reproducible: virtual shards, a power of two; 0: the fast sums               */
+    int64_t shards;              /* reproducible: virtual shards; 0: the fast sums                               */
+    bool fixed;                  /* of shards: sums of digits (comm/fixed.h), on any number of ranks; else a tree, and the
+                                    shards are a power of two                                                    */
     int64_t bucket_bytes;        /* 0: the default                                                               */
     const struct dpt_plan *layout; /* evaluation: take the state's layout from the training's plan; NULL: make one */
 
@@ -223,6 +225,7 @@ struct dpt_plan {
     struct dpt_unit *unit;
 
     int64_t micros;       /* micro-batches or shards that this rank computes in a step    */
+    int64_t first_shard;  /* of them                                                      */
     int64_t max_rows;     /* most local rows of one                                       */
 
     struct dpt_plan_value *value; /* of each graph value                                  */
@@ -240,6 +243,8 @@ struct dpt_plan {
     int64_t nflat;                /* elements of the flat layout, padding included                */
     int nslots;                   /* slot buffers                                                 */
     int nlevels;                  /* accumulators beside the gradient buffer                      */
+    int64_t digits_nbytes;        /* conf.fixed: of the sums of digits                            */
+    int64_t windows_nbytes;       /* of their windows: this rank's and the largest of all ranks'  */
     struct {
         int64_t params, gradients, accumulators, slots;
     } kept;                       /* elements of one buffer of each                               */
@@ -287,6 +292,9 @@ enum dpt_status dpt_plan_stages(const struct dpt_graph *graph, const struct dpt_
 
 /* Bytes that a rank sends in a collective of so many ranks, from the bytes of its operands; not in borders. Pure. */
 double dpt_plan_sent(const struct dpt_op *op, int ranks, double nbytes_in, double nbytes_out);
+
+/* Bytes of a bucket as its sum over the ranks has them. Pure. */
+double dpt_plan_bucket_nbytes(const struct dpt_plan *plan, int bucket);
 
 /* This rank's number in a group: members are ordered as in the world. Pure. */
 int dpt_plan_group_rank(const struct dpt_plan *plan, int group);

@@ -6,6 +6,7 @@
  * images what the neighbours read.
  */
 
+#include "comm/fixed.h"
 #include "op/collective.h"
 #include "plan/internal.h"
 
@@ -51,12 +52,19 @@ static void add_micro(struct dpt_plan *plan, int64_t rows)
     }
 }
 
+double dpt_plan_bucket_nbytes(const struct dpt_plan *plan, int bucket)
+{
+    const struct dpt_range range = plan->bucket[bucket].range;
+    const double numel = (double)(range.end - range.begin), width = (double)dpt_dtype_nbytes(plan->graph->real);
+    return plan->conf.fixed ? numel * (2.0 * width + (double)sizeof(int32_t) / DPT_FIXED_BLOCK) : numel * width;
+}
+
 /* Bytes that this rank sends when its slices of a bucket are summed, or made known to the others. */
 static double slices_sent(const struct dpt_plan *plan, int b)
 {
     const struct dpt_plan_bucket *bucket = &plan->bucket[b];
     const int ranks = bucket->group >= 0 ? plan->group[bucket->group].size : 1;
-    const double nbytes = (double)dpt_dtype_nbytes(plan->graph->real) * (double)(bucket->range.end - bucket->range.begin);
+    const double nbytes = dpt_plan_bucket_nbytes(plan, b);
     return dpt_plan_sent(&dpt_op_reduce_scatter, ranks, nbytes, nbytes);
 }
 

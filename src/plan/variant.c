@@ -32,7 +32,7 @@ void dpt_plan_rows(const void *layout, int64_t count, int64_t micro, int64_t *fi
     const int size = axis >= 0 ? plan->conf.mesh->axis[axis].size : 1;
     const int coord = axis >= 0 ? plan->conf.mesh->axis[axis].coord : 0;
     if (plan->conf.shards) {
-        const int shard = (int)(coord * plan->micros + micro), shards = (int)plan->conf.shards;
+        const int shard = (int)(plan->first_shard + micro), shards = (int)plan->conf.shards;
         *first_row = dpt_split_begin(count, shards, shard);
         *rows = dpt_split_begin(count, shards, shard + 1) - *first_row;
         *micro_rows = *rows;

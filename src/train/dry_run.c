@@ -32,7 +32,7 @@ static bool is_like_another(const struct dpt_train *train)
     for (int axis = 0; axis < train->mesh.naxes; axis++) {
         const bool first = train->mesh.axis[axis].coord == 0;
         if (strcmp(train->mesh.axis[axis].name, "data") == 0 && !first) {
-            return !train->share && conf->shard == DPT_PLAN_SHARD_NONE &&
+            return !train->share && !conf->fixed && conf->shard == DPT_PLAN_SHARD_NONE &&
                    conf->batch_rows % (conf->micro_batches * data) == 0;
         }
     }

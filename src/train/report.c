@@ -91,12 +91,18 @@ static void tell_batch(const struct dpt_train *train)
     char share[48];
     const struct dpt_plan *plan = train->plan;
     const int ranks = dpt_train__axis(train, "data");
-    dpt_log("batch   %" PRId64 " samples = %d rank%s x ", plan->conf.batch_rows, ranks, ranks == 1 ? "" : "s");
-    if (plan->micros > 1) {
-        dpt_log("%" PRId64 " %s x ", plan->micros, plan->conf.shards ? "shards" : "micro-batches");
+    if (plan->conf.shards) {
+        dpt_log("batch   %" PRId64 " samples = %" PRId64 " shards on %d rank%s x ", plan->conf.batch_rows, plan->conf.shards,
+                ranks, ranks == 1 ? "" : "s");
+    } else {
+        dpt_log("batch   %" PRId64 " samples = %d rank%s x ", plan->conf.batch_rows, ranks, ranks == 1 ? "" : "s");
+    }
+    if (plan->micros > 1 && !plan->conf.shards) {
+        dpt_log("%" PRId64 " micro-batches x ", plan->micros);
     }
     dpt_log("%s | %s\n", train->share ? "shares of their own" : share_text(train, share, sizeof share),
-            plan->conf.shards        ? "reproducible: the same bits on 1, 2, 4 ... ranks"
+            plan->conf.fixed         ? "reproducible: the same bits on any number of ranks"
+            : plan->conf.shards      ? "reproducible: the same bits on 1, 2, 4 ... ranks"
             : dpt_train__apart(train) ? "ranks go their own ways and meet (parallel.update)"
                                       : "same curve on any number of ranks");
     dpt_log("length  %" PRId64 " steps, %.4g epochs of %" PRId64 "\n", train->steps,

@@ -53,6 +53,7 @@ static struct dpt_plan_conf plan_conf(const struct dpt_train *train, int64_t bat
         .tail_rows = samples % batch,
         .micro_batches = 1,
         .shards = job->run.reproducible ? job->parallel.shards : 0,
+        .fixed = job->parallel.reduce == DPT_REDUCE_FIXED,
         .bucket_bytes = job->parallel.bucket_bytes,
         .schedule = (enum dpt_pipeline_schedule)schedule,
         .chunks = chunks,
@@ -285,7 +286,7 @@ static enum dpt_status new_exchange(struct dpt_train *train)
                   : train->job->parallel.comm_thread == DPT_AUTO_OFF ? DPT_EXCHANGE_THREAD_OFF
                                                                      : DPT_EXCHANGE_THREAD_AUTO,
         .spare_core = train->cores.share > train->threads,
-        .tree = train->job->run.reproducible,
+        .tree = train->job->run.reproducible && train->job->parallel.reduce != DPT_REDUCE_FIXED,
         .path = path[train->job->parallel.exchange],
         .bf16 = train->job->parallel.wire == DPT_WIRE_BF16,
     };

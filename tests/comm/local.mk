@@ -4,6 +4,7 @@ unit_tests += \
 	tests/comm/test_collect \
 	tests/comm/test_cores \
 	tests/comm/test_exchange \
+	tests/comm/test_fixed \
 	tests/comm/test_group \
 	tests/comm/test_mailbox \
 	tests/comm/test_mesh \
@@ -19,6 +20,8 @@ tests_comm_test_cores_SOURCES = %D%/test_cores.c %D%/world.h
 tests_comm_test_cores_LDADD = $(TEST_LDADD)
 tests_comm_test_exchange_SOURCES = %D%/test_exchange.c %D%/world.h
 tests_comm_test_exchange_LDADD = $(TEST_LDADD)
+tests_comm_test_fixed_SOURCES = %D%/test_fixed.c %D%/world.h
+tests_comm_test_fixed_LDADD = $(TEST_LDADD)
 tests_comm_test_group_SOURCES = %D%/test_group.c %D%/world.h
 tests_comm_test_group_LDADD = $(TEST_LDADD)
 tests_comm_test_mailbox_SOURCES = %D%/test_mailbox.c %D%/world.h

@@ -288,7 +288,16 @@ static void relations(void **state)
         {SYNTHETIC "[parallel]\nlayout = data:0\n",
          "t.ini:4: [parallel] layout = data:0: data:0: expected a number of ranks behind the colon"},
         {SYNTHETIC "[run]\nreproducible = yes\n[parallel]\nshards = 6\n",
-         "t.ini:6: [parallel] shards = 6: expected a power of two"},
+         "t.ini:6: [parallel] shards = 6: expected a power of two; reduce = fixed takes any number"},
+        {SYNTHETIC "[parallel]\nreduce = fixed\nshards = 129\n[batch]\nglobal = 200\n",
+         "t.ini:5: [parallel] shards = 129: reduce = fixed adds up at most 128"},
+        {SYNTHETIC "[run]\nreproducible = yes\n[parallel]\nreduce = fast\n",
+         "t.ini:6: [parallel] reduce = fast gives other bits on other numbers of ranks, but [run] reproducible = yes: take "
+         "tree or fixed"},
+        {SYNTHETIC "[run]\nreproducible = yes\n[parallel]\nshard = optimizer\n",
+         "t.ini:6: [parallel] shard leaves no rank the whole gradient, as a reproducible run needs it: set it to none"},
+        {SYNTHETIC "[run]\nreproducible = no\n[parallel]\nreduce = tree\n",
+         "t.ini:6: [parallel] reduce makes a run reproducible, but [run] reproducible = no: remove one of them"},
         {SYNTHETIC "[run]\nreproducible = yes\n[batch]\nglobal = 7\n",
          "t.ini:6: [batch] global = 7 is less than [parallel] shards = 8: give every shard a sample"},
         {SYNTHETIC "[run]\nreproducible = yes\nthreads = 2\n",
@@ -450,6 +459,36 @@ static void later_files_and_overrides_win(void **state)
     dpt_job_free(job);
 }
 
+/* reduce makes a run reproducible, and of two sources that contradict each other the later one is right. */
+static void the_sums_and_what_they_are_for_agree(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *file, *later;
+        bool reproducible;
+        enum dpt_reduce reduce;
+    } cases[] = {
+        {"", "run.seed=2", false, DPT_REDUCE_AUTO},
+        {"", "parallel.reduce=fixed", true, DPT_REDUCE_FIXED},
+        {"[parallel]\nreduce = tree\n", "parallel.shards=4", true, DPT_REDUCE_TREE},
+        {"[run]\nreproducible = yes\n", "parallel.reduce=fixed", true, DPT_REDUCE_FIXED},
+        {"[run]\nreproducible = no\n", "parallel.reduce=fixed", true, DPT_REDUCE_FIXED},
+        {"[run]\nreproducible = yes\n", "parallel.reduce=fast", false, DPT_REDUCE_FAST},
+        {"[parallel]\nreduce = fixed\n", "run.reproducible=no", false, DPT_REDUCE_AUTO},
+        {"[parallel]\nreduce = fast\n", "run.reproducible=yes", true, DPT_REDUCE_AUTO},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[200];
+        const int n = snprintf(text, sizeof text, "[data]\nformat = synthetic\n%s", cases[i].file);
+        put("sums.ini", text, (size_t)n);
+        const char *const file = in_folder("sums.ini");
+        struct dpt_job *job;
+        assert_int_equal(dpt_job_read(1, &file, 1, &cases[i].later, &job, NULL), DPT_STATUS_OK);
+        assert_true(job->run.reproducible == cases[i].reproducible && job->parallel.reduce == cases[i].reduce);
+        dpt_job_free(job);
+    }
+}
+
 static void a_later_type_takes_its_keys_along(void **state)
 {
     (void)state;
@@ -547,6 +586,7 @@ int main(void)
         cmocka_unit_test(a_net_of_layers),
         cmocka_unit_test(layers_that_are_wrong),
         cmocka_unit_test(later_files_and_overrides_win),
+        cmocka_unit_test(the_sums_and_what_they_are_for_agree),
         cmocka_unit_test(a_later_type_takes_its_keys_along),
         cmocka_unit_test(problems_of_files_and_overrides),
         cmocka_unit_test(files_that_cannot_be_read),

@@ -55,6 +55,7 @@ struct dpt_plan_conf rig_plan_conf(const struct rig *rig)
         .tail_rows = dpt_data_info(rig->data)->samples % job->batch.global,
         .micro_batches = job->batch.micro_batches,
         .shards = job->run.reproducible ? job->parallel.shards : 0,
+        .fixed = job->parallel.reduce == DPT_REDUCE_FIXED,
         .bucket_bytes = job->parallel.bucket_bytes,
         .schedule = rig->layout ? rig->layout->schedule : DPT_PIPELINE_NONE,
         .chunks = rig->layout ? rig->layout->chunks : 1,

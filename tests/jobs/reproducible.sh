@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# run.reproducible = yes: the same bits on 1, 2, 4 and 8 ranks, in checkpoints and in every figure.
+# run.reproducible = yes: the same bits on 1, 2, 4 and 8 ranks, with parallel.reduce = fixed on any number, in checkpoints and
+# in every figure.
 . "${abs_srcdir:=$PWD}/tests/jobs/common.sh"
 
 cat >job.ini <<'EOF'
@@ -43,6 +44,16 @@ for model in mlp cnn resnet; do
     done
     [ "$(wc -l <"$model-1.txt")" -ge 41 ] || fail "$model: figures are missing"
 done
+
+for n in 1 3 5 8; do
+    must $n "fixed-$n" -s model.type=cnn -s model.dropout=0.2 -s parallel.reduce=fixed
+    figures "fixed-$n" >"fixed-$n.txt"
+    cmp fixed-1.txt "fixed-$n.txt" || fail "reduce = fixed: other figures on $n ranks than on one"
+    [ "$(sum fixed-1 20)" = "$(sum "fixed-$n" 20)" ] || fail "reduce = fixed: other bits on $n ranks than on one"
+done
+must 2 flat -s model.type=cnn -s model.dropout=0.2 -s parallel.reduce=fixed -s parallel.exchange=flat
+[ "$(sum flat 20)" = "$(sum fixed-1 20)" ] || fail "reduce = fixed: other bits through messages than through memory"
+[ "$(sum fixed-1 20)" != "$(sum cnn-1 20)" ] || fail "reduce = fixed is a tree"
 
 # Another number of shards is another sum: the comparison above is able to fail.
 must 1 other -s model.type=cnn -s model.dropout=0.2 -s parallel.shards=2
