@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "graph/graph.h"
+#include "graph/internal.h"
 #include "op/activation.h"
 #include "op/batch_norm.h"
 #include "op/conv.h"
@@ -210,6 +211,7 @@ static void close_holes(struct dpt_graph *graph)
     graph->output = moved[graph->output];
     graph->loss = moved[graph->loss];
     graph->metric = moved[graph->metric];
+    dpt_graph__index(graph);
 }
 
 enum dpt_status dpt_graph_fuse(struct dpt_graph *graph)

@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "base/hash.h"
 #include "graph/internal.h"
 
 /* Starts a refusal: the functions that return ids answer -1. */
@@ -42,14 +43,41 @@ void dpt_graph_free(struct dpt_graph *graph)
     }
 }
 
+/* The place of a name in the index, or the gap where it belongs. What was renamed stays where its old name belongs. */
+static size_t place_of(const struct dpt_graph *graph, const char *name)
+{
+    size_t at = (size_t)dpt_hash64(name, strlen(name)) & (graph->index_size - 1);
+    while (graph->index[at] >= 0 && strcmp(graph->value[graph->index[at]].name, name) != 0) {
+        at = (at + 1) & (graph->index_size - 1);
+    }
+    return at;
+}
+
 int dpt_graph_find(const struct dpt_graph *graph, const char *name)
 {
-    for (int i = 0; i < graph->nvalues; i++) {
-        if (strcmp(graph->value[i].name, name) == 0) {
-            return i;
+    return graph->index_size > 0 ? graph->index[place_of(graph, name)] : -1;
+}
+
+/* Notes the name of a value; of two with one name the first stays. */
+static void note_name(struct dpt_graph *graph, int id)
+{
+    const size_t at = place_of(graph, graph->value[id].name);
+    graph->index[at] = graph->index[at] >= 0 ? graph->index[at] : id;
+}
+
+void dpt_graph__index(struct dpt_graph *graph)
+{
+    const size_t needed = 4 * (size_t)graph->nvalues;
+    if (graph->index_size < needed || graph->index_size == 0) {
+        for (graph->index_size = 64; graph->index_size < needed;) {
+            graph->index_size *= 2;
         }
+        graph->index = dpt_arena_array(graph->arena, graph->index_size, sizeof *graph->index);
     }
-    return -1;
+    memset(graph->index, -1, graph->index_size * sizeof *graph->index);
+    for (int id = 0; id < graph->nvalues; id++) {
+        note_name(graph, id);
+    }
 }
 
 /* Appends a value whose name and type were checked. */
@@ -66,7 +94,13 @@ static int append_value(struct dpt_graph *graph, const char *name, enum dpt_valu
         .of = -1,
         .gradient = -1,
     };
-    return graph->nvalues++;
+    graph->nvalues++;
+    if (3 * (size_t)graph->nvalues > graph->index_size) { /* a renamed value has two places */
+        dpt_graph__index(graph);
+    } else {
+        note_name(graph, graph->nvalues - 1);
+    }
+    return graph->nvalues - 1;
 }
 
 /* Appends a value that is given. */
@@ -247,6 +281,7 @@ enum dpt_status dpt_graph__set_gradient(struct dpt_graph *graph, int of, int id)
               "%s: its gradient has another shape", param->name);
     gradient->kind = DPT_VALUE_KIND_GRADIENT;
     gradient->name = dpt_arena_printf(graph->arena, "%s.grad", param->name);
+    note_name(graph, id);
     gradient->of = of;
     param->gradient = id;
     return DPT_STATUS_OK;

@@ -80,6 +80,8 @@ struct dpt_graph {
     struct dpt_node *node;
     int nnodes;
     size_t value_capacity, node_capacity;
+    int *index;        /* ids by the hash of their names, with gaps of -1; a power of two of places */
+    size_t index_size; /* at least three times the values; 0: none yet                             */
     int input;  /* the samples                                              */
     int target; /* the targets, or -1                                       */
     int output; /* logits or predictions                                    */

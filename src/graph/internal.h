@@ -10,3 +10,6 @@
  * not the result of a node that nothing else owns. Local.
  */
 enum dpt_status dpt_graph__set_gradient(struct dpt_graph *graph, int of, int id);
+
+/* Makes the index of names anew, after values have moved. Local. */
+void dpt_graph__index(struct dpt_graph *graph);

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -43,6 +44,27 @@ static void given_values_have_their_types(void **state)
     assert_true(dpt_type_equal(&graph->value[m].type, &graph->value[w].type));
     assert_int_equal(dpt_graph_find(graph, "mean"), b);
     assert_int_equal(dpt_graph_find(graph, "median"), -1);
+    dpt_graph_free(graph);
+}
+
+/* Also those that were given later than others, and those of a graph that has grown many times. */
+static void names_are_found_among_many(void **state)
+{
+    (void)state;
+    enum { MANY = 3000 };
+    struct dpt_graph *graph = dpt_graph_new(DPT_DTYPE_F32, 1, true);
+    char name[32];
+    assert_int_equal(dpt_graph_find(graph, "w0"), -1);
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name, sizeof name, "w%d", i);
+        assert_int_equal(dpt_graph_param(graph, name, zero, true, 1, (const int64_t[]){2}), i);
+    }
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name, sizeof name, "w%d", i);
+        assert_int_equal(dpt_graph_find(graph, name), i);
+    }
+    assert_int_equal(dpt_graph_find(graph, "w3000"), -1);
+    assert_int_equal(dpt_graph_param(graph, "w7", zero, true, 1, (const int64_t[]){2}), -1);
     dpt_graph_free(graph);
 }
 
@@ -119,6 +141,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(given_values_have_their_types),
+        cmocka_unit_test(names_are_found_among_many),
         cmocka_unit_test(files_may_have_another_shape),
         cmocka_unit_test(nodes_get_shapes_and_names),
         cmocka_unit_test(refusals_say_what_and_where),
