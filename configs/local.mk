@@ -8,6 +8,11 @@ dist_config_DATA = \
 	%D%/gpt-shakespeare-char-small.ini \
 	%D%/gpt-system.ini \
 	%D%/gpt2-124m.ini \
+	%D%/layout-hybrid.ini \
+	%D%/layout-pipeline.ini \
+	%D%/layout-rows.ini \
+	%D%/layout-sharded.ini \
+	%D%/layout-tensor.ini \
 	%D%/linear-regression.ini \
 	%D%/llama-tiny.ini \
 	%D%/mlp-fashion.ini \

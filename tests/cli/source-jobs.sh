@@ -42,9 +42,13 @@ done <"$scratch/lines"
 sed -n 's/^; *\(mpirun -n [0-9]* \)\{0,1\}dpt-train  *\(.*\)$/\2/p' "$top"/configs/*.ini | sed 's/   .*//' >"$scratch/commands"
 [ "$(wc -l <"$scratch/commands")" -ge 10 ] || { echo "no commands were found in configs/"; exit 1; }
 cd "$top/configs"
+plans=0
 while read -r command; do
-    eval "\"$train\" --print-config=minimal $command" >/dev/null || { echo "configs/: dpt-train $command"; exit 1; }
+    how=--print-config=minimal
+    case $command in *--plan=*) how= plans=$((plans + 1)) ;; esac # made for as many ranks as the layout wants
+    eval "\"$train\" $how $command" >/dev/null || { echo "configs/: dpt-train $command"; exit 1; }
 done <"$scratch/commands"
+[ "$plans" -ge "$(find . -name 'layout-*.ini' | wc -l)" ] || { echo "configs/layout-*: a job without its plan"; exit 1; }
 cd "$top"
 
 sed -n '/^## A job/,/^A key/s/^    //p' "$top/README.md" >"$scratch/readme.ini"
