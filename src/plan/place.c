@@ -196,20 +196,51 @@ static bool is_tied(const struct dpt_graph *graph, int param)
     return false;
 }
 
-/* The letter of a node with a weight: input `w`, of two dimensions or more. */
-static char weighted(const struct placer *placer, const struct dpt_node *node, const struct dpt_op_types *types, int w)
+/* True when the first node of the forward pass that reads output 0 of node n can keep its split along dimension `dim`. */
+static bool is_kept(const struct placer *placer, int n, int dim)
 {
+    const struct dpt_graph *graph = placer->graph;
+    for (int m = n + 1; m < graph->nnodes && graph->node[m].phase == DPT_PHASE_FORWARD; m++) {
+        for (int i = 0; i < graph->node[m].nin; i++) {
+            if (graph->node[m].in[i] == graph->node[n].out[0]) {
+                struct dpt_op_types types;
+                dpt_graph_types(graph, &graph->node[m], &types);
+                return split_letter(placer, &graph->node[m], &types, i, dim) != 0;
+            }
+        }
+    }
+    return false;
+}
+
+/* An output letter that is the weight's and not the input's; of several one that the reader keeps: heads, not their kind. */
+static char column(const struct placer *placer, int n, const struct dpt_op_types *types, int w)
+{
+    const struct dpt_node *node = &placer->graph->node[n];
+    char found = 0;
+    for (int d = 1; d < types->out[0].ndim && types->in[0].dtype != DPT_DTYPE_I32; d++) {
+        const char letter = split_letter(placer, node, types, types->nin, d);
+        if (letter && has(node, types, w, letter) && !has(node, types, 0, letter)) {
+            if (is_kept(placer, n, d)) {
+                return letter;
+            }
+            found = found ? found : letter;
+        }
+    }
+    return found;
+}
+
+/* The letter of node n with a weight: input `w`, of two dimensions or more. */
+static char weighted(const struct placer *placer, int n, const struct dpt_op_types *types, int w)
+{
+    const struct dpt_node *node = &placer->graph->node[n];
     const struct dpt_place x = place_of(placer, node->in[0]);
     const char kept = x.kind == DPT_PLACE_KIND_SPLIT ? split_letter(placer, node, types, 0, x.dim) : 0;
     if (kept && (has(node, types, w, kept) || node->op->seed)) {
         return kept; /* row; a loss keeps the places that it has */
     }
-    for (int d = 1; d < types->out[0].ndim; d++) { /* column */
-        const char letter = split_letter(placer, node, types, types->nin, d);
-        if (letter && has(node, types, w, letter) && !has(node, types, 0, letter) &&
-            (types->in[0].dtype != DPT_DTYPE_I32)) {
-            return letter;
-        }
+    const char outputs = column(placer, n, types, w);
+    if (outputs) {
+        return outputs;
     }
     for (int d = 0; d < types->in[w].ndim; d++) { /* a table, or the weight of a loss: its rows */
         const char letter = split_letter(placer, node, types, w, d);
@@ -248,8 +279,9 @@ static char gradient_sum(const struct placer *placer, const struct dpt_node *nod
     return follow(placer, node, types);
 }
 
-static char tensor_letter(const struct placer *placer, const struct dpt_node *node, const struct dpt_op_types *types)
+static char tensor_letter(const struct placer *placer, int n, const struct dpt_op_types *types)
 {
+    const struct dpt_node *node = &placer->graph->node[n];
     if (node->op == &dpt_op_add && node->phase != DPT_PHASE_FORWARD) {
         return gradient_sum(placer, node, types);
     }
@@ -258,7 +290,7 @@ static char tensor_letter(const struct placer *placer, const struct dpt_node *no
         return !letter || may_split(placer, node, types, letter) ? letter : follow(placer, node, types);
     }
     const int w = placer->image ? -1 : weight_of(placer, node, types);
-    return w >= 0 ? weighted(placer, node, types, w) : follow(placer, node, types);
+    return w >= 0 ? weighted(placer, n, types, w) : follow(placer, node, types);
 }
 
 /* b where an input is split along it; refuses an input that is split elsewhere. */
@@ -333,7 +365,7 @@ static enum dpt_status place_node(struct placer *placer, int n)
     if (kind == DPT_PLAN__AXIS_DATA) {
         DPT_TRY(data_letter(placer, node, &types, &letter));
     } else if (kind != DPT_PLAN__AXIS_PIPELINE && placer->size > 1) {
-        letter = tensor_letter(placer, node, &types);
+        letter = tensor_letter(placer, n, &types);
     }
     placer->placed->letter[n][placer->axis] = letter;
     decide_state(placer, node, &types, letter);

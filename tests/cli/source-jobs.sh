@@ -45,7 +45,7 @@ cd "$top/configs"
 plans=0
 while read -r command; do
     how=--print-config=minimal
-    case $command in *--plan=*) how= plans=$((plans + 1)) ;; esac # made for as many ranks as the layout wants
+    case $command in *--plan=*) how='' plans=$((plans + 1)) ;; esac # made for as many ranks as the layout wants
     eval "\"$train\" $how $command" >/dev/null || { echo "configs/: dpt-train $command"; exit 1; }
 done <"$scratch/commands"
 [ "$plans" -ge "$(find . -name 'layout-*.ini' | wc -l)" ] || { echo "configs/layout-*: a job without its plan"; exit 1; }
