@@ -185,12 +185,12 @@ size_t dpt_op__attention_scratch(const struct dpt_op_types *types, enum dpt_run 
     const bool qkv = types->nin == 1 || types->nin == 4;
     const int64_t t = qkv ? q->dim[1] : types->in[1].dim[1];
     if (run == DPT_RUN_CPU && q->dtype == DPT_DTYPE_F32) {
-        return dpt_op__attention_scratch_f32(q->dim[1], t);
+        return dpt_op__attention_scratch_f32(q->dim[4], q->dim[1] * (qkv ? 1 : q->dim[3]));
     }
     return (size_t)(t + 2 * q->dim[4]) * sizeof(double);
 }
 
-/* Parameters, and a row of input 0, which BLAS steps over. */
+/* Parameters, and a row of input 0. */
 static enum dpt_status check_param(const struct dpt_op_types *types)
 {
     const struct dpt_attention_param *param = types->param;

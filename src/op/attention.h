@@ -50,7 +50,7 @@ struct dpt_attention {
 /* Scratch of the plain and the fast kernels. */
 size_t dpt_op__attention_scratch(const struct dpt_op_types *types, enum dpt_run run, int threads, const void *prep);
 
-/* Fast kernels in float, attention_cpu.c. */
-size_t dpt_op__attention_scratch_f32(int64_t s, int64_t t);
+/* Fast kernels in float, attention_cpu.c; their scratch for heads of width d, each with `queries` rows of queries. */
+size_t dpt_op__attention_scratch_f32(int64_t d, int64_t queries);
 void dpt_op__attention_f32(const struct dpt_op_call *call, const struct dpt_attention *at);
 void dpt_op__attention_dx_f32(const struct dpt_op_call *call, const struct dpt_attention *at);

@@ -189,7 +189,7 @@ const struct dpt_op dpt_op_linear_dx = {
     .cost = cost_dx,
     .prepare = dpt_op__linear_dx_prepare,
     .release = dpt_op__linear_release,
-    .scratch = dpt_op__linear_scratch,
+    .scratch = dpt_op__linear_dx_scratch,
     .run = {[DPT_RUN_REF] = ref_linear_dx, [DPT_RUN_CPU] = dpt_op__linear_dx_cpu},
 };
 
@@ -201,7 +201,7 @@ const struct dpt_op dpt_op_linear_dw = {
     .cost = cost_dw,
     .prepare = dpt_op__linear_dw_prepare,
     .release = dpt_op__linear_release,
-    .scratch = dpt_op__linear_scratch,
+    .scratch = dpt_op__linear_dw_scratch,
     .run = {[DPT_RUN_REF] = ref_linear_dw, [DPT_RUN_CPU] = dpt_op__linear_dw_cpu},
 };
 

@@ -71,6 +71,8 @@ enum dpt_status dpt_op__linear_dx_prepare(const struct dpt_op_types *types, enum
 enum dpt_status dpt_op__linear_dw_prepare(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep);
 void dpt_op__linear_release(void *prep);
 size_t dpt_op__linear_scratch(const struct dpt_op_types *types, enum dpt_run run, int threads, const void *prep);
+size_t dpt_op__linear_dx_scratch(const struct dpt_op_types *types, enum dpt_run run, int threads, const void *prep);
+size_t dpt_op__linear_dw_scratch(const struct dpt_op_types *types, enum dpt_run run, int threads, const void *prep);
 enum dpt_status dpt_op__linear_cpu(const struct dpt_op_call *call);
 enum dpt_status dpt_op__linear_dx_cpu(const struct dpt_op_call *call);
 enum dpt_status dpt_op__linear_dw_cpu(const struct dpt_op_call *call);

@@ -2,60 +2,18 @@
 
 /*
  * Fast kernels of op/linear.c and op/linear_heads.c. F32 runs in oneDNN where that has a fast kernel that takes no
- * memory, which is with AVX-512: a tenth to a third faster than OpenBLAS where it was measured, and bias and
- * activation cost nothing. All else, and calls with another number of rows than was prepared for, in BLAS, with bias
- * and activation in one pass over the result.
+ * memory, which is with AVX-512: a tenth to a third faster than OpenBLAS where it was measured, and the bias costs
+ * nothing. All else, and calls with another number of rows than was prepared for, are products of op/gemm.h.
  */
 
 #include "op/linear.h"
 
-#include <cblas.h>
-#include <limits.h>
 #include <stdlib.h>
 
 #include "base/simd.h"
+#include "op/gemm.h"
+#include "op/mathf.h"
 #include "op/onednn.h"
-
-/* c[m,n] = a b, all packed and row-major; a is [m,k], or [k,m] with `ta`; b is [k,n], or [n,k] with `tb`. */
-static enum dpt_status product(enum dpt_dtype dtype, bool ta, bool tb, int64_t m, int64_t n, int64_t k, const void *a,
-                               const void *b, void *c)
-{
-    DPT_CHECK(m <= INT_MAX && n <= INT_MAX && k <= INT_MAX, DPT_STATUS_FAILED,
-              "a matrix product of %lld x %lld x %lld is beyond the 32-bit sizes of BLAS; use smaller micro-batches",
-              (long long)m, (long long)n, (long long)k);
-    if (m == 0 || n == 0) {
-        return DPT_STATUS_OK;
-    }
-    const CBLAS_TRANSPOSE trans_a = ta ? CblasTrans : CblasNoTrans, trans_b = tb ? CblasTrans : CblasNoTrans;
-    const blasint rows = (blasint)m, columns = (blasint)n, depth = (blasint)k;
-    const blasint lda = ta ? rows : depth, ldb = tb ? depth : columns;
-    if (dtype == DPT_DTYPE_F64) {
-        cblas_dgemm(CblasRowMajor, trans_a, trans_b, rows, columns, depth, 1.0, a, lda, b, ldb, 0.0, c, columns);
-    } else {
-        cblas_sgemm(CblasRowMajor, trans_a, trans_b, rows, columns, depth, 1.0f, a, lda, b, ldb, 0.0f, c, columns);
-    }
-    return DPT_STATUS_OK;
-}
-
-static void epilogue_f32(float *restrict y, const float *restrict bias, int64_t n, int64_t k, bool relu)
-{
-    for (int64_t i = 0; i < n; i++) {
-        for (int64_t o = 0; o < k; o++) {
-            const float z = y[i * k + o] + (bias ? bias[o] : 0.0f);
-            y[i * k + o] = relu && z < 0.0f ? 0.0f : z;
-        }
-    }
-}
-
-static void epilogue_f64(double *restrict y, const double *restrict bias, int64_t n, int64_t k, bool relu)
-{
-    for (int64_t i = 0; i < n; i++) {
-        for (int64_t o = 0; o < k; o++) {
-            const double z = y[i * k + o] + (bias ? bias[o] : 0.0);
-            y[i * k + o] = relu && z < 0.0 ? 0.0 : z;
-        }
-    }
-}
 
 /* What prepare makes for one op and one number of rows. */
 struct prep {
@@ -118,10 +76,34 @@ void dpt_op__linear_release(void *prep)
     }
 }
 
+/* Of a prepared product or, for fewer rows and where nothing is prepared, of ours. */
+static size_t scratch_of(const struct dpt_op_types *types, enum dpt_run run, const struct prep *prep, int64_t m,
+                         int64_t n, int64_t k)
+{
+    const size_t library = prep ? dpt_onednn_scratch(prep->library) : 0;
+    const size_t ours = run == DPT_RUN_CPU ? dpt_op__gemm_scratch(types->in[0].dtype, m, n, k) : 0;
+    return library > ours ? library : ours;
+}
+
 size_t dpt_op__linear_scratch(const struct dpt_op_types *types, enum dpt_run run, int threads, const void *prep)
 {
-    (void)types, (void)run, (void)threads;
-    return prep ? dpt_onednn_scratch(((const struct prep *)prep)->library) : 0;
+    (void)threads;
+    const struct dpt_linear_sizes size = dpt_op__linear_sizes(&types->in[0], &types->in[1], &types->out[0]);
+    return scratch_of(types, run, prep, size.n, size.k, size.h);
+}
+
+size_t dpt_op__linear_dx_scratch(const struct dpt_op_types *types, enum dpt_run run, int threads, const void *prep)
+{
+    (void)threads;
+    const struct dpt_linear_sizes size = dpt_op__linear_sizes(&types->out[0], &types->in[1], &types->in[0]);
+    return scratch_of(types, run, prep, size.n, size.h, size.k);
+}
+
+size_t dpt_op__linear_dw_scratch(const struct dpt_op_types *types, enum dpt_run run, int threads, const void *prep)
+{
+    (void)threads;
+    const struct dpt_linear_sizes size = dpt_op__linear_sizes(&types->in[0], &types->out[0], &types->in[1]);
+    return scratch_of(types, run, prep, size.k, size.h, size.n);
 }
 
 /* The prepared product when it is for this number of rows, else NULL. */
@@ -131,29 +113,31 @@ static struct dpt_onednn *fitting(const struct dpt_op_call *call, int64_t rows)
     return prep && prep->rows == rows ? prep->library : NULL;
 }
 
+DPT_SIMD static void linear_relu(int64_t n, float *y)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        y[i] = dpt_op__reluf(y[i]);
+    }
+}
+
 enum dpt_status dpt_op__linear_cpu(const struct dpt_op_call *call)
 {
     const struct dpt_tensor *x = &call->in[0], *w = &call->in[1], *y = &call->out[0];
     void *bias = call->types->nin > 2 ? call->in[2].data : NULL;
     const bool relu = dpt_op__linear_act(call->types) == DPT_ACTIVATION_KIND_RELU;
     const struct dpt_linear_sizes size = dpt_op__linear_sizes(&x->type, &w->type, &y->type);
-    const int64_t n = size.n, k = size.k, h = size.h;
-    struct dpt_onednn *library = fitting(call, n);
+    struct dpt_onednn *library = fitting(call, size.n);
     if (library) {
         DPT_TRY(dpt_onednn_run(library, x->data, w->data, bias, y->data, call->scratch));
-        bias = NULL; /* relu is left to us: the library's would make 0 of nan, and hide that a training diverged */
-    } else {
-        DPT_TRY(product(x->type.dtype, false, true, n, k, h, x->data, w->data, y->data));
-    }
-    if (!bias && !relu) {
+        /* relu is left to us: the library's would make 0 of nan, and hide that a training diverged */
+        linear_relu(relu ? dpt_type_numel(&y->type) : 0, y->data);
         return DPT_STATUS_OK;
     }
-    if (x->type.dtype == DPT_DTYPE_F64) {
-        epilogue_f64(y->data, bias, n, k, relu);
-    } else {
-        epilogue_f32(y->data, bias, n, k, relu);
-    }
-    return DPT_STATUS_OK;
+    const struct dpt_op__gemm gemm = {
+        .dtype = x->type.dtype, .tb = true, .m = size.n, .n = size.k, .k = size.h, .a = x->data, .lda = size.h,
+        .b = w->data, .ldb = size.h, .c = y->data, .ldc = size.k, .bias = bias, .relu = relu};
+    return dpt_op__gemm(&gemm, call->scratch);
 }
 
 enum dpt_status dpt_op__linear_dx_cpu(const struct dpt_op_call *call)
@@ -164,7 +148,10 @@ enum dpt_status dpt_op__linear_dx_cpu(const struct dpt_op_call *call)
     if (library) {
         return dpt_onednn_run(library, dy->data, w->data, NULL, dx->data, call->scratch);
     }
-    return product(dy->type.dtype, false, false, size.n, size.h, size.k, dy->data, w->data, dx->data);
+    const struct dpt_op__gemm gemm = {
+        .dtype = dy->type.dtype, .m = size.n, .n = size.h, .k = size.k, .a = dy->data, .lda = size.k, .b = w->data,
+        .ldb = size.h, .c = dx->data, .ldc = size.h};
+    return dpt_op__gemm(&gemm, call->scratch);
 }
 
 enum dpt_status dpt_op__linear_dw_cpu(const struct dpt_op_call *call)
@@ -175,7 +162,10 @@ enum dpt_status dpt_op__linear_dw_cpu(const struct dpt_op_call *call)
     if (library) {
         return dpt_onednn_run(library, dy->data, x->data, NULL, dw->data, call->scratch);
     }
-    return product(dy->type.dtype, true, false, size.k, size.h, size.n, dy->data, x->data, dw->data);
+    const struct dpt_op__gemm gemm = {
+        .dtype = dy->type.dtype, .ta = true, .m = size.k, .n = size.h, .k = size.n, .a = dy->data, .lda = size.k,
+        .b = x->data, .ldb = size.h, .c = dw->data, .ldc = size.h};
+    return dpt_op__gemm(&gemm, call->scratch);
 }
 
 enum { COLUMNS = 512, ROWS = 128 }; /* sums of so many rows are made in float before they join a sum in double */

@@ -208,7 +208,7 @@ static enum dpt_activation_kind strip(void *param)
         .cost = cost_dx,                                                                                               \
         .prepare = dpt_op__linear_dx_prepare,                                                                          \
         .release = dpt_op__linear_release,                                                                             \
-        .scratch = dpt_op__linear_scratch,                                                                             \
+        .scratch = dpt_op__linear_dx_scratch,                                                                          \
         .run = {[DPT_RUN_REF] = dpt_op__linear_dx_ref, [DPT_RUN_CPU] = dpt_op__linear_dx_cpu},                         \
     };                                                                                                                 \
     const struct dpt_op dpt_op_##NAME##_dw = {                                                                         \
@@ -219,7 +219,7 @@ static enum dpt_activation_kind strip(void *param)
         .cost = cost_dw,                                                                                               \
         .prepare = dpt_op__linear_dw_prepare,                                                                          \
         .release = dpt_op__linear_release,                                                                             \
-        .scratch = dpt_op__linear_scratch,                                                                             \
+        .scratch = dpt_op__linear_dw_scratch,                                                                          \
         .run = {[DPT_RUN_REF] = dpt_op__linear_dw_ref, [DPT_RUN_CPU] = dpt_op__linear_dw_cpu},                         \
     }
 

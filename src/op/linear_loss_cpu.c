@@ -8,12 +8,11 @@
 
 #include "op/linear_loss.h"
 
-#include <cblas.h>
-#include <limits.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/simd.h"
+#include "op/gemm.h"
 #include "op/softmax.h"
 
 enum { CHUNK_BYTES = 1 << 26, LEAST_ROWS = 64, BLOCK = 2048 }; /* BLOCK numbers are summed in float, blocks in double */
@@ -24,12 +23,33 @@ static int64_t chunk_rows(int64_t n, int64_t classes)
     return rows < n ? rows : n;
 }
 
+/* The logits of a chunk, with which the scratch begins; rounded, since what follows is aligned. */
+static size_t logits_nbytes(int64_t n, int64_t classes)
+{
+    return ((size_t)(chunk_rows(n, classes) * classes) * sizeof(float) + 63) / 64 * 64;
+}
+
+/* Scratch of the largest of the three products of a chunk. */
+static size_t products_nbytes(int64_t rows, int64_t classes, int64_t h)
+{
+    const size_t nbytes[] = {dpt_op__gemm_scratch(DPT_DTYPE_F32, rows, classes, h),
+                             dpt_op__gemm_scratch(DPT_DTYPE_F32, rows, h, classes),
+                             dpt_op__gemm_scratch(DPT_DTYPE_F32, classes, h, rows)};
+    size_t most = nbytes[0];
+    for (int i = 1; i < 3; i++) {
+        most = nbytes[i] > most ? nbytes[i] : most;
+    }
+    return most;
+}
+
 size_t dpt_op__linear_loss_scratch(const struct dpt_op_types *types, enum dpt_run run, int threads, const void *prep)
 {
     (void)threads, (void)prep;
     const int64_t n = types->in[0].dim[0] * types->in[0].dim[1], classes = types->in[1].dim[0];
-    const bool fast = run == DPT_RUN_CPU && types->in[0].dtype == DPT_DTYPE_F32;
-    return fast ? (size_t)(chunk_rows(n, classes) * classes) * sizeof(float) : (size_t)classes * sizeof(double);
+    if (run != DPT_RUN_CPU || types->in[0].dtype != DPT_DTYPE_F32) {
+        return (size_t)classes * sizeof(double);
+    }
+    return logits_nbytes(n, classes) + products_nbytes(chunk_rows(n, classes), classes, types->in[0].dim[2]);
 }
 
 static double exp_all(int64_t n, float max, float *z)
@@ -78,12 +98,17 @@ static void position(int64_t classes, int32_t target, float scale, float *z, str
 }
 
 /* Both gradients from those of the logits of `rows` positions. */
-static void gradients(int rows, int classes, int h, const float *dz, const float *x, const float *w, float *dx,
-                      float *dw, bool first)
+static enum dpt_status gradients(int64_t rows, int64_t classes, int64_t h, const float *dz, const float *x,
+                                 const float *w, float *dx, float *dw, bool first, void *scratch)
 {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, h, classes, 1.0f, dz, classes, w, h, 0.0f, dx, h);
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, classes, h, rows, 1.0f, dz, classes, x, h,
-                first ? 0.0f : 1.0f, dw, h);
+    const struct dpt_op__gemm to_x = {
+        .dtype = DPT_DTYPE_F32, .m = rows, .n = h, .k = classes, .a = dz, .lda = classes, .b = w, .ldb = h, .c = dx,
+        .ldc = h};
+    const struct dpt_op__gemm to_w = {
+        .dtype = DPT_DTYPE_F32, .ta = true, .m = classes, .n = h, .k = rows, .a = dz, .lda = classes, .b = x, .ldb = h,
+        .c = dw, .ldc = h, .add = !first};
+    DPT_TRY(dpt_op__gemm(&to_x, scratch));
+    return dpt_op__gemm(&to_w, scratch);
 }
 
 enum dpt_status dpt_op__linear_loss_f32(const struct dpt_op_call *call)
@@ -96,17 +121,18 @@ enum dpt_status dpt_op__linear_loss_f32(const struct dpt_op_call *call)
     const double positions = (double)dpt_op_whole(call, 0, 1);
     const float scale = param->gradients ? (float)(1.0 / (positions * (double)call->ctx->batch_rows)) : 0.0f;
     float *loss = call->out[0].data, *count = call->out[1].data, *z = call->scratch;
+    void *scratch = (char *)call->scratch + logits_nbytes(n, classes);
     float *dx = param->gradients ? call->out[2].data : NULL, *dw = param->gradients ? call->out[3].data : NULL;
-    DPT_CHECK(rows <= INT_MAX && classes <= INT_MAX && h <= INT_MAX, DPT_STATUS_FAILED,
-              "an output layer of %lld x %lld is beyond the 32-bit sizes of BLAS", (long long)classes, (long long)h);
     if (dw && n == 0) {
         memset(dw, 0, (size_t)(classes * h) * sizeof *dw);
     }
     struct sums sums = {0.0, 0.0, 0.0};
     for (int64_t begin = 0; begin < n; begin += rows) {
         const int64_t here = n - begin < rows ? n - begin : rows;
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)here, (int)classes, (int)h, 1.0f, x + begin * h,
-                    (int)h, w, (int)h, 0.0f, z, (int)classes);
+        const struct dpt_op__gemm logits = {
+            .dtype = DPT_DTYPE_F32, .tb = true, .m = here, .n = classes, .k = h, .a = x + begin * h, .lda = h, .b = w,
+            .ldb = h, .c = z, .ldc = classes};
+        DPT_TRY(dpt_op__gemm(&logits, scratch));
         for (int64_t i = begin; i < begin + here; i++) {
             position(classes, target[i], scale, z + (i - begin) * classes, &sums);
             if (i % s == s - 1) {
@@ -117,7 +143,7 @@ enum dpt_status dpt_op__linear_loss_f32(const struct dpt_op_call *call)
             }
         }
         if (param->gradients) {
-            gradients((int)here, (int)classes, (int)h, z, x + begin * h, w, dx + begin * h, dw, begin == 0);
+            DPT_TRY(gradients(here, classes, h, z, x + begin * h, w, dx + begin * h, dw, begin == 0, scratch));
         }
     }
     return DPT_STATUS_OK;

@@ -11,6 +11,7 @@ libdpt_a_SOURCES += \
 	%D%/attention.h \
 	%D%/attention_cpu.c \
 	%D%/attention_ref.inc \
+	%D%/attention_rows.h \
 	%D%/batch_norm.c \
 	%D%/batch_norm.h \
 	%D%/batch_norm_cpu.c \
@@ -40,6 +41,8 @@ libdpt_a_SOURCES += \
 	%D%/embedding_ref.inc \
 	%D%/flat.c \
 	%D%/flat.h \
+	%D%/gemm.c \
+	%D%/gemm.h \
 	%D%/layer_norm.c \
 	%D%/layer_norm.h \
 	%D%/layer_norm_cpu.c \

@@ -40,6 +40,10 @@ unit_tests += tests/op/test_embedding
 tests_op_test_embedding_SOURCES = %D%/test_embedding.c
 tests_op_test_embedding_LDADD = $(OP_TEST_LDADD)
 
+unit_tests += tests/op/test_gemm
+tests_op_test_gemm_SOURCES = %D%/test_gemm.c
+tests_op_test_gemm_LDADD = $(OP_TEST_LDADD)
+
 unit_tests += tests/op/test_layer_norm
 tests_op_test_layer_norm_SOURCES = %D%/test_layer_norm.c
 tests_op_test_layer_norm_LDADD = $(OP_TEST_LDADD)

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Loops of attention_cpu.c over one row of a tile, in vector code. `count` is a multiple of 16 there, so that nothing is
+ * left over for slow loops.
+ */
+
+#include <stdint.h>
+
+#include "base/simd.h"
+#include "op/mathf.h"
+
+/* x = 0 where the word is below `drop`, else x * factor. */
+DPT_SIMD static void attention_drop(int64_t count, uint32_t drop, float factor, const uint32_t *word, float *x)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++) {
+        x[i] = word[i] < drop ? 0.0f : x[i] * factor;
+    }
+}
+
+/* p = e^(p - lse), dp = p (dp - product) */
+DPT_SIMD static void attention_ds(int64_t count, float lse, float product, float *p, float *dp)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++) {
+        const float e = dpt_op__expf(p[i] - lse);
+        p[i] = e;
+        dp[i] = e * (dp[i] - product);
+    }
+}
+
+/* The same where m is 0 below `drop`, else `factor`: dp = p (m dp - product), then p = m p. */
+DPT_SIMD static void attention_ds_drop(int64_t count, float lse, float product, uint32_t drop, float factor,
+                                       const uint32_t *word, float *p, float *dp)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++) {
+        const float e = dpt_op__expf(p[i] - lse), m = word[i] < drop ? 0.0f : factor;
+        p[i] = m * e;
+        dp[i] = e * (m * dp[i] - product);
+    }
+}
+
+DPT_SIMD static void attention_scale(int64_t n, float factor, const float *x, float *y)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        y[i] = factor * x[i];
+    }
+}
+
+DPT_SIMD static float attention_dot(int64_t n, const float *x, const float *y)
+{
+    float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++) {
+        sum += x[i] * y[i];
+    }
+    return sum;
+}
