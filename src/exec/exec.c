@@ -490,6 +490,7 @@ enum dpt_status dpt_exec__run(struct dpt_exec *exec, int n, int micro)
         .scratch = exec->scratch,
         .ctx = &at->ctx,
         .part = exec->plan->node[n].part,
+        .add = exec->plan->node[n].adds && micro > 0,
     };
     dpt_comm_action(node->phase == DPT_PHASE_FORWARD ? "forward" : "backward", node->name);
     const double begin_s = exec->slowness > 1.0 ? dpt_clock_s() : 0.0;

@@ -103,10 +103,13 @@ enum dpt_status dpt_exec__add_metric(struct dpt_exec *exec, int micro);
 void dpt_exec__time(struct dpt_exec *exec, enum dpt_section section);
 
 /*
- * Adds a bucket of the gradients of micro-batch `micro` to those before it; after the last micro-batch the sum is in the
+ * Adds a bucket of the gradients of virtual shard `micro` to those before it; after the last one the sum is in the
  * gradient buffer, or as digits where it goes on over ranks. Local.
  */
 enum dpt_status dpt_exec__accumulate(struct dpt_exec *exec, int micro, int bucket);
+
+/* Adds the gradient of parameter i of micro-batch `micro` to those before it. Local. */
+enum dpt_status dpt_exec__add(struct dpt_exec *exec, int micro, int i);
 
 /* Adds this rank's slice of a bucket, summed over the ranks, to what it keeps of the micro-batches before. Local. */
 enum dpt_status dpt_exec__keep(struct dpt_exec *exec, int micro, int bucket, const void *slice);

@@ -190,7 +190,7 @@ static enum dpt_status allocate(struct dpt_state *state)
         state->top = state->window + plan->nflat / DPT_FIXED_BLOCK;
     }
     for (int i = 0; i < plan->nlevels; i++) {
-        DPT_TRY(dpt_dev_alloc(state->dev, nbytes_of(plan, plan->kept.accumulators), "the sums of gradients",
+        DPT_TRY(dpt_dev_alloc(state->dev, nbytes_of(plan, plan->nflat), "the sums of gradients",
                               &state->accumulator[i]));
     }
     for (int i = 0; i < plan->nslots && !state->common; i++) {
@@ -283,7 +283,7 @@ void dpt_state_free(struct dpt_state *state)
         dpt_dev_host_release(state->dev, state->window, (size_t)state->plan->windows_nbytes);
     }
     for (int i = 0; i < DPT_PLAN_MAX_LEVELS; i++) {
-        release(state, state->accumulator[i], nbytes_of(plan, plan->kept.accumulators));
+        release(state, state->accumulator[i], nbytes_of(plan, plan->nflat));
     }
     for (int i = 0; i < DPT_PLAN_MAX_SLOTS && !state->common; i++) {
         release(state, state->slot[i], slot_nbytes(plan));

@@ -166,6 +166,10 @@ static enum dpt_status act(struct dpt_exec *exec, const struct dpt_action *actio
         return load(exec, loader, action->micro);
     case DPT_ACTION_RUN:
         return run(exec, action->arg, action->micro);
+    case DPT_ACTION_ADD:
+        DPT_TRY(dpt_exec__add(exec, action->micro, action->arg));
+        dpt_exec__time(exec, DPT_SECTION_BACKWARD);
+        return DPT_STATUS_OK;
     case DPT_ACTION_ACCUMULATE:
         DPT_TRY(dpt_exec__accumulate(exec, action->micro, action->arg));
         dpt_exec__time(exec, DPT_SECTION_BACKWARD);

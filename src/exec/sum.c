@@ -6,7 +6,8 @@
  * Gradients of virtual shards (reproducible = yes) are added in a fixed binary tree, ((0 + 1) + (2 + 3)) + ..., whatever
  * part of them this rank has: a binary counter whose bit l says that accumulator l holds the sum of 2^l shards. The tree
  * goes on over the ranks (dpt_comm_allreduce_tree), so that every number of ranks makes the same sum. With reduce = fixed
- * they are cut into whole digits instead (comm/fixed.h), whose sum has no order. Micro-batches are added in order.
+ * they are cut into whole digits instead (comm/fixed.h), whose sum has no order. Micro-batches are added in order, by the
+ * kernels themselves where these can.
  */
 
 #include <string.h>
@@ -115,14 +116,27 @@ static enum dpt_status square_by_slices(const struct dpt_exec *exec, double *sum
     return DPT_STATUS_OK;
 }
 
-enum dpt_status dpt_exec__keep(struct dpt_exec *exec, int micro, int bucket, const void *slice)
+/* Adds what one micro-batch has of elements [begin, end) of the flat layout to those before it. */
+static enum dpt_status add(struct dpt_exec *exec, int micro, int bucket, int64_t begin, int64_t end, const void *part)
 {
     const enum dpt_dtype real = exec->plan->graph->real;
+    const int64_t n = end - begin, width = (int64_t)dpt_dtype_nbytes(real);
+    char *sum = (char *)exec->state->gradient + (begin + exec->plan->bucket[bucket].gradient_offset) * width;
+    return micro == 0 ? dpt_dev_copy(exec->dev, sum, part, (size_t)(n * width))
+                      : dpt_flat_add(exec->dev, real, n, sum, part, sum);
+}
+
+enum dpt_status dpt_exec__add(struct dpt_exec *exec, int micro, int i)
+{
+    const struct dpt_plan_param *param = &exec->plan->param[i];
+    return add(exec, micro, param->bucket, param->offset, param->offset + param->numel,
+               dpt_exec__tensor(exec, param->gradient, micro).data);
+}
+
+enum dpt_status dpt_exec__keep(struct dpt_exec *exec, int micro, int bucket, const void *slice)
+{
     const struct dpt_range kept = dpt_plan_kept(exec->plan, bucket);
-    const int64_t n = kept.end - kept.begin, width = (int64_t)dpt_dtype_nbytes(real);
-    char *sum = (char *)exec->state->gradient + (kept.begin + exec->plan->bucket[bucket].gradient_offset) * width;
-    return micro == 0 ? dpt_dev_copy(exec->dev, sum, slice, (size_t)(n * width))
-                      : dpt_flat_add(exec->dev, real, n, sum, slice, sum);
+    return add(exec, micro, bucket, kept.begin, kept.end, slice);
 }
 
 enum dpt_status dpt_exec__square(struct dpt_exec *exec)
@@ -185,28 +199,22 @@ static enum dpt_status accumulate_digits(struct dpt_exec *exec, int micro, int b
 enum dpt_status dpt_exec__accumulate(struct dpt_exec *exec, int micro, int bucket)
 {
     const struct dpt_plan *plan = exec->plan;
-    const struct dpt_plan_bucket *at_bucket = &plan->bucket[bucket];
     const enum dpt_dtype real = plan->graph->real;
-    const int64_t width = (int64_t)dpt_dtype_nbytes(real), begin = at_bucket->range.begin;
-    const int64_t n = at_bucket->range.end - begin, offset = (begin + at_bucket->accumulator_offset) * width;
-    const bool last = micro == plan->micros - 1;
-    char *gradient = (char *)exec->state->gradient + (begin + at_bucket->gradient_offset) * width;
+    const struct dpt_range range = plan->bucket[bucket].range;
+    const size_t width = dpt_dtype_nbytes(real), offset = (size_t)range.begin * width;
+    const int64_t n = range.end - range.begin;
+    char *gradient = (char *)exec->state->gradient + offset;
     if (plan->conf.fixed) {
         return accumulate_digits(exec, micro, bucket);
-    }
-    if (!plan->conf.shards) {
-        char *before = (char *)exec->state->accumulator[0] + offset;
-        return micro == 0 ? dpt_dev_copy(exec->dev, before, gradient, (size_t)n * dpt_dtype_nbytes(real))
-                          : dpt_flat_add(exec->dev, real, n, before, gradient, last ? gradient : before);
     }
     int at = 0;
     for (; micro >> at & 1; at++) {
         const char *before = (const char *)exec->state->accumulator[at] + offset;
         DPT_TRY(dpt_flat_add(exec->dev, real, n, before, gradient, gradient));
     }
-    return last ? DPT_STATUS_OK
-                : dpt_dev_copy(exec->dev, (char *)exec->state->accumulator[at] + offset, gradient,
-                               (size_t)n * dpt_dtype_nbytes(real));
+    return micro == plan->micros - 1
+               ? DPT_STATUS_OK
+               : dpt_dev_copy(exec->dev, (char *)exec->state->accumulator[at] + offset, gradient, (size_t)n * width);
 }
 
 enum dpt_status dpt_exec__add_metric(struct dpt_exec *exec, int micro)

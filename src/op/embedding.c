@@ -161,6 +161,7 @@ const struct dpt_op dpt_op_embedding_dw = {
     .signature = "b.,b.h,vh->vh",
     .shape = shape_embedding_dw,
     .cost = cost_embedding_dw,
+    .adds = 1u << DPT_RUN_REF | 1u << DPT_RUN_CPU,
     .run = {[DPT_RUN_REF] = ref_embedding_dw, [DPT_RUN_CPU] = cpu_embedding_dw},
 };
 

@@ -25,7 +25,9 @@ void dpt_op__embedding_dw_f32(const struct dpt_op_call *call)
     float *dw = call->out[0].data;
     const int64_t n = dpt_type_numel(&call->in[0].type), rows = call->out[0].type.dim[0], h = call->out[0].type.dim[1];
     const int64_t begin = dpt_op_begin(call, 2, 0);
-    memset(dw, 0, (size_t)(rows * h) * sizeof *dw);
+    if (!call->add) {
+        memset(dw, 0, (size_t)(rows * h) * sizeof *dw);
+    }
     for (int64_t i = 0; i < n; i++) {
         const int64_t row = token[i] - begin;
         if (row >= 0 && row < rows) {

@@ -159,12 +159,12 @@ enum dpt_status dpt_op__linear_dw_cpu(const struct dpt_op_call *call)
     const struct dpt_tensor *x = &call->in[0], *dy = &call->in[1], *dw = &call->out[0];
     const struct dpt_linear_sizes size = dpt_op__linear_sizes(&x->type, &dw->type, &dy->type);
     struct dpt_onednn *library = fitting(call, size.n);
-    if (library) {
+    if (library && !call->add) {
         return dpt_onednn_run(library, dy->data, x->data, NULL, dw->data, call->scratch);
     }
     const struct dpt_op__gemm gemm = {
         .dtype = dy->type.dtype, .ta = true, .m = size.k, .n = size.h, .k = size.n, .a = dy->data, .lda = size.k,
-        .b = x->data, .ldb = size.h, .c = dw->data, .ldc = size.h};
+        .b = x->data, .ldb = size.h, .c = dw->data, .ldc = size.h, .add = call->add};
     return dpt_op__gemm(&gemm, call->scratch);
 }
 

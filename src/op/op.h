@@ -78,6 +78,7 @@ struct dpt_op_call {
     const struct dpt_op_ctx *ctx;
     const struct dpt_op_part *part;   /* of the inputs, then of the outputs; NULL: whole but for the samples   */
     struct dpt_dev *dev;              /* in whose memory the operands are; NULL: this machine's                */
+    bool add;                         /* to what output 0 holds already; only where the op `adds`              */
 };
 
 /*
@@ -127,6 +128,7 @@ struct dpt_op {
     unsigned alias;      /* bit i: output 0 may take the memory of input i when that dies here   */
     unsigned partial;    /* bit i: output i is a contribution to a sum over the ranks that share the batch,
                             although no input has the letter b (statistics already merged)        */
+    unsigned adds;       /* bit r: kernel run[r] takes call->add: the gradient of a weight, over micro-batches */
     /* Optional: true when outputs that lost the split letter are meant to differ from rank to rank (batch norm
        without sync), so that no reduction may be inserted after this node. */
     bool (*local)(const void *param);

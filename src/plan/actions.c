@@ -18,6 +18,7 @@ struct list {
     const int *end;  /* of each bucket: the node after which it is complete, -1: this rank adds nothing to it */
     const int *turn; /* of each bucket: the node after which its sum begins: not before the one in front of it */
     int reading, writing; /* in a unit: the stays whose turn is next */
+    const int *param; /* of each gradient: its parameter */
     bool early;      /* sums begin during the backward pass */
     bool ahead;      /* stays begin a turn early and end a turn late */
 };
@@ -130,8 +131,13 @@ static void run_node(struct list *list, int n, int micro)
             put(list, DPT_ACTION_METRIC, micro, graph->metric);
         }
     }
+    for (int o = 0; o < node->nout; o++) {
+        if (plan->value[node->out[o]].apart) {
+            put(list, DPT_ACTION_ADD, micro, list->param[node->out[o]]);
+        }
+    }
     for (int b = 0; b < plan->nbuckets; b++) {
-        if (list->end[b] == n && (plan->micros > 1 || plan->conf.fixed) && !plan->bucket[b].scatter) {
+        if (list->end[b] == n && plan->conf.shards && (plan->micros > 1 || plan->conf.fixed)) {
             put(list, DPT_ACTION_ACCUMULATE, micro, b);
         }
         if (list->turn[b] == n && micro == plan->micros - 1 && list->early && is_summed(plan, b)) {
@@ -275,6 +281,17 @@ static void update_all(struct list *list)
     }
 }
 
+static int *find_params(const struct dpt_plan *plan)
+{
+    int *param = dpt_arena_array(plan->arena, (size_t)plan->graph->nvalues, sizeof *param);
+    for (int i = 0; i < plan->nparams; i++) {
+        if (plan->param[i].gradient >= 0) {
+            param[plan->param[i].gradient] = i;
+        }
+    }
+    return param;
+}
+
 enum dpt_status dpt_plan__actions(struct dpt_plan *plan)
 {
     const int *end = find_ends(plan);
@@ -282,6 +299,7 @@ enum dpt_status dpt_plan__actions(struct dpt_plan *plan)
         .plan = plan,
         .end = end,
         .turn = find_turns(plan, end),
+        .param = find_params(plan),
         .ahead = dpt_plan__is_data_only(plan),
         .early = dpt_plan__is_data_only(plan) && plan->conf.shard < DPT_PLAN_SHARD_GRADIENTS,
     };

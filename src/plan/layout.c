@@ -20,7 +20,7 @@ bool dpt_plan__is_flat(const struct dpt_plan *plan, int value)
 {
     const enum dpt_value_kind kind = plan->graph->value[value].kind;
     return kind == DPT_VALUE_KIND_PARAM || kind == DPT_VALUE_KIND_BUFFER || kind == DPT_VALUE_KIND_SLOT ||
-           kind == DPT_VALUE_KIND_GRADIENT;
+           (kind == DPT_VALUE_KIND_GRADIENT && !plan->value[value].apart);
 }
 
 static bool is_state(const struct dpt_graph *graph, int value)
@@ -367,9 +367,6 @@ static void lay_out_buffers(struct dpt_plan *plan)
         const struct dpt_range kept = dpt_plan_kept(plan, b);
         bucket->param_offset = append(&plan->kept.params, bucket->gather ? kept : bucket->range);
         bucket->gradient_offset = append(&plan->kept.gradients, bucket->scatter ? kept : bucket->range);
-        if (!bucket->scatter) { /* else its gradients are added up where they are kept */
-            bucket->accumulator_offset = append(&plan->kept.accumulators, bucket->range);
-        }
         bucket->slot_offset = append(&plan->kept.slots, kept);
     }
 }
@@ -422,17 +419,29 @@ static enum dpt_status join_updates(struct dpt_plan *plan)
     return DPT_STATUS_OK;
 }
 
-/* Accumulators: the partial sums that a binary counter over the micro-batches holds at most, or one running sum. */
+/* Accumulators: the partial sums that a binary counter over the virtual shards holds at most. */
 static int count_levels(const struct dpt_plan *plan)
 {
     int levels = 0;
-    if (plan->conf.fixed) {
-        return 0;
-    }
-    for (int64_t micros = plan->micros; plan->conf.shards && micros > 1; micros /= 2) {
+    for (int64_t micros = plan->micros; plan->conf.shards && !plan->conf.fixed && micros > 1; micros /= 2) {
         levels++;
     }
-    return plan->conf.shards ? levels : plan->micros > 1;
+    return levels;
+}
+
+/* How the gradients of micro-batches come together in the flat buffer: by their kernels, or added from elsewhere. */
+static void find_sums(struct dpt_plan *plan)
+{
+    for (int i = 0; i < plan->nparams; i++) {
+        const int gradient = plan->param[i].gradient;
+        const int n = gradient >= 0 ? plan->graph->value[gradient].producer : -1;
+        if (n < 0 || plan->bucket[plan->param[i].bucket].scatter) {
+            continue;
+        }
+        const struct dpt_node *node = &plan->graph->node[n];
+        plan->node[n].adds = node->out[0] == gradient && (node->op->adds >> plan->conf.run & 1);
+        plan->value[gradient].apart = !plan->node[n].adds;
+    }
 }
 
 enum dpt_status dpt_plan__layout(struct dpt_plan *plan, const struct dpt_plan__placed *placed)
@@ -452,6 +461,9 @@ enum dpt_status dpt_plan__layout(struct dpt_plan *plan, const struct dpt_plan__p
         lay_out_buffers(plan);
         DPT_TRY(join_updates(plan));
         plan->nlevels = count_levels(plan);
+        if (plan->micros > 1 && !plan->conf.shards) {
+            find_sums(plan);
+        }
         if (plan->conf.fixed) {
             plan->digits_nbytes = 2 * plan->nflat * (int64_t)dpt_dtype_nbytes(graph->real);
             plan->windows_nbytes = 2 * plan->nflat / DPT_FIXED_BLOCK * (int64_t)sizeof(int32_t);

@@ -115,7 +115,7 @@ static void share(struct packer *packer, int n)
     for (int i = 0; i < node->nin && out >= 0 && plan->value[out].alias < 0; i++) {
         const int root = dpt_plan__root(plan, node->in[i]);
         const bool free = graph->value[root].kind == DPT_VALUE_KIND_ACTIVATION && end[root] == n &&
-                          graph->value[out].kind == DPT_VALUE_KIND_ACTIVATION &&
+                          (graph->value[out].kind == DPT_VALUE_KIND_ACTIVATION || plan->value[out].apart) &&
                           dpt_type_nbytes(&graph->value[root].type) == dpt_type_nbytes(&graph->value[out].type);
         if (node->op->view || ((node->op->alias >> i & 1) && free)) {
             plan->value[out].alias = root;
@@ -336,7 +336,7 @@ static void count_bytes(struct dpt_plan *plan)
     struct dpt_plan_memory *memory = &plan->memory;
     memory->params = plan->kept.params * width;
     memory->gradients = plan->kept.gradients * width;
-    memory->accumulators = plan->kept.accumulators * width * plan->nlevels + plan->digits_nbytes + plan->windows_nbytes;
+    memory->accumulators = plan->nflat * width * plan->nlevels + plan->digits_nbytes + plan->windows_nbytes;
     memory->slots = plan->kept.slots * width * plan->nslots;
     memory->messages = place_messages(plan);
     memory->scratch = scratch_nbytes(plan);
@@ -373,7 +373,8 @@ enum dpt_status dpt_plan__memory(struct dpt_plan *plan)
         packer.frames = packer.frames || plan->frame[c].count > 1;
     }
     for (int v = 0; v < graph->nvalues; v++) {
-        DPT_CHECK(plan->value[v].alias < 0 || graph->value[v].kind == DPT_VALUE_KIND_ACTIVATION, DPT_STATUS_FAILED,
+        DPT_CHECK(plan->value[v].alias < 0 || graph->value[v].kind == DPT_VALUE_KIND_ACTIVATION || plan->value[v].apart,
+                  DPT_STATUS_FAILED,
                   "%s: is a view, but needs memory of its own", graph->value[v].name);
         plan->value[v].offset = plan->value[v].frame = -1;
     }

@@ -94,7 +94,7 @@ struct dpt_plan_bucket {
     bool gather;    /* so are its parameters                                                    */
 
     /* Element e of the flat layout lies at element e + offset of the buffer, if this rank keeps it. */
-    int64_t param_offset, gradient_offset, accumulator_offset, slot_offset;
+    int64_t param_offset, gradient_offset, slot_offset;
 };
 
 /*
@@ -129,12 +129,14 @@ struct dpt_plan_node {
     int logical;     /* node of plan->logical, or -1: put in                  */
     int chunk;
     const struct dpt_op_part *part; /* of its operands; NULL: all are whole   */
+    bool adds;       /* its output to that of the micro-batches before        */
 };
 
 enum dpt_action_kind {
     DPT_ACTION_LOAD,       /* take the next micro-batch from the loader                        */
     DPT_ACTION_RUN,        /* kernel of node `arg`                                             */
-    DPT_ACTION_ACCUMULATE, /* add bucket `arg` of this micro-batch to what was summed before   */
+    DPT_ACTION_ADD,        /* the gradient of parameter `arg` to those of the micro-batches before */
+    DPT_ACTION_ACCUMULATE, /* bucket `arg` of this virtual shard to what was summed before     */
     DPT_ACTION_METRIC,     /* the same for the metrics                                         */
     DPT_ACTION_REDUCE,     /* start the sum of bucket `arg` over the ranks                     */
     DPT_ACTION_WAIT,       /* bucket `arg` holds the sum                                       */
@@ -178,6 +180,7 @@ struct dpt_plan_value {
     int border[DPT_MESH_MAX_AXES];             /* SPLIT: with plan->border[border - 1]; 0: without */
     struct dpt_op_part part;                   /* of the logical value that this rank has      */
     bool here;                                 /* this rank has it                             */
+    bool apart;                                /* a gradient that is added to those of other micro-batches: not flat */
     int64_t offset;                            /* bytes in the activation block, or -1         */
     int alias;                                 /* value whose memory it shares, or -1          */
     int frame;                                 /* chunk in whose frames it lies; -1: in none   */
@@ -242,11 +245,11 @@ struct dpt_plan {
     int64_t ntrained;             /* elements of the parameters, padding included: what has a norm */
     int64_t nflat;                /* elements of the flat layout, padding included                */
     int nslots;                   /* slot buffers                                                 */
-    int nlevels;                  /* accumulators beside the gradient buffer                      */
+    int nlevels;                  /* accumulators beside the gradient buffer, for virtual shards  */
     int64_t digits_nbytes;        /* conf.fixed: of the sums of digits                            */
     int64_t windows_nbytes;       /* of their windows: this rank's and the largest of all ranks'  */
     struct {
-        int64_t params, gradients, accumulators, slots;
+        int64_t params, gradients, slots;
     } kept;                       /* elements of one buffer of each                               */
     int ngroups;
     struct dpt_plan_group group[DPT_PLAN_MAX_GROUPS];

@@ -8,7 +8,8 @@
 #include "plan/internal.h"
 
 static const char *const action_name[] = {
-    [DPT_ACTION_LOAD] = "load",       [DPT_ACTION_RUN] = "run",         [DPT_ACTION_ACCUMULATE] = "accumulate",
+    [DPT_ACTION_LOAD] = "load",       [DPT_ACTION_RUN] = "run",         [DPT_ACTION_ADD] = "add",
+    [DPT_ACTION_ACCUMULATE] = "accumulate",
     [DPT_ACTION_METRIC] = "metric",   [DPT_ACTION_REDUCE] = "reduce",   [DPT_ACTION_WAIT] = "wait",
     [DPT_ACTION_CONTROL] = "control", [DPT_ACTION_UPDATE] = "update",   [DPT_ACTION_ZERO] = "zero",
     [DPT_ACTION_PUBLISH] = "publish", [DPT_ACTION_COLLECT] = "collect", [DPT_ACTION_AVERAGE] = "average",

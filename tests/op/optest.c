@@ -158,9 +158,9 @@ const char *run_name(enum dpt_run run, enum dpt_dtype real)
 /* Calls a kernel with prepared library objects and exactly the scratch that the op asks for. */
 static void call_kernel(const struct dpt_op *op, enum dpt_run run, struct dpt_op_types *types,
                         const struct dpt_tensor *in, const struct dpt_tensor *out, const struct dpt_op_ctx *ctx,
-                        const struct dpt_op_part *parts)
+                        const struct dpt_op_part *parts, bool add)
 {
-    struct dpt_op_call call = {.types = types, .in = in, .out = out, .ctx = ctx, .part = parts};
+    struct dpt_op_call call = {.types = types, .in = in, .out = out, .ctx = ctx, .part = parts, .add = add};
     if (op->prepare && op->prepare(types, run, 1, &call.prep) != DPT_STATUS_OK) {
         fail_msg("%s: prepare: %s", op->name, dpt_error_text());
     }
@@ -213,7 +213,7 @@ void run_op(const struct dpt_op *op, const void *param, enum dpt_run run, int ni
     if (alias >= 0 && !dpt_type_equal(&types.out[0], &in[alias].type)) {
         fail_msg("%s: alias names input %d, which is not of the type of output 0", op->name, alias);
     }
-    call_kernel(op, run, &types, copy, out, ctx, parts);
+    call_kernel(op, run, &types, copy, out, ctx, parts, false);
 
     results->count = 0;
     for (int i = 0; i < types.nout; i++) {
@@ -246,7 +246,7 @@ void optest_call(const char *name, enum dpt_run run, const void *param, int nin,
     for (int i = 0; i < nout; i++) {
         assert_true(dpt_type_equal(&types.out[i], &out[i].type));
     }
-    call_kernel(op, run, &types, in, out, ctx, NULL);
+    call_kernel(op, run, &types, in, out, ctx, NULL, false);
 }
 
 /* ---- comparing ---- */
@@ -575,6 +575,25 @@ static void check_cost(const struct dpt_op *op, const struct dpt_op_types *types
     }
 }
 
+/* A kernel that adds to what its output holds. */
+static void check_adding(const struct dpt_op *op, const void *param, enum dpt_run run, int nin, const struct dpt_tensor *in,
+                         const struct dpt_op_ctx *ctx, const struct dpt_tensor *expected, double tolerance)
+{
+    struct dpt_op_types types;
+    set_types(op, param, nin, in, &types);
+    assert_int_equal(types.nout, 1);
+    struct dpt_tensor out = tensor_new(&types.out[0], POISON_BYTE), sum = tensor_copy(expected);
+    for (int64_t i = 0; i < dpt_type_numel(&out.type); i++) {
+        const double before = normal_at(77, i);
+        set_element(&out, i, before);
+        set_element(&sum, i, element(&out, i) + element(expected, i));
+    }
+    call_kernel(op, run, &types, in, &out, ctx, NULL, true);
+    compare(op->name, run_name(run, in[0].type.dtype), "a sum", &out, &sum, tolerance);
+    tensor_free(&out, op->name);
+    tensor_free(&sum, op->name);
+}
+
 static void check_node(const struct tape *tape, const struct node *node, const struct optest *test, double flops)
 {
     const struct dpt_op *op = node->op;
@@ -602,6 +621,10 @@ static void check_node(const struct tape *tape, const struct node *node, const s
             run_op(op, node->param, run, node->nin, in, &tape->ctx, -1, NULL, &second);
             compare_bits(op->name, "run twice", &second, &first);
             results_free(&second, op->name);
+            if (op->adds >> run & 1) {
+                check_adding(op, node->param, run, node->nin, in, &tape->ctx, &expected.tensor[0],
+                             real ? 1e-12 : tolerance);
+            }
             for (int i = 0; i < node->nin; i++) {
                 if (op->alias >> i & 1) {
                     run_op(op, node->param, run, node->nin, in, &tape->ctx, i, NULL, &second);

@@ -172,7 +172,8 @@ static void compare_with_ref(const char *name, const struct dpt_conv_param *para
         got.type.dim[0] = expected.type.dim[0] = rows;
     }
     const struct dpt_op_ctx ctx = {.rows = rows, .micro_rows = rows, .batch_rows = rows};
-    struct dpt_op_call call = {&types, in, &got, prep, scratch, &ctx, NULL, NULL};
+    struct dpt_op_call call = {
+        .types = &types, .in = in, .out = &got, .prep = prep, .scratch = scratch, .ctx = &ctx};
     assert_int_equal(op->run[DPT_RUN_CPU](&call), DPT_STATUS_OK);
     call.out = &expected;
     assert_int_equal(op->run[DPT_RUN_REF](&call), DPT_STATUS_OK);
@@ -230,7 +231,8 @@ static void relu_keeps_nan(void **state)
             struct dpt_tensor y = tensor_of(types.out[0], 3);
             ((float *)in[0].data)[0] = NAN; /* only the first place of y reads it */
             const struct dpt_op_ctx ctx = {.rows = 1, .micro_rows = 1, .batch_rows = 1};
-            const struct dpt_op_call call = {&types, in, &y, prep, scratch, &ctx, NULL, NULL};
+            const struct dpt_op_call call = {
+                .types = &types, .in = in, .out = &y, .prep = prep, .scratch = scratch, .ctx = &ctx};
             assert_int_equal(op->run[DPT_RUN_CPU](&call), DPT_STATUS_OK);
             for (int64_t k = 0; k < 4 * outputs[i]; k++) {
                 const float got = ((float *)y.data)[k];
