@@ -13,6 +13,7 @@
 #include "op/dropout.h"
 
 #include "base/rng.h"
+#include "base/simd.h"
 #include "op/op.h"
 
 /* Words below it drop their element: a chance of rate, to 2^-32. */
