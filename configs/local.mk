@@ -15,6 +15,7 @@ dist_config_DATA = \
 	%D%/layout-tensor.ini \
 	%D%/linear-regression.ini \
 	%D%/llama-tiny.ini \
+	%D%/mlp-async.ini \
 	%D%/mlp-fashion.ini \
 	%D%/mlp-layout.ini \
 	%D%/mlp-table.ini \

@@ -209,6 +209,9 @@ enum dpt_status dpt_comm_deadline(struct dpt_comm *comm, double seconds);
  */
 void dpt_comm_action(const char *verb, const char *name);
 
+/* Says which rank of the world this one waits for, for the deadline's message; -1: none. Local. */
+void dpt_comm_waits_for(int rank);
+
 /*
  * Suspends the deadline around work of unknown length (evaluation's first read, a checkpoint): nests. All ranks that
  * wait for that work must do so, not only the one that works. Local.

@@ -69,6 +69,11 @@ void dpt_comm__wait_for(int rank)
     atomic_store_explicit(&waiting, rank + 1, memory_order_relaxed);
 }
 
+void dpt_comm_waits_for(int rank)
+{
+    dpt_comm__wait_for(rank);
+}
+
 void dpt_comm__progress(void)
 {
     put(&finished, get(&finished) + 1);

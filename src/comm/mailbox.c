@@ -154,6 +154,11 @@ const char *dpt_mailboxes_note(const struct dpt_mailboxes *boxes)
     return boxes->note;
 }
 
+bool dpt_mailbox_is_written_here(const struct dpt_mailboxes *boxes, int box)
+{
+    return boxes->box[box].writer == boxes->rank;
+}
+
 const struct dpt_mailbox_stats *dpt_mailboxes_stats(const struct dpt_mailboxes *boxes)
 {
     return &boxes->stats;

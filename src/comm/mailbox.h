@@ -67,6 +67,9 @@ void dpt_mailboxes_close(struct dpt_mailboxes *boxes);
 const char *dpt_mailboxes_name(const struct dpt_mailboxes *boxes);
 const char *dpt_mailboxes_note(const struct dpt_mailboxes *boxes);
 
+/* Whether this rank writes box `box`. Local. */
+bool dpt_mailbox_is_written_here(const struct dpt_mailboxes *boxes, int box);
+
 /* Bytes of memory that this rank needs for a list of boxes. Pure. */
 size_t dpt_mailboxes_nbytes(const struct dpt_mailbox_conf *conf, int rank);
 

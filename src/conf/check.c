@@ -285,6 +285,10 @@ static void check_parallel(const struct check *check)
                job->run.reproducible ? "in a run with [run] reproducible = yes"
                                      : "where [parallel] update lets ranks go their own ways");
     }
+    if (job->parallel.update >= DPT_UPDATE_ASYNC_OWNER && shares != 0) {
+        refuse(check, "parallel", "shares",
+               "gives slow ranks fewer samples, but asynchronous ones take as many as they can anyway: set it to equal");
+    }
     if (job->parallel.wire == DPT_WIRE_BF16 && (job->run.reproducible || job->run.precision == DPT_PRECISION_FP64)) {
         refuse(check, "parallel", "wire", "= bf16 rounds gradients, which [run] %s cannot have",
                job->run.reproducible ? "reproducible = yes" : "precision = fp64");

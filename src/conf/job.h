@@ -73,8 +73,17 @@ enum dpt_schedule_type {
     DPT_SCHEDULE_TYPE_ONE_CYCLE
 };
 enum dpt_auto { DPT_AUTO_AUTO, DPT_AUTO_ON, DPT_AUTO_OFF };
-enum dpt_update { DPT_UPDATE_SYNC, DPT_UPDATE_LOCAL_SGD, DPT_UPDATE_POST_LOCAL_SGD, DPT_UPDATE_DILOCO };
 enum dpt_reduce { DPT_REDUCE_AUTO, DPT_REDUCE_FAST, DPT_REDUCE_TREE, DPT_REDUCE_FIXED };
+enum dpt_update {
+    DPT_UPDATE_SYNC,
+    DPT_UPDATE_LOCAL_SGD,
+    DPT_UPDATE_POST_LOCAL_SGD,
+    DPT_UPDATE_DILOCO,
+    DPT_UPDATE_ASYNC_OWNER, /* from here on asynchronous */
+    DPT_UPDATE_ASYNC_PUSHSUM,
+    DPT_UPDATE_ASYNC_AVERAGE
+};
+enum dpt_mailbox_by { DPT_MAILBOX_BY_AUTO, DPT_MAILBOX_BY_SHM, DPT_MAILBOX_BY_RMA, DPT_MAILBOX_BY_P2P };
 enum dpt_wire { DPT_WIRE_FP32, DPT_WIRE_BF16 };
 enum dpt_route { DPT_ROUTE_AUTO, DPT_ROUTE_SHARED, DPT_ROUTE_HIERARCHICAL, DPT_ROUTE_FLAT };
 enum dpt_precision { DPT_PRECISION_FP32, DPT_PRECISION_FP64 };
@@ -228,6 +237,10 @@ struct dpt_job {
         struct dpt_span every;       /* local updates: from one meeting of the ranks to the next         */
         struct dpt_span sync_until;  /* post-local-sgd; NONE: the first milestone, or half of the run    */
         double outer_lr, outer_momentum; /* diloco                                                       */
+        int64_t max_staleness;       /* async: steps that a rank may be ahead of the slowest; -1: any    */
+        bool delay_lr;               /* async-owner: late gradients count less                           */
+        double delay_compensation;   /* async-owner: lambda of DC-ASGD; 0: none                          */
+        enum dpt_mailbox_by mailbox; /* async                                                            */
     } parallel;
     struct {
         struct dpt_span every;       /* NONE: only at the end */

@@ -92,6 +92,16 @@ static const struct dpt_conf_word updates[] = {
     {"local-sgd", "each rank steps by itself on its share; every so often all take the mean of their parameters"},
     {"post-local-sgd", "sync at first, then local-sgd"},
     {"diloco", "as local-sgd, but an outer optimizer (Nesterov) moves the parameters towards the mean"},
+    {"async-owner", "no rank waits: each owns a part of the parameters and updates it with the gradients that come"},
+    {"async-pushsum", "no rank waits: each steps by itself and gives half of its weight away, so that the mean is kept"},
+    {"async-average", "no rank waits: each steps by itself, and takes the mean with what is in its mailbox"},
+    {0},
+};
+static const struct dpt_conf_word mailbox_ways[] = {
+    {"auto", "in the memory of the host where all ranks are on one, else by one-sided MPI, else in messages"},
+    {"shm", "in the memory of the host"},
+    {"rma", "by one-sided MPI"},
+    {"p2p", "in messages of MPI"},
     {0},
 };
 static const struct dpt_conf_word routes[] = {
@@ -205,7 +215,13 @@ static const struct dpt_conf_when falling = {
 static const struct dpt_conf_when one_cycle = {"schedule", "type", BIT(DPT_SCHEDULE_TYPE_ONE_CYCLE)};
 static const struct dpt_conf_when together = {"parallel", "update", BIT(DPT_UPDATE_SYNC)};
 static const struct dpt_conf_when local = {
-    "parallel", "update", BIT(DPT_UPDATE_LOCAL_SGD) | BIT(DPT_UPDATE_POST_LOCAL_SGD) | BIT(DPT_UPDATE_DILOCO)};
+    "parallel", "update",
+    BIT(DPT_UPDATE_LOCAL_SGD) | BIT(DPT_UPDATE_POST_LOCAL_SGD) | BIT(DPT_UPDATE_DILOCO) |
+        BIT(DPT_UPDATE_ASYNC_AVERAGE)};
+static const struct dpt_conf_when async = {
+    "parallel", "update",
+    BIT(DPT_UPDATE_ASYNC_OWNER) | BIT(DPT_UPDATE_ASYNC_PUSHSUM) | BIT(DPT_UPDATE_ASYNC_AVERAGE)};
+static const struct dpt_conf_when owner = {"parallel", "update", BIT(DPT_UPDATE_ASYNC_OWNER)};
 static const struct dpt_conf_when post_local = {"parallel", "update", BIT(DPT_UPDATE_POST_LOCAL_SGD)};
 static const struct dpt_conf_when diloco = {"parallel", "update", BIT(DPT_UPDATE_DILOCO)};
 static const struct dpt_conf_when reproducible = {"run", "reproducible", BIT(true)};
@@ -512,7 +528,8 @@ const struct dpt_conf_key dpt_conf__keys[] = {
      .text = "When ranks learn from each other. All but sync give another training for each number of ranks."},
     {KEY("parallel", "every", SPAN, parallel.every), .fallback = "8 steps", .units = STEPS | EPOCHS, .when = &local,
      .aka = "h local_steps inner_steps period",
-     .text = "Steps between two meetings of the ranks. Evaluations, checkpoints and stops wait for the next one."},
+     .text = "Steps between two meetings of the ranks. Evaluations, checkpoints and stops wait for the next one. "
+             "async-average: steps after which a rank puts its parameters into another's mailbox."},
     {KEY("parallel", "sync_until", SPAN, parallel.sync_until), .fallback = "auto", .units = STEPS | EPOCHS,
      .zero = "auto", .when = &post_local, .aka = "switch switch_step",
      .text = "How long every step is synchronous. auto: until schedule.milestones first lets the rate drop, or half "
@@ -523,6 +540,19 @@ const struct dpt_conf_key dpt_conf__keys[] = {
     {KEY("parallel", "outer_momentum", REAL, parallel.outer_momentum), .fallback = "0.5", .max = 1,
      .ends = DPT_CONF_BELOW_MAX, .when = &diloco,
      .text = "Momentum of the outer optimizer. 0.9 suits every = 50 steps and more."},
+    {KEY("parallel", "max_staleness", INT, parallel.max_staleness), .fallback = "4", .min = -1, .max = 1 << 20,
+     .when = &async, .aka = "staleness ssp staleness_bound max_delay",
+     .text = "Steps that a rank may be ahead of the slowest one before it waits. 0: all go step by step; async-owner is "
+             "then the synchronous training. -1: nobody waits for anybody."},
+    {KEY("parallel", "delay_lr", BOOL, parallel.delay_lr), .fallback = "yes", .when = &owner, .aka = "delay_adaptive",
+     .text = "Let a gradient count less when many updates came between its parameters and its use: 2 / delay above 2."},
+    {KEY("parallel", "delay_compensation", REAL, parallel.delay_compensation), .fallback = "0", .max = 1000,
+     .when = &owner, .aka = "dc_lambda dc_asgd lambda",
+     .text = "Correct a late gradient, with this factor, for the way that the parameters went meanwhile (DC-ASGD). "
+             "Messages are three times as long then. 0: no."},
+    {KEY("parallel", "mailbox", ENUM, parallel.mailbox), .fallback = "auto", .words = mailbox_ways, .when = &async,
+     .aka = "async_transport window one_sided",
+     .text = "How ranks reach each other without waiting. A way is used only after it has passed a test at the start."},
 
     {KEY("checkpoint", "every", SPAN, checkpoint.every), .fallback = "1 epoch", .units = STEPS | EPOCHS | TIME,
      .zero = "never", .aka = "interval save_every frequency save_steps",

@@ -117,6 +117,7 @@ struct dpt_exec_step {
     double clip;                 /* largest global gradient norm; 0: none                       */
     int alone;                   /* ranks: each steps on its share of the batch by itself, as if that were all; nothing is
                                     summed, `metric` and `flag` are this rank's. 0: together                            */
+    bool keep;                   /* alone, and nothing is updated: the gradient buffer has this rank's part of the sum  */
     double flag[DPT_EXEC_FLAGS]; /* in: this rank's; out: summed over the ranks (stop, ...)     */
     double metric[DPT_EXEC_METRICS]; /* the METRIC value                                            */
     double grad_norm;            /* of the whole gradient, before clipping                      */
@@ -125,6 +126,18 @@ struct dpt_exec_step {
 
 /* One training step: all actions of the plan. Collective over the mesh. */
 enum dpt_status dpt_exec_train(struct dpt_exec *exec, struct dpt_loader *loader, struct dpt_exec_step *step);
+
+/* Where a range of the flat buffers lies when not in the state: each points at the first element of the range. */
+struct dpt_exec_flat {
+    void *param, *gradient, *slot[DPT_PLAN_MAX_SLOTS];
+};
+
+/*
+ * Updates number `update` (from 1) of the elements of a range, which lie at `at`, with this rate. Allocates nothing. Any
+ * thread, as long as nobody else is there. Local.
+ */
+enum dpt_status dpt_exec_update(const struct dpt_exec *exec, struct dpt_range range, const struct dpt_exec_flat *at,
+                                double lr, int64_t update);
 
 /*
  * One pass of an evaluation plan over all that the loader gives: metric sums over ranks in `metric`; `output`, when not

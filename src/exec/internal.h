@@ -132,9 +132,10 @@ enum dpt_status dpt_exec__sum_control(struct dpt_exec *exec);
 
 /*
  * The gradient of a rank that steps alone, one of `ranks`: the running statistics' part is made what it would be if this
- * rank's samples were the batch. *sum is the square of the norm of the rest, made so too. Local.
+ * rank's samples were the batch, unless it is kept as this rank's part of a sum. *sum is the square of the norm of the rest,
+ * made so too. Local.
  */
-enum dpt_status dpt_exec__square_alone(const struct dpt_exec *exec, int ranks, double *sum);
+enum dpt_status dpt_exec__square_alone(const struct dpt_exec *exec, int ranks, bool keep, double *sum);
 
 /* state.c: the part of a state value that this rank has. Local. */
 struct dpt_box dpt_exec__box(const struct dpt_plan *plan, int value);

@@ -103,7 +103,7 @@ static enum dpt_status zero(struct dpt_exec *exec, int i)
 static enum dpt_status control(struct dpt_exec *exec, struct dpt_exec_step *step)
 {
     struct dpt_exec__control *message = &exec->control;
-    DPT_TRY(step->alone ? dpt_exec__square_alone(exec, step->alone, &message->square)
+    DPT_TRY(step->alone ? dpt_exec__square_alone(exec, step->alone, step->keep, &message->square)
                         : dpt_exec__square(exec));
     memcpy(message->flag, step->flag, sizeof message->flag);
     if (!exec->metric_counts) {
@@ -123,6 +123,33 @@ static enum dpt_status control(struct dpt_exec *exec, struct dpt_exec_step *step
     exec->ctx.grad_scale *= step->alone ? step->alone : 1;
     exec->ctx.lr = step->lr;
     exec->ctx.update = exec->state->updates + 1;
+    return DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_exec_update(const struct dpt_exec *exec, struct dpt_range range, const struct dpt_exec_flat *at,
+                                double lr, int64_t update)
+{
+    const struct dpt_plan *plan = exec->plan;
+    const struct dpt_op_ctx ctx = {.seed = exec->ctx.seed, .grad_scale = 1.0, .lr = lr, .update = update};
+    void *const flat[2 + DPT_PLAN_MAX_SLOTS] = {at->param, at->gradient, at->slot[0], at->slot[1]};
+    for (int u = 0; u < plan->nupdates; u++) {
+        const struct dpt_plan_update *rule = &plan->update[u];
+        const int64_t begin = rule->begin > range.begin ? rule->begin : range.begin;
+        const int64_t end = rule->end < range.end ? rule->end : range.end;
+        const struct dpt_type type = {plan->graph->real, 1, {end - begin}};
+        const size_t offset = (size_t)(begin - range.begin) * dpt_dtype_nbytes(type.dtype);
+        struct dpt_op_types types = {.param = rule->param, .nin = 2 + rule->nslots};
+        struct dpt_tensor in[2 + DPT_PLAN_MAX_SLOTS];
+        if (begin >= end) {
+            continue;
+        }
+        for (int i = 0; i < types.nin; i++) {
+            types.in[i] = type;
+            in[i] = (struct dpt_tensor){type, (char *)flat[i] + offset};
+        }
+        const struct dpt_op_call call = {.types = &types, .in = in, .dev = exec->dev, .ctx = &ctx};
+        DPT_TRY(dpt_op_call(rule->op, plan->conf.run, &call));
+    }
     return DPT_STATUS_OK;
 }
 
@@ -197,7 +224,7 @@ static enum dpt_status act(struct dpt_exec *exec, const struct dpt_action *actio
     case DPT_ACTION_CONTROL:
         return control(exec, step);
     case DPT_ACTION_UPDATE:
-        return step->finite ? update(exec, action->arg) : DPT_STATUS_OK;
+        return step->finite && !step->keep ? update(exec, action->arg) : DPT_STATUS_OK;
     }
     return DPT_STATUS_OK;
 }
@@ -215,7 +242,7 @@ enum dpt_status dpt_exec_train(struct dpt_exec *exec, struct dpt_loader *loader,
         DPT_TRY(publish(exec));
     }
     exec->state->step++;
-    exec->state->updates += step->finite;
+    exec->state->updates += step->finite && !step->keep;
     return DPT_STATUS_OK;
 }
 

@@ -82,7 +82,7 @@ static enum dpt_status square_by_host(const struct dpt_exec *exec, double *sum)
     return DPT_STATUS_OK;
 }
 
-enum dpt_status dpt_exec__square_alone(const struct dpt_exec *exec, int ranks, double *out)
+enum dpt_status dpt_exec__square_alone(const struct dpt_exec *exec, int ranks, bool keep, double *out)
 {
     const struct dpt_plan *plan = exec->plan;
     const enum dpt_dtype real = plan->graph->real;
@@ -91,7 +91,7 @@ enum dpt_status dpt_exec__square_alone(const struct dpt_exec *exec, int ranks, d
         const struct dpt_range range = plan->bucket[b].range;
         if (plan->bucket[b].trained) {
             DPT_TRY(square(exec, range.begin, range.end, &sum));
-        } else { /* the update of statistics takes no grad_scale */
+        } else if (!keep) { /* the update of statistics takes no grad_scale */
             char *statistics = (char *)exec->state->gradient + (size_t)range.begin * dpt_dtype_nbytes(real);
             DPT_TRY(dpt_flat_scale(exec->dev, real, range.end - range.begin, ranks, statistics));
         }

@@ -213,12 +213,16 @@ static void print_sums(const struct dpt_train *train, int ranks)
         dpt_log("sends   %s of each rank\n", dpt_text_bytes(nbytes, sizeof nbytes, (uint64_t)dpt_exec_sent(train->exec)));
         return;
     }
+    if (train->async) {
+        dpt_train__async_print(train);
+        return;
+    }
     dpt_exchange_stats(train->exchange, &stats);
     if (ranks > 1) {
         dpt_log("sums    %s of each rank in %" PRIu64 " sums", dpt_text_bytes(nbytes, sizeof nbytes, stats.nbytes),
                 stats.ncalls);
         if (train->local.meetings > 0) {
-            dpt_log(" | the ranks met %" PRId64 " times", train->local.meetings);
+            dpt_log(" | the ranks met %" PRId64 " time%s", train->local.meetings, train->local.meetings == 1 ? "" : "s");
         }
         dpt_log("\n");
     }
@@ -245,6 +249,9 @@ static void write_end(const struct dpt_train *train, const struct tale *tale, in
     dpt_train__field_real(&record, "summed_bytes", (double)stats.nbytes);
     dpt_train__field_real(&record, "flops_per_s", speed->flops_per_s);
     dpt_train__field_real(&record, "flops_peak", speed->peak_flops);
+    if (train->async) {
+        dpt_train__async_field(train, &record);
+    }
     dpt_text_add(&record, ", \"share\": {");
     for (int i = 0; i < DPT_SECTION_COUNT; i++) {
         dpt_text_add(&record, "%s\"%s\": %.6g", i ? ", " : "", section_name[i],
@@ -274,6 +281,9 @@ enum dpt_status dpt_train__end(struct dpt_train *train)
     DPT_TRY(dpt_dev_peak(train->dev, 0.03, &mine.peak_flops));
     memcpy(mine.seconds, dpt_exec_seconds(train->exec), sizeof mine.seconds);
     snprintf(mine.host, sizeof mine.host, "%s", dpt_comm_host());
+    if (train->async) {
+        DPT_TRY(dpt_train__async_sum(train));
+    }
     DPT_TRY(dpt_comm_gather(train->world, &mine, sizeof mine, tale, 0));
     if (train->speaks) {
         const struct speed speed = measure(train, tale, ranks, wall);

@@ -53,6 +53,8 @@ struct dpt_train__local {
     void *start, *momentum;          /* diloco                                       */
 };
 
+struct dpt_train__async; /* of ranks that do not wait for each other, see async.h */
+
 struct dpt_train {
     const struct dpt_job *job;
     const struct dpt_options *options;
@@ -81,6 +83,7 @@ struct dpt_train {
     struct dpt_exec *exec;
     struct dpt_loader *loader;
     struct dpt_train__local local;
+    struct dpt_train__async *async; /* NULL: the ranks work together, or meet at fixed steps */
     int64_t last_between;           /* step at which ranks last evaluated and saved where that was due */
     int64_t steps, steps_per_epoch; /* of the whole run */
 
@@ -105,6 +108,7 @@ struct dpt_train {
     int64_t clipped;          /* steps whose gradient was clipped */
     struct dpt_train__meter meter;
     int64_t lines;
+    int64_t line_step;        /* of the last line */
     double logged_s;
     struct dpt_train__score test_score, valid_score; /* the last ones; samples 0: none */
     double limit_s;           /* on the clock of the process: when the time is over */
@@ -171,6 +175,38 @@ enum dpt_status dpt_train__local_step(struct dpt_train *train, struct dpt_exec_s
 
 /* Before a checkpoint, where ranks have met: one state of the optimizer. Collective over the world. */
 enum dpt_status dpt_train__local_save(struct dpt_train *train);
+
+/* ---------------------------------------------------------------------------------------------------- async.c */
+
+/* Whether no rank of this job waits for another. Local. */
+bool dpt_train__is_async(const struct dpt_train *train);
+
+/* Takes memory and opens the mailboxes where it is so. Collective over the world. _nbytes: how much that is. Local. */
+enum dpt_status dpt_train__async_open(struct dpt_train *train);
+void dpt_train__async_close(struct dpt_train *train);
+int64_t dpt_train__async_nbytes(const struct dpt_train *train);
+
+/* How the mailboxes work, and why no better: for the banner. Local. */
+const char *dpt_train__async_name(const struct dpt_train *train);
+const char *dpt_train__async_note(const struct dpt_train *train);
+
+/*
+ * This rank's next share of the work, or a meeting of all ranks where there is none left before one is due: then *meets,
+ * parameters and state->step are the same on all ranks, and the step's flags and `finite` are of all of them. Rank 0's
+ * metrics are those of all ranks since its last step, as far as it knows them. Collective where the ranks meet.
+ */
+enum dpt_status dpt_train__async_step(struct dpt_train *train, struct dpt_exec_step *step, bool *meets);
+
+/* Before a checkpoint, where ranks have met: one state of the optimizer. Collective over the world. */
+enum dpt_status dpt_train__async_save(struct dpt_train *train);
+
+/*
+ * What was sent and how late it was used, on all ranks, for the last page: to be printed, and as a field of a record.
+ * _sum is collective over the world and comes first; the others are rank 0's.
+ */
+enum dpt_status dpt_train__async_sum(struct dpt_train *train);
+void dpt_train__async_print(const struct dpt_train *train);
+void dpt_train__async_field(const struct dpt_train *train, struct dpt_text *record);
 
 /* ---------------------------------------------------------------------------------------------------- run.c */
 
@@ -248,8 +284,8 @@ void dpt_train__banner(const struct dpt_train *train, bool resumed);
 /* Prints a line about the steps since the last one when it is time for it, or in any case. Local. */
 void dpt_train__line(struct dpt_train *train, const struct dpt_exec_step *step, bool now);
 
-/* Adds a step to the meter. Local. */
-void dpt_train__meter_add(struct dpt_train *train, const struct dpt_exec_step *step, double seconds);
+/* Adds what brought the training on by so many steps to the meter. Local. */
+void dpt_train__meter_add(struct dpt_train *train, const struct dpt_exec_step *step, int64_t steps, double seconds);
 
 /* Appends the figures of a score, "loss 1.88, perplexity 6.55". Local. */
 void dpt_train__score_text(const struct dpt_train *train, const struct dpt_train__score *score, struct dpt_text *text);

@@ -237,6 +237,9 @@ enum dpt_status dpt_train__local_step(struct dpt_train *train, struct dpt_exec_s
 enum dpt_status dpt_train__local_save(struct dpt_train *train)
 {
     const enum dpt_dtype real = train->graph->real;
+    if (train->async) {
+        return dpt_train__async_save(train);
+    }
     if (!dpt_train__apart(train) || !train->local.bound) {
         return DPT_STATUS_OK;
     }

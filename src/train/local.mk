@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 libdpt_a_SOURCES += \
+	%D%/async.c \
+	%D%/async.h \
+	%D%/async_gossip.c \
+	%D%/async_owner.c \
+	%D%/async_report.c \
 	%D%/dry_run.c \
 	%D%/end.c \
 	%D%/internal.h \

@@ -68,10 +68,25 @@ static enum dpt_status between_steps(struct dpt_train *train, const struct dpt_e
     return DPT_STATUS_OK;
 }
 
+/* A step of the batch that is next for all ranks. */
+static enum dpt_status step_in_order(struct dpt_train *train, struct dpt_exec_step *step, bool alone, bool meets)
+{
+    if (meets) {
+        dpt_train__ask(train, step->flag);
+    }
+    DPT_TRY(dpt_train__local_begin(train));
+    dpt_train__must(dpt_exec_train(train->exec, train->loader, step));
+    if (alone) {
+        dpt_train__must(dpt_train__local_step(train, step, meets));
+    }
+    return DPT_STATUS_OK;
+}
+
 /* A step; *meets: all ranks have done it together, or have met after it. */
 static enum dpt_status one_step(struct dpt_train *train, struct dpt_exec_step *step, bool *meets)
 {
     const double begin_s = dpt_clock_s();
+    const int64_t before = train->state->step;
     const bool alone = dpt_train__alone(train);
     *meets = dpt_train__meets(train);
     *step = (struct dpt_exec_step){
@@ -79,25 +94,24 @@ static enum dpt_status one_step(struct dpt_train *train, struct dpt_exec_step *s
         .clip = train->job->optimizer.clip,
         .alone = alone ? dpt_train__axis(train, "data") : 0,
     };
-    if (*meets) {
-        dpt_train__ask(train, step->flag);
-    }
-    DPT_TRY(dpt_train__local_begin(train));
-    dpt_train__must(dpt_exec_train(train->exec, train->loader, step));
-    if (alone) {
-        dpt_train__must(dpt_train__local_step(train, step, *meets));
+    if (train->async) {
+        dpt_train__must(dpt_train__async_step(train, step, meets));
+    } else {
+        DPT_TRY(step_in_order(train, step, alone, *meets));
     }
     if (!step->finite) {
         return diverged(train, step);
     }
-    if (train->state->step == train->first_step + 1) {
+    if (train->start_s == 0.0) {
         train->start_s = dpt_clock_process_s();
     }
-    dpt_train__meter_add(train, step, dpt_clock_s() - begin_s);
+    dpt_train__meter_add(train, step, train->state->step - before, dpt_clock_s() - begin_s);
+    if (*meets || train->async) {
+        dpt_train__line(train, step, false);
+    }
     if (!*meets) {
         return DPT_STATUS_OK;
     }
-    dpt_train__line(train, step, false);
     train->stopped = train->state->step < train->steps ? dpt_train__agreed(step->flag) : NULL;
     return DPT_STATUS_OK;
 }
@@ -124,7 +138,7 @@ static enum dpt_status run_steps(struct dpt_train *train)
 {
     struct dpt_exec_step step;
     bool meets;
-    train->last_between = train->state->step;
+    train->last_between = train->line_step = train->state->step;
     DPT_TRY(dpt_agree(dpt_train__new_loader(train), train->world));
     train->begin_s = train->meter.begin_s = train->logged_s = train->saved_s = train->evaluated_s = dpt_clock_s();
     while (train->state->step < train->steps && !train->stopped) {

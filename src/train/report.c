@@ -26,8 +26,9 @@ static void tell_ranks(const struct dpt_train *train)
     dpt_log("ranks   %d on %d host%s | %d thread%s each, %d core%s on this host | %s", ranks, hosts, hosts == 1 ? "" : "s",
             train->threads, train->threads == 1 ? "" : "s", train->cores.node, train->cores.node == 1 ? "" : "s",
             dpt_comm_library());
-    dpt_log("%s%s\n", ranks > 1 ? " | " : "",
+    dpt_log("%s%s\n", ranks == 1 ? "" : train->async ? " | mailboxes: " : " | ",
             ranks == 1        ? ""
+            : train->async    ? dpt_train__async_name(train)
             : train->exchange ? dpt_exchange_name(train->exchange)
                               : dpt_train__layout_text(train, layout));
     dpt_log("device  %s\n", train->dev->name);
@@ -143,6 +144,7 @@ static void tell_memory(const struct dpt_train *train)
         {"sums", memory->accumulators, false},
         {"optimizer", memory->slots, common},
         {"outer optimizer", dpt_train__local_nbytes(train), false},
+        {"mailboxes", dpt_train__async_nbytes(train), false},
         {"activations", memory->activations, false},
         {"messages", memory->messages, false},
         {"scratch", memory->scratch, false},
@@ -178,6 +180,9 @@ static void tell_notes(const struct dpt_train *train)
                 break;
             }
         }
+    }
+    if (train->async && *dpt_train__async_note(train)) {
+        dpt_log("NOTE    mailboxes go by %s: %s\n", dpt_train__async_name(train), dpt_train__async_note(train));
     }
     if (train->exchange && *dpt_exchange_note(train->exchange)) {
         dpt_log("NOTE    gradients go through MPI and not through the memory of a host: %s\n",
@@ -259,13 +264,13 @@ static double figure(const struct dpt_train *train, const struct dpt_train__scor
     }
 }
 
-void dpt_train__meter_add(struct dpt_train *train, const struct dpt_exec_step *step, double seconds)
+void dpt_train__meter_add(struct dpt_train *train, const struct dpt_exec_step *step, int64_t steps, double seconds)
 {
     struct dpt_train__meter *meter = &train->meter;
     for (int i = 0; i < DPT_EXEC_METRICS; i++) {
         meter->metric[i] += step->metric[i];
     }
-    meter->steps++;
+    meter->steps += steps;
     train->slowest_s = seconds > train->slowest_s ? seconds : train->slowest_s;
     train->clipped += step->clip > 0.0 && step->grad_norm > step->clip;
 }
@@ -382,9 +387,9 @@ static bool is_due(const struct dpt_train *train, double now)
 {
     const struct dpt_span every = train->job->log.every;
     const int64_t steps = dpt_span_steps(every, train->steps_per_epoch);
-    return (steps > 0 && train->state->step % steps == 0) ||
+    return (steps > 0 && train->state->step / steps > train->line_step / steps) ||
            (every.unit == DPT_SPAN_UNIT_SECONDS && now - train->logged_s >= every.value) ||
-           (every.unit != DPT_SPAN_UNIT_NONE && train->state->step == train->first_step + 1);
+           (every.unit != DPT_SPAN_UNIT_NONE && train->line_step == train->first_step);
 }
 
 void dpt_train__line(struct dpt_train *train, const struct dpt_exec_step *step, bool now)
@@ -393,16 +398,21 @@ void dpt_train__line(struct dpt_train *train, const struct dpt_exec_step *step, 
     if (!train->speaks) {
         return;
     }
-    if (train->meter.steps > 0 && (now || is_due(train, clock))) {
-        const struct line line = measure(train, clock);
-        write_line(train, step, &line);
-        if (train->job->log.progress != DPT_PROGRESS_NONE) {
-            print_line(train, step, &line);
-        }
-        train->logged_s = dpt_clock_s();
-        dpt_exec_seconds(train->exec)[DPT_SECTION_LOG] += train->logged_s - clock;
-        start_meter(train, train->logged_s);
+    if (train->meter.steps == 0 || !(now || is_due(train, clock))) {
+        return;
     }
+    const struct line line = measure(train, clock);
+    if (line.score.samples == 0.0) { /* others have done these steps, and what they measured was in the last line */
+        return;
+    }
+    write_line(train, step, &line);
+    if (train->job->log.progress != DPT_PROGRESS_NONE) {
+        print_line(train, step, &line);
+    }
+    train->line_step = train->state->step;
+    train->logged_s = dpt_clock_s();
+    dpt_exec_seconds(train->exec)[DPT_SECTION_LOG] += train->logged_s - clock;
+    start_meter(train, train->logged_s);
 }
 
 /* -------------------------------------------------------------------------------------------------------- events */
