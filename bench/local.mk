@@ -15,5 +15,6 @@ EXTRA_DIST += \
 	%D%/mlp.ini \
 	%D%/parallel \
 	%D%/resnet20.ini \
+	%D%/straggler \
 	%D%/torch_gpt.py \
 	%D%/torch_step.py

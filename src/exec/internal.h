@@ -75,6 +75,7 @@ struct dpt_exec {
     struct dpt_exec__message *message;
     struct dpt_exec__micro *micro;        /* of each micro-batch of a step                       */
     double slowness;                      /* > 1: kernels take so many times as long, for trials */
+    double owed_s;                        /* for which it has not slept yet                      */
     bool metric_counts;                   /* this rank's metrics are no copy of another's        */
     struct dpt_op_ctx ctx;                /* what does not change within a step                  */
     double *part;                         /* a row for each shard, then the flags; NULL without shards */

@@ -232,13 +232,23 @@ static enum dpt_status bind_eval(struct dpt_train *train, struct dpt_train__eval
     return dpt_exec_new(&conf, &eval->exec);
 }
 
-/* DPT_SLOW_RANK=R:F in the environment makes the kernels of rank R take F times as long, to try uneven ranks out. */
+/*
+ * DPT_SLOW_RANK=R:F,... in the environment makes the kernels of rank R take F times as long, to try uneven ranks out; it
+ * sleeps for the rest, so that several ranks can share a core as if each had its own.
+ */
 static double slowness(const struct dpt_train *train)
 {
-    const char *text = getenv("DPT_SLOW_RANK");
-    char *end = NULL;
-    const long rank = text ? strtol(text, &end, 10) : -1;
-    return text && *end == ':' && rank == dpt_comm_rank(train->world) ? strtod(end + 1, NULL) : 1.0;
+    const char *at = getenv("DPT_SLOW_RANK");
+    while (at && *at) {
+        char *end;
+        const long rank = strtol(at, &end, 10);
+        const double factor = *end == ':' ? strtod(end + 1, &end) : 1.0;
+        if (rank == dpt_comm_rank(train->world)) {
+            return factor;
+        }
+        at = *end == ',' ? end + 1 : NULL;
+    }
+    return 1.0;
 }
 
 static enum dpt_status bind_all(struct dpt_train *train)
