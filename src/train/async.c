@@ -5,32 +5,19 @@
  * their clocks, and reach each other through mailboxes (comm/mailbox.h). Every now and then they meet, to evaluate and
  * to save: then all that was sent has been read, and they make one state of what they have.
  *
- * The bound (stale synchronous parallel: Ho and others, "More effective distributed ML via a stale synchronous parallel
- * parameter server", 2013): a rank begins its share number c only when every rank has done c - s of its own.
- *
  * Turns at MPI: while a phase is open, whoever holds the lock; outside, the compute thread.
  */
 
 #include "train/async.h"
 
-#include <inttypes.h>
 #include <math.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
-#include "base/thread.h"
-
-/* A rank's word: the phase, then its clock, or DONE when it does no more in this phase. */
-enum { CLOCK_BITS = 40 };
-static const int64_t done_word = (INT64_C(1) << CLOCK_BITS) - 1;
 
 /* Added to the counter of shares to end a phase: far more than any phase has. */
 static const int64_t closing = INT64_C(1) << 40;
-
-enum { NAP_US = 50, LONG_NAP_US = 400, NAPS = 20 };
 
 bool dpt_train__is_async(const struct dpt_train *train)
 {
@@ -40,41 +27,6 @@ bool dpt_train__is_async(const struct dpt_train *train)
 static const struct dpt_train__async_method *method_of(const struct dpt_train *train)
 {
     return train->job->parallel.update == DPT_UPDATE_ASYNC_OWNER ? &dpt_train__owner : &dpt_train__gossip;
-}
-
-/* ------------------------------------------------------------------------------------------------------ arithmetic */
-
-static void mix_f32(int64_t n, float a, const float *restrict x, float b, float *restrict y)
-{
-    for (int64_t i = 0; i < n; i++) {
-        y[i] = a * x[i] + b * y[i];
-    }
-}
-
-static void mix_f64(int64_t n, double a, const double *restrict x, double b, double *restrict y)
-{
-    for (int64_t i = 0; i < n; i++) {
-        y[i] = a * x[i] + b * y[i];
-    }
-}
-
-void dpt_train__mix(enum dpt_dtype real, int64_t n, double a, const void *x, double b, void *y)
-{
-    if (real == DPT_DTYPE_F32) {
-        mix_f32(n, (float)a, x, (float)b, y);
-    } else {
-        mix_f64(n, a, x, b, y);
-    }
-}
-
-void dpt_train__late(struct dpt_train *train, int64_t late, double count)
-{
-    struct dpt_train__async_counts *counts = &train->async->counts;
-    late = late > 0 ? late : 0;
-    counts->stale[late < DPT_TRAIN__STALE ? late : DPT_TRAIN__STALE - 1] += count;
-    counts->used += count;
-    counts->lateness += count * (double)late;
-    counts->latest = fmax(counts->latest, (double)late);
 }
 
 /* ---------------------------------------------------------------------------------------------------- open, close */
@@ -159,139 +111,6 @@ const char *dpt_train__async_note(const struct dpt_train *train)
     return dpt_mailboxes_note(train->async->boxes);
 }
 
-/* --------------------------------------------------------------------------------------------------------- the pump */
-
-/* One round, with the lock held. */
-static enum dpt_status pump(struct dpt_train *train, bool *worked)
-{
-    DPT_TRY(train->async->method->pump(train, worked));
-    return dpt_mailboxes_pump(train->async->boxes);
-}
-
-/*
- * Others may need this rank while it computes: an owner's updates, and a library that moves data only inside its own
- * calls. A nap between two rounds leaves the core to the computation.
- */
-static void *run_pump(void *argument)
-{
-    struct dpt_train *train = argument;
-    struct dpt_train__async *async = train->async;
-    for (int idle = 0;; idle++) {
-        bool worked = false;
-        pthread_mutex_lock(&async->lock);
-        const bool leave = async->leave;
-        if (!leave) {
-            dpt_train__must(pump(train, &worked));
-        }
-        pthread_mutex_unlock(&async->lock);
-        if (leave) {
-            return NULL;
-        }
-        idle = worked ? 0 : idle;
-        usleep(idle < NAPS ? NAP_US : LONG_NAP_US);
-    }
-}
-
-static enum dpt_status start_pump(struct dpt_train *train)
-{
-    struct dpt_train__async *async = train->async;
-    if (async->method->needs_pump || dpt_mailboxes_need_pump(async->boxes)) {
-        async->leave = false;
-        DPT_TRY(dpt_thread_new(&async->thread, "dpt-async", run_pump, train));
-        async->pumping = true;
-    }
-    return DPT_STATUS_OK;
-}
-
-static void stop_pump(struct dpt_train__async *async)
-{
-    if (async->pumping) {
-        pthread_mutex_lock(&async->lock);
-        async->leave = true;
-        pthread_mutex_unlock(&async->lock);
-        pthread_join(async->thread, NULL);
-        async->pumping = false;
-    }
-}
-
-/* ----------------------------------------------------------------------------------------------------------- clocks */
-
-static int64_t word_of(const struct dpt_train__async *async, int64_t clock)
-{
-    return (async->phase << CLOCK_BITS) | clock;
-}
-
-/* The clock of a rank, as far as it is known here. */
-static enum dpt_status clock_of(struct dpt_train__async *async, int rank, int64_t *clock)
-{
-    int64_t word;
-    DPT_TRY(dpt_mailboxes_told(async->boxes, rank, &word));
-    *clock = word >> CLOCK_BITS == async->phase ? word & done_word : 0;
-    return DPT_STATUS_OK;
-}
-
-/* The clocks of all ranks: the one that has done least, and whether one does no more. */
-struct clocks {
-    int64_t least;
-    int rank;
-    bool any_done;
-};
-
-static enum dpt_status look_at_clocks(struct dpt_train__async *async, struct clocks *clocks)
-{
-    int64_t theirs;
-    *clocks = (struct clocks){.least = INT64_MAX};
-    for (int r = 0; r < async->ranks; r++) {
-        DPT_TRY(clock_of(async, r, &theirs));
-        clocks->any_done = clocks->any_done || theirs == done_word;
-        if (theirs < clocks->least) {
-            clocks->least = theirs;
-            clocks->rank = r;
-        }
-    }
-    return DPT_STATUS_OK;
-}
-
-/*
- * One look at whether this rank may begin its next share. Where a rank is done there are no more shares to be had: then
- * it may go and see.
- */
-static enum dpt_status look(struct dpt_train *train, struct clocks *clocks, bool *may)
-{
-    struct dpt_train__async *async = train->async;
-    const int64_t bound = train->job->parallel.max_staleness, least = bound < 0 ? 0 : async->clock - bound;
-    bool worked, fresh;
-    DPT_TRY(pump(train, &worked));
-    DPT_TRY(look_at_clocks(async, clocks));
-    DPT_TRY(async->method->before(train, least, &fresh));
-    *may = bound < 0 || clocks->any_done || (clocks->least >= least && fresh);
-    return DPT_STATUS_OK;
-}
-
-/* Returns when this rank may begin its next share. Progress of the slowest rank is progress for the deadline. */
-static enum dpt_status await_turn(struct dpt_train *train)
-{
-    struct dpt_train__async *async = train->async;
-    struct clocks clocks;
-    int64_t before = -1;
-    for (bool may = false; !may;) {
-        pthread_mutex_lock(&async->lock);
-        const enum dpt_status status = look(train, &clocks, &may);
-        pthread_mutex_unlock(&async->lock);
-        DPT_TRY(status);
-        if (!may && clocks.least != before) {
-            dpt_comm_action("wait", "for slower ranks");
-            dpt_comm_waits_for(clocks.rank);
-            before = clocks.least;
-        }
-        if (!may) {
-            usleep(NAP_US);
-        }
-    }
-    dpt_comm_waits_for(-1);
-    return DPT_STATUS_OK;
-}
-
 /* ----------------------------------------------------------------------------------------------------------- phases */
 
 static int64_t next_multiple(int64_t step, int64_t every)
@@ -330,7 +149,7 @@ static enum dpt_status open_phase(struct dpt_train *train)
     }
     DPT_TRY(dpt_comm_bcast(train->world, &async->base, sizeof async->base, 0));
     DPT_TRY(dpt_comm_barrier(train->world));
-    DPT_TRY(start_pump(train));
+    DPT_TRY(dpt_train__pump_start(train));
     async->open = true;
     return DPT_STATUS_OK;
 }
@@ -394,55 +213,6 @@ static enum dpt_status tell_metrics(struct dpt_train *train, double metric[DPT_E
     return DPT_STATUS_OK;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- meeting */
-
-/* Whether all that this rank has to give away was taken. */
-static enum dpt_status all_read(struct dpt_train *train, bool *all)
-{
-    struct dpt_train__async *async = train->async;
-    *all = true;
-    const int count = async->method->carrying(train);
-    for (int b = 0; b < count && *all; b++) {
-        if (dpt_mailbox_is_written_here(async->boxes, b)) {
-            DPT_TRY(dpt_mailbox_settled(async->boxes, b, all));
-        }
-    }
-    return DPT_STATUS_OK;
-}
-
-/*
- * Waits until nothing is under way: this rank reads what comes until all it has sent was taken, says so, and goes on
- * reading until all ranks have said so. Then nobody sends any more.
- */
-static enum dpt_status settle(struct dpt_train *train)
-{
-    struct dpt_train__async *async = train->async;
-    bool worked, said = false;
-    struct clocks clocks = {0};
-    int named = -1;
-    while (clocks.least != done_word) {
-        enum dpt_status status = pump(train, &worked);
-        bool all = said;
-        if (status == DPT_STATUS_OK && !said) {
-            status = all_read(train, &all);
-        }
-        if (status == DPT_STATUS_OK && all && !said) {
-            said = true;
-            status = dpt_mailboxes_tell(async->boxes, word_of(async, done_word));
-        }
-        DPT_TRY(status);
-        DPT_TRY(look_at_clocks(async, &clocks));
-        if (clocks.rank != named) {
-            dpt_comm_action("wait", "for all ranks to meet");
-            dpt_comm_waits_for(clocks.rank);
-            named = clocks.rank;
-        }
-        usleep(NAP_US);
-    }
-    dpt_comm_waits_for(-1);
-    return DPT_STATUS_OK;
-}
-
 /* What the ranks tell each other when they meet. */
 struct meeting {
     double metric[DPT_EXEC_METRICS];
@@ -454,9 +224,9 @@ struct meeting {
 static enum dpt_status meet(struct dpt_train *train, struct dpt_exec_step *step)
 {
     struct dpt_train__async *async = train->async;
-    stop_pump(async);
+    dpt_train__pump_stop(train);
     async->meeting = true;
-    DPT_TRY(settle(train));
+    DPT_TRY(dpt_train__settle(train));
     async->open = async->meeting = false;
     dpt_comm_action("meet", "all ranks");
     struct meeting meeting = {.shares = (double)async->clock, .bad = async->bad, .square = async->square};
@@ -515,7 +285,7 @@ static enum dpt_status pass_on(struct dpt_train *train, struct dpt_exec_step *st
         DPT_TRY(async->method->after(train, step));
     }
     async->clock++;
-    DPT_TRY(dpt_mailboxes_tell(async->boxes, word_of(async, async->clock)));
+    DPT_TRY(dpt_train__tell_clock(train));
     DPT_TRY(tell_metrics(train, step->metric));
     DPT_TRY(ask(train));
     step->finite = true; /* decided when the ranks meet */
@@ -530,7 +300,7 @@ enum dpt_status dpt_train__async_step(struct dpt_train *train, struct dpt_exec_s
     if (!async->open) {
         DPT_TRY(open_phase(train));
     }
-    DPT_TRY(await_turn(train));
+    DPT_TRY(dpt_train__await_turn(train));
     pthread_mutex_lock(&async->lock);
     enum dpt_status status = dpt_mailboxes_draw(async->boxes, 1, &share);
     pthread_mutex_unlock(&async->lock);
@@ -555,24 +325,4 @@ enum dpt_status dpt_train__async_step(struct dpt_train *train, struct dpt_exec_s
 enum dpt_status dpt_train__async_save(struct dpt_train *train)
 {
     return train->async->method->save(train);
-}
-
-/* ------------------------------------------------------------------------------------------------------ the last page
- */
-
-enum dpt_status dpt_train__async_sum(struct dpt_train *train)
-{
-    struct dpt_train__async *async = train->async;
-    const struct dpt_mailbox_stats *stats = dpt_mailboxes_stats(async->boxes);
-    struct dpt_train__async_counts all = async->counts;
-    int64_t sent[] = {(int64_t)stats->posted, (int64_t)stats->posted_nbytes, (int64_t)stats->reclaimed,
-                      (int64_t)stats->replaced, (int64_t)stats->taken};
-    DPT_TRY(dpt_comm_allreduce(train->world, &all, sizeof all / sizeof(double), DPT_DTYPE_F64, DPT_COMM_REDUCE_SUM));
-    all.latest = async->counts.latest;
-    DPT_TRY(dpt_comm_allreduce(train->world, &all.latest, 1, DPT_DTYPE_F64, DPT_COMM_REDUCE_MAX));
-    DPT_TRY(dpt_comm_allreduce(train->world, sent, sizeof sent / sizeof *sent, DPT_DTYPE_I64, DPT_COMM_REDUCE_SUM));
-    async->total = all;
-    async->sent = (struct dpt_mailbox_stats){(uint64_t)sent[0], (uint64_t)sent[1], (uint64_t)sent[2], (uint64_t)sent[3],
-                                             (uint64_t)sent[4]};
-    return DPT_STATUS_OK;
 }

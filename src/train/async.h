@@ -82,6 +82,29 @@ struct dpt_train__async {
     struct dpt_mailbox_stats sent; /* on all ranks, for the last page                    */
 };
 
+/* ------------------------------------------------------------------------------------------------ async_wait.c */
+
+/*
+ * A thread that takes what comes while this rank computes, where others need that. Between the two whoever uses the boxes
+ * has the lock. Local.
+ */
+enum dpt_status dpt_train__pump_start(struct dpt_train *train);
+void dpt_train__pump_stop(struct dpt_train *train);
+
+/* Tells all ranks this one's clock. Local. */
+enum dpt_status dpt_train__tell_clock(struct dpt_train *train);
+
+/* Returns when this rank may begin its next share. Progress of the slowest rank is progress for the deadline. Local wait. */
+enum dpt_status dpt_train__await_turn(struct dpt_train *train);
+
+/*
+ * Returns when nothing is under way any more: this rank reads what comes until all it has sent was taken, says so, and goes
+ * on reading until all ranks have said so. Then nobody sends. Without the pump. Collective over the world.
+ */
+enum dpt_status dpt_train__settle(struct dpt_train *train);
+
+/* ---------------------------------------------------------------------------------- async_gossip.c, async_report.c */
+
 /* y = a x + b y, n elements. Local. */
 void dpt_train__mix(enum dpt_dtype real, int64_t n, double a, const void *x, double b, void *y);
 

@@ -37,6 +37,29 @@ struct gossip {
     int64_t sends;
 };
 
+static void mix_f32(int64_t n, float a, const float *restrict x, float b, float *restrict y)
+{
+    for (int64_t i = 0; i < n; i++) {
+        y[i] = a * x[i] + b * y[i];
+    }
+}
+
+static void mix_f64(int64_t n, double a, const double *restrict x, double b, double *restrict y)
+{
+    for (int64_t i = 0; i < n; i++) {
+        y[i] = a * x[i] + b * y[i];
+    }
+}
+
+void dpt_train__mix(enum dpt_dtype real, int64_t n, double a, const void *x, double b, void *y)
+{
+    if (real == DPT_DTYPE_F32) {
+        mix_f32(n, (float)a, x, (float)b, y);
+    } else {
+        mix_f64(n, a, x, b, y);
+    }
+}
+
 static bool pushes(const struct dpt_train *train)
 {
     return train->job->parallel.update == DPT_UPDATE_ASYNC_PUSHSUM;

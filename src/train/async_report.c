@@ -4,9 +4,37 @@
  * used. */
 
 #include <inttypes.h>
+#include <math.h>
 
 #include "base/log.h"
 #include "train/async.h"
+
+void dpt_train__late(struct dpt_train *train, int64_t late, double count)
+{
+    struct dpt_train__async_counts *counts = &train->async->counts;
+    late = late > 0 ? late : 0;
+    counts->stale[late < DPT_TRAIN__STALE ? late : DPT_TRAIN__STALE - 1] += count;
+    counts->used += count;
+    counts->lateness += count * (double)late;
+    counts->latest = fmax(counts->latest, (double)late);
+}
+
+enum dpt_status dpt_train__async_sum(struct dpt_train *train)
+{
+    struct dpt_train__async *async = train->async;
+    const struct dpt_mailbox_stats *stats = dpt_mailboxes_stats(async->boxes);
+    struct dpt_train__async_counts all = async->counts;
+    int64_t sent[] = {(int64_t)stats->posted, (int64_t)stats->posted_nbytes, (int64_t)stats->reclaimed,
+                      (int64_t)stats->replaced, (int64_t)stats->taken};
+    DPT_TRY(dpt_comm_allreduce(train->world, &all, sizeof all / sizeof(double), DPT_DTYPE_F64, DPT_COMM_REDUCE_SUM));
+    all.latest = async->counts.latest;
+    DPT_TRY(dpt_comm_allreduce(train->world, &all.latest, 1, DPT_DTYPE_F64, DPT_COMM_REDUCE_MAX));
+    DPT_TRY(dpt_comm_allreduce(train->world, sent, sizeof sent / sizeof *sent, DPT_DTYPE_I64, DPT_COMM_REDUCE_SUM));
+    async->total = all;
+    async->sent = (struct dpt_mailbox_stats){(uint64_t)sent[0], (uint64_t)sent[1], (uint64_t)sent[2], (uint64_t)sent[3],
+                                             (uint64_t)sent[4]};
+    return DPT_STATUS_OK;
+}
 
 /* What is counted in the histogram, and in what its lateness is. */
 static const char *things(const struct dpt_train *train)
