@@ -158,10 +158,10 @@ static void place_values(struct bench *bench)
         }
         struct dpt_op_types types;
         dpt_graph_types(graph, node, &types);
-        if (node->op->prepare && node->op->prepare(&types, DPT_RUN_CPU, 1, &bench->prep[n])) {
+        if (dpt_op_prepare(node->op, &types, DPT_RUN_CPU, 1, &bench->prep[n])) {
             stop(node->name);
         }
-        const size_t nbytes = node->op->scratch ? node->op->scratch(&types, DPT_RUN_CPU, 1, bench->prep[n]) : 0;
+        const size_t nbytes = dpt_op_scratch(node->op, &types, DPT_RUN_CPU, 1, bench->prep[n]);
         most = nbytes > most ? nbytes : most;
     }
     if (dpt_dev_alloc(bench->dev, most + 64, "scratch memory", &bench->scratch)) {

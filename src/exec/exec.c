@@ -194,8 +194,9 @@ static size_t count_staging(const struct dpt_exec *exec)
         size_t nbytes = 0;
         for (int i = 0; i < node->nin + node->nout && node->op->collective; i++) {
             const int value = i < node->nin ? node->in[i] : node->out[i - node->nin];
-            nbytes += 2 * rounded(dpt_type_nbytes(&plan->value[value].type));
+            nbytes += rounded(dpt_type_nbytes(&plan->value[value].type));
         }
+        nbytes += node->op->collective ? (size_t)dpt_plan_packing(plan, n) : 0;
         most = nbytes > most ? nbytes : most;
     }
     for (int i = 0; i < 3; i++) {

@@ -42,7 +42,7 @@ static enum dpt_status check_operands(const struct dpt_graph *graph, int n)
     struct dpt_op_types types, shaped;
     dpt_graph_types(graph, node, &types);
     shaped = types;
-    BROKEN(node->op->shape(&shaped) == DPT_STATUS_OK, "node %d (%s): %s", n, node->op->name, dpt_error_text());
+    BROKEN(dpt_op_shape(node->op, &shaped) == DPT_STATUS_OK, "node %d (%s): %s", n, node->op->name, dpt_error_text());
     BROKEN(shaped.nout == node->nout, "node %d (%s): has %d outputs, its op gives %d", n, node->op->name, node->nout,
            shaped.nout);
     for (int i = 0; i < node->nout; i++) {

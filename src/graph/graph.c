@@ -190,7 +190,8 @@ struct dpt_type dpt_graph_stored(const struct dpt_graph *graph, int value)
 
 void dpt_graph_types(const struct dpt_graph *graph, const struct dpt_node *node, struct dpt_op_types *types)
 {
-    *types = (struct dpt_op_types){.param = node->param, .nin = node->nin, .nout = node->nout};
+    *types = (struct dpt_op_types){
+        .param = node->param, .nin = node->nin, .nout = node->nout, .bf16 = node->bf16, .narrow = node->narrow};
     for (int i = 0; i < node->nin; i++) {
         types->in[i] = graph->value[node->in[i]].type;
     }
@@ -251,7 +252,7 @@ int dpt_graph_add(struct dpt_graph *graph, const char *op, const void *param, in
 
     struct dpt_op_types types;
     dpt_graph_types(graph, &node, &types);
-    if (node.op->shape(&types) != DPT_STATUS_OK) {
+    if (dpt_op_shape(node.op, &types) != DPT_STATUS_OK) {
         return REFUSE("%s: %s: %s", graph->layer, op, dpt_error_text());
     }
     node.nout = types.nout;

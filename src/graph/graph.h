@@ -7,8 +7,8 @@
  * execution beyond the order in which nodes were added (always a valid one).
  *
  * Life of a graph: model/ builds the forward pass; dpt_graph_fuse rewrites patterns; dpt_graph_gradient adds the
- * backward pass, dpt_graph_recompute what that computes again; optim/ adds the updates; dpt_graph_check; then it is
- * constant and plan/ reads it.
+ * backward pass, dpt_graph_recompute what that computes again; dpt_graph_precision says what has 16 bits; optim/ adds the
+ * updates; dpt_graph_check; then it is constant and plan/ reads it.
  */
 
 #include <stdbool.h>
@@ -65,6 +65,8 @@ struct dpt_node {
     enum dpt_phase phase;
     const void *param;
     int of;           /* backward: the forward node whose gradient it is part of, or that it repeats; else -1 */
+    bool bf16;        /* computes in 16 bits, and keeps these outputs so: see struct dpt_op_types */
+    unsigned char narrow;
     int nin, nout;
     int in[DPT_OP_MAX_IN];
     int out[DPT_OP_MAX_OUT];
@@ -151,6 +153,14 @@ enum dpt_recompute {
  * forward node: what goes from one to another stays stored. Forward nodes and all ids of values stay what they were. Local.
  */
 enum dpt_status dpt_graph_recompute(struct dpt_graph *graph, enum dpt_recompute recompute, const int *stage);
+
+/*
+ * Lets a graph of F32 compute in bfloat16: what has the sample index is kept so, activations and their gradients, and so
+ * are the factors of products. In F32 stay what is given, what an op declares exact (statistics, losses), graph->output,
+ * and all that has no sample index, so parameters, their gradients and the sums that lead to them. After the gradient and
+ * what is recomputed, before the updates. No node is added: see op/bf16.c. Local.
+ */
+void dpt_graph_precision(struct dpt_graph *graph);
 
 /* Proves the invariants that plan/ relies on: order, ids, types against the shape rules, phases. Local. */
 enum dpt_status dpt_graph_check(const struct dpt_graph *graph);

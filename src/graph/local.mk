@@ -8,5 +8,6 @@ libdpt_a_SOURCES += \
 	%D%/graph.c \
 	%D%/graph.h \
 	%D%/internal.h \
+	%D%/precision.c \
 	%D%/print.c \
 	%D%/recompute.c

@@ -118,7 +118,7 @@ static enum dpt_status take_values(struct dpt_decode *decode, struct program *pr
 static void need_scratch(struct dpt_decode *decode, const struct dpt_op *op, const struct dpt_op_types *types,
                          const void *prep)
 {
-    const size_t need = op->scratch ? op->scratch(types, DPT_RUN_CPU, decode->conf.threads, prep) : 0;
+    const size_t need = dpt_op_scratch(op, types, DPT_RUN_CPU, decode->conf.threads, prep);
     decode->scratch_nbytes = need > decode->scratch_nbytes ? need : decode->scratch_nbytes;
 }
 
@@ -152,9 +152,7 @@ static enum dpt_status prepare(struct dpt_decode *decode, struct program *progra
             continue;
         }
         dpt_graph_types(graph, node, &types);
-        if (node->op->prepare) {
-            DPT_TRY(node->op->prepare(&types, DPT_RUN_CPU, decode->conf.threads, &program->prep[n]));
-        }
+        DPT_TRY(dpt_op_prepare(node->op, &types, DPT_RUN_CPU, decode->conf.threads, &program->prep[n]));
         need_scratch(decode, node->op, &types, program->prep[n]);
     }
     return DPT_STATUS_OK;
@@ -406,9 +404,10 @@ void dpt_decode_free(struct dpt_decode *decode)
     struct program *const program[3] = {&decode->step, &decode->chunk, &decode->single};
     for (int i = 0; i < 3; i++) {
         for (int n = 0; program[i]->prep && n < program[i]->graph->nnodes; n++) {
-            if (program[i]->prep[n]) {
-                program[i]->graph->node[n].op->release(program[i]->prep[n]);
-            }
+            const struct dpt_node *node = &program[i]->graph->node[n];
+            struct dpt_op_types types;
+            dpt_graph_types(program[i]->graph, node, &types);
+            dpt_op_release(node->op, &types, program[i]->prep[n]);
         }
         dpt_graph_free(program[i]->graph);
     }

@@ -24,7 +24,7 @@ static enum dpt_status shape(struct dpt_op_types *types)
 static enum dpt_status shape_all_reduce(struct dpt_op_types *types)
 {
     DPT_TRY(dpt_op__check_inputs(&dpt_op_all_reduce, types));
-    DPT_TRY(dpt_op__check_real(types, 1));
+    DPT_TRY(types->in[0].dtype == DPT_DTYPE_BF16 ? DPT_STATUS_OK : dpt_op__check_real(types, 1));
     return shape(types);
 }
 

@@ -109,6 +109,7 @@ const struct dpt_op dpt_op_layer_norm = {
     .signature = "b.h,h,h?->b.h,b.,b.",
     .whole = "h",
     .alias = 1u << 0,
+    .exact = 1u << 1 | 1u << 2,
     .shape = shape,
     .cost = cost,
     .grad = grad,

@@ -192,6 +192,7 @@ static enum dpt_activation_kind strip(void *param)
         .signature = "b." IN "," OUT IN "," OUT "?->b." OUT,                                                           \
         .whole_for = NAME##_whole,                                                                                     \
         .strip = STRIP,                                                                                                \
+        .factors = 1u << 0 | 1u << 1,                                                                                  \
         .shape = NAME##_shape,                                                                                         \
         .cost = cost,                                                                                                  \
         .grad = NAME##_grad,                                                                                           \
@@ -204,6 +205,7 @@ static enum dpt_activation_kind strip(void *param)
         .name = #NAME "_dx",                                                                                           \
         .doc = "gradient of the input of " #NAME,                                                                      \
         .signature = "b." OUT "," OUT IN "->b." IN,                                                                    \
+        .factors = 1u << 0 | 1u << 1,                                                                                  \
         .shape = NAME##_shape_dx,                                                                                      \
         .cost = cost_dx,                                                                                               \
         .prepare = dpt_op__linear_dx_prepare,                                                                          \
@@ -215,6 +217,7 @@ static enum dpt_activation_kind strip(void *param)
         .name = #NAME "_dw",                                                                                           \
         .doc = "gradient of the weight of " #NAME,                                                                     \
         .signature = "b." IN ",b." OUT "->" OUT IN,                                                                    \
+        .factors = 1u << 0 | 1u << 1,                                                                                  \
         .shape = NAME##_shape_dw,                                                                                      \
         .cost = cost_dw,                                                                                               \
         .prepare = dpt_op__linear_dw_prepare,                                                                          \

@@ -55,14 +55,6 @@ void dpt_op_cost(const struct dpt_op *op, const struct dpt_op_types *types, stru
     }
 }
 
-enum dpt_status dpt_op_call(const struct dpt_op *op, enum dpt_run run, const struct dpt_op_call *call)
-{
-    DPT_TRY(dpt_dev_kernel_begin(call->dev));
-    const enum dpt_status status = (op->run[run] ? op->run[run] : op->run[DPT_RUN_REF])(call);
-    const enum dpt_status ended = dpt_dev_kernel_end(call->dev);
-    return status != DPT_STATUS_OK ? status : ended;
-}
-
 /* One operand of a signature. */
 struct pattern {
     const char *text; /* "b.h": not terminated */

@@ -32,6 +32,8 @@ struct dpt_op_types {
     int nin, nout;
     struct dpt_type in[DPT_OP_MAX_IN];
     struct dpt_type out[DPT_OP_MAX_OUT];
+    bool bf16;            /* computed in 16 bits: operands may be BF16, factors of products are rounded to it */
+    unsigned char narrow; /* bit i: output i is kept in BF16 instead of F32                                    */
 };
 
 struct dpt_op_cost {
@@ -132,6 +134,8 @@ struct dpt_op {
     /* Optional: true when outputs that lost the split letter are meant to differ from rank to rank (batch norm
        without sync), so that no reduction may be inserted after this node. */
     bool (*local)(const void *param);
+    unsigned factors;    /* bit i: input i is a factor of a product: in 16 bits where the node computes in them */
+    unsigned exact;      /* bit i: output i is never kept in 16 bits (statistics, losses)        */
     bool seed;           /* a loss: output 0 is one value a sample; dout may be DPT_OP_SEED      */
     bool collective;     /* moves values between ranks: put in by plan/, run by exec/ through comm/ */
     /* Optional: inputs that output i depends on, a bit each; 0: all. An output is a partial sum only where one of
@@ -162,6 +166,18 @@ struct dpt_op {
     size_t (*scratch)(const struct dpt_op_types *types, enum dpt_run run, int threads, const void *prep);
     /* Kernels. REF takes F32 and F64. CPU does as well where it is set; NULL: REF serves. Never allocates. */
     enum dpt_status (*run[DPT_RUN_COUNT])(const struct dpt_op_call *call);
+    const struct dpt_op_bf16 *bf16; /* optional: kernels of the CPU on numbers of 16 bits (op/bf16.c) */
+};
+
+/*
+ * Kernels that take operands of 16 bits as they lie. prepare leaves *prep NULL where this machine has no instructions
+ * for them; `release` of the op frees it. run sets *done to false, and nothing else, where it was not prepared for the
+ * sizes of the call.
+ */
+struct dpt_op_bf16 {
+    enum dpt_status (*prepare)(const struct dpt_op_types *types, int threads, void **prep);
+    size_t (*scratch)(const struct dpt_op_types *types, const void *prep);
+    enum dpt_status (*run)(const struct dpt_op_call *call, bool *done);
 };
 
 #define DPT_OP(name) extern const struct dpt_op dpt_op_##name;
@@ -209,7 +225,16 @@ static inline int64_t dpt_op_whole_sample(const struct dpt_op_call *call, int op
     return numel;
 }
 
-/* The kernel that serves `run`: the one set, else REF. Local. */
+/*
+ * The op's own shape, prepare, release, scratch and kernel (the one set for `run`, else REF), for nodes that compute in 16
+ * bits too: op/bf16.c. Everyone but an op's own tests asks these. dpt_op_scratch wants what dpt_op_prepare made. Local.
+ */
+enum dpt_status dpt_op_shape(const struct dpt_op *op, struct dpt_op_types *types);
+enum dpt_status dpt_op_prepare(const struct dpt_op *op, const struct dpt_op_types *types, enum dpt_run run, int threads,
+                               void **prep);
+void dpt_op_release(const struct dpt_op *op, const struct dpt_op_types *types, void *prep);
+size_t dpt_op_scratch(const struct dpt_op *op, const struct dpt_op_types *types, enum dpt_run run, int threads,
+                      const void *prep);
 enum dpt_status dpt_op_call(const struct dpt_op *op, enum dpt_run run, const struct dpt_op_call *call);
 
 /*

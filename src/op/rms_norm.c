@@ -98,6 +98,7 @@ const struct dpt_op dpt_op_rms_norm = {
     .signature = "b.h,h->b.h,b.",
     .whole = "h",
     .alias = 1u << 0,
+    .exact = 1u << 1,
     .shape = shape,
     .cost = cost,
     .grad = grad,

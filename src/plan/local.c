@@ -174,7 +174,7 @@ static enum dpt_status check_types(const struct dpt_plan__localizer *local, int 
     struct dpt_op_types types, shaped;
     dpt_graph_types(local->graph, node, &types);
     shaped = types;
-    DPT_CHECK(node->op->shape(&shaped) == DPT_STATUS_OK, DPT_STATUS_FAILED, "%s: %s cannot run on this rank's part: %s",
+    DPT_CHECK(dpt_op_shape(node->op, &shaped) == DPT_STATUS_OK, DPT_STATUS_FAILED, "%s: %s cannot run on this rank's part: %s",
               node->name, node->op->name, dpt_error_text());
     for (int o = 0; o < node->nout; o++) {
         char want[96], got[96];
@@ -244,6 +244,8 @@ static enum dpt_status add_logical(struct dpt_plan__localizer *local, int n)
     int in[DPT_OP_MAX_IN], out[DPT_OP_MAX_OUT];
     local->layer = node->name;
     local->phase = node->phase;
+    local->bf16 = node->bf16;
+    local->narrow = node->narrow;
     local->chunk = local->placed->chunk[n];
     for (int i = 0; i < node->nin; i++) {
         struct dpt_plan__form want = wanted(local, n, i);
@@ -327,6 +329,8 @@ static void add_updates(struct dpt_plan__localizer *local)
         if (node->op->update && local->plan->value[node->in[0]].here) {
             local->layer = node->name;
             local->phase = node->phase;
+            local->bf16 = node->bf16;
+            local->narrow = node->narrow;
             local->chunk = 0;
             dpt_plan__add_node(local, node->op, node->param, n, node->nin, node->in, 0, NULL);
         }

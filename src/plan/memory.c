@@ -278,20 +278,23 @@ static enum dpt_status pack_part(struct packer *packer, int chunk, int64_t *nbyt
 
 /* ------------------------------------------------------------------------------------------------ bytes */
 
-/* Bytes in which a collective puts parts together or apart. */
-static size_t collective_scratch(const struct dpt_plan *plan, int node, const struct dpt_op_types *types)
+int64_t dpt_plan_packing(const struct dpt_plan *plan, int node)
 {
-    const struct dpt_op *op = plan->graph->node[node].op;
-    size_t nbytes = 0;
-    if (op == &dpt_op_halo || op == &dpt_op_halo_sum) {
-        const int64_t sent = dpt_plan__border_nbytes(plan, node, &types->in[0], true);
-        return (size_t)(aligned(sent) + aligned(dpt_plan__border_nbytes(plan, node, &types->in[0], false)));
+    const struct dpt_node *at = &plan->graph->node[node];
+    const struct dpt_collective_param *param = at->param;
+    const struct dpt_type *in = at->nin > 0 ? &plan->value[at->in[0]].type : NULL;
+    const struct dpt_type *out = at->nout > 0 ? &plan->value[at->out[0]].type : NULL;
+    const bool reduce = at->op == &dpt_op_all_reduce, scatter = at->op == &dpt_op_reduce_scatter;
+    int64_t nbytes = 0;
+    if (at->op == &dpt_op_halo || at->op == &dpt_op_halo_sum) {
+        return aligned(dpt_plan__border_nbytes(plan, node, in, true)) +
+               aligned(dpt_plan__border_nbytes(plan, node, in, false));
     }
-    for (int i = 0; i < types->nin; i++) {
-        nbytes += (size_t)aligned((int64_t)dpt_type_nbytes(&types->in[i]));
-    }
-    for (int o = 0; o < types->nout; o++) {
-        nbytes += (size_t)aligned((int64_t)dpt_type_nbytes(&types->out[o]));
+    nbytes += in ? aligned((int64_t)dpt_type_nbytes(in)) : 0;
+    nbytes += out ? aligned((int64_t)dpt_type_nbytes(out)) : 0;
+    if ((reduce || scatter) && in->dtype == DPT_DTYPE_BF16) { /* a part comes from every rank, before they are added up */
+        const int64_t ranks = plan->conf.mesh->axis[param->axis].size, all = (int64_t)dpt_type_nbytes(out);
+        nbytes += scatter ? ranks * all : all + 2 * ranks;
     }
     return nbytes;
 }
@@ -304,10 +307,9 @@ static int64_t scratch_nbytes(const struct dpt_plan *plan)
         for (int n = 0; n < plan->graph->nnodes; n++) {
             const struct dpt_op *op = plan->graph->node[n].op;
             const struct dpt_op_types *types = &plan->variant[i].types[n];
-            const size_t nbytes =
-                op->collective ? collective_scratch(plan, n, types)
-                : op->scratch  ? op->scratch(types, plan->conf.run, plan->conf.threads, plan->variant[i].prep[n])
-                               : 0;
+            const size_t nbytes = op->collective ? (size_t)dpt_plan_packing(plan, n)
+                                                 : dpt_op_scratch(op, types, plan->conf.run, plan->conf.threads,
+                                                                  plan->variant[i].prep[n]);
             most = nbytes > most ? nbytes : most;
         }
     }

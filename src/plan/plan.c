@@ -266,9 +266,8 @@ void dpt_plan_free(struct dpt_plan *plan)
     }
     for (int i = 0; i < plan->nvariants; i++) {
         for (int n = 0; n < plan->graph->nnodes; n++) {
-            const struct dpt_op *op = plan->graph->node[n].op;
-            if (op->release && plan->variant[i].prep && plan->variant[i].prep[n]) {
-                op->release(plan->variant[i].prep[n]);
+            if (plan->variant[i].prep) {
+                dpt_op_release(plan->graph->node[n].op, &plan->variant[i].types[n], plan->variant[i].prep[n]);
             }
         }
     }

@@ -293,6 +293,9 @@ int64_t dpt_plan_overlap(const struct dpt_plan *plan, int node, int coord, bool 
 enum dpt_status dpt_plan_stages(const struct dpt_graph *graph, const struct dpt_plan_conf *conf, struct dpt_arena *arena,
                                 int **stage);
 
+/* Bytes in which exec/ packs and adds up what a collective moves, at the most rows of a micro-batch. Pure. */
+int64_t dpt_plan_packing(const struct dpt_plan *plan, int node);
+
 /* Bytes that a rank sends in a collective of so many ranks, from the bytes of its operands; not in borders. Pure. */
 double dpt_plan_sent(const struct dpt_op *op, int ranks, double nbytes_in, double nbytes_out);
 

@@ -117,6 +117,22 @@ static void takes_any_length(void **state)
     }
 }
 
+/* Sums of two numbers, made in float, where a sum of 8-bit numbers of like size is exact, and rounded once. */
+static void adds(void **state)
+{
+    (void)state;
+    enum { N = 1500 };
+    uint16_t x[N], y[N], expected[N];
+    for (int i = 0; i < N; i++) {
+        const float a = (float)(i % 251 - 125), b = (float)(i * 7 % 509) / 8.0f;
+        x[i] = narrowed(a);
+        y[i] = narrowed(b);
+        expected[i] = narrowed(float_of((uint32_t)x[i] << 16) + float_of((uint32_t)y[i] << 16));
+    }
+    dpt_bf16_add(N, x, y);
+    assert_memory_equal(y, expected, sizeof y);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -124,6 +140,7 @@ int main(void)
         cmocka_unit_test(rounds_to_the_nearest),
         cmocka_unit_test(keeps_nan),
         cmocka_unit_test(takes_any_length),
+        cmocka_unit_test(adds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

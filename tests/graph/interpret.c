@@ -134,19 +134,14 @@ static void run_node(struct interpret *run, const struct dpt_node *node)
         return;
     }
     struct dpt_op_call call = {.types = &types, .in = in, .out = out, .ctx = &run->ctx};
-    if (op->prepare) {
-        assert_int_equal(op->prepare(&types, DPT_RUN_REF, 1, &call.prep), DPT_STATUS_OK);
-    }
-    if (op->scratch) {
-        call.scratch = allocate(op->scratch(&types, DPT_RUN_REF, 1, call.prep));
-    }
+    assert_int_equal(dpt_op_prepare(op, &types, DPT_RUN_REF, 1, &call.prep), DPT_STATUS_OK);
+    const size_t nbytes = dpt_op_scratch(op, &types, DPT_RUN_REF, 1, call.prep);
+    call.scratch = nbytes ? allocate(nbytes) : NULL;
     if (dpt_op_call(op, DPT_RUN_REF, &call) != DPT_STATUS_OK) {
         fail_msg("%s: %s: %s", node->name, op->name, dpt_error_text());
     }
     free(call.scratch);
-    if (op->release && call.prep) {
-        op->release(call.prep);
-    }
+    dpt_op_release(op, &types, call.prep);
 }
 
 void interpret_run(struct interpret *run, enum dpt_phase last)

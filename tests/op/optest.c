@@ -20,6 +20,7 @@
 
 #include <cmocka.h>
 
+#include "base/bf16.h"
 #include "base/rng.h"
 #include "optest_impl.h"
 
@@ -86,6 +87,11 @@ double element(const struct dpt_tensor *tensor, int64_t i)
         return ((const int32_t *)tensor->data)[i];
     case DPT_DTYPE_U8:
         return ((const unsigned char *)tensor->data)[i];
+    case DPT_DTYPE_BF16: {
+        float value;
+        dpt_bf16_widen(1, (const uint16_t *)tensor->data + i, &value);
+        return value;
+    }
     default:
         fail_msg("optest: no elements of type %s", dpt_dtype_name(tensor->type.dtype));
         return 0.0;
@@ -107,13 +113,17 @@ void set_element(const struct dpt_tensor *tensor, int64_t i, double value)
     case DPT_DTYPE_U8:
         ((unsigned char *)tensor->data)[i] = (unsigned char)value;
         break;
+    case DPT_DTYPE_BF16: {
+        const float number = (float)value;
+        dpt_bf16_narrow(1, &number, (uint16_t *)tensor->data + i);
+        break;
+    }
     default:
         fail_msg("optest: no elements of type %s", dpt_dtype_name(tensor->type.dtype));
     }
 }
 
-/* The same values in another real type. */
-static struct dpt_tensor tensor_convert(const struct dpt_tensor *from, enum dpt_dtype dtype)
+struct dpt_tensor tensor_convert(const struct dpt_tensor *from, enum dpt_dtype dtype)
 {
     struct dpt_type type = from->type;
     type.dtype = dtype;
@@ -161,10 +171,10 @@ static void call_kernel(const struct dpt_op *op, enum dpt_run run, struct dpt_op
                         const struct dpt_op_part *parts, bool add)
 {
     struct dpt_op_call call = {.types = types, .in = in, .out = out, .ctx = ctx, .part = parts, .add = add};
-    if (op->prepare && op->prepare(types, run, 1, &call.prep) != DPT_STATUS_OK) {
+    if (dpt_op_prepare(op, types, run, 1, &call.prep) != DPT_STATUS_OK) {
         fail_msg("%s: prepare: %s", op->name, dpt_error_text());
     }
-    const size_t nbytes = op->scratch ? op->scratch(types, run, 1, call.prep) : 0;
+    const size_t nbytes = dpt_op_scratch(op, types, run, 1, call.prep);
     call.scratch = nbytes ? guarded_new(nbytes, POISON_BYTE) : NULL;
     if (op->view) {
         memcpy(out[0].data, in[0].data, dpt_type_nbytes(&in[0].type));
@@ -174,9 +184,7 @@ static void call_kernel(const struct dpt_op *op, enum dpt_run run, struct dpt_op
     if (!guarded_free(call.scratch, nbytes)) {
         fail_msg("%s: wrote outside the %zu bytes of scratch that it asked for", op->name, nbytes);
     }
-    if (op->release && call.prep) {
-        op->release(call.prep);
-    }
+    dpt_op_release(op, types, call.prep);
 }
 
 void set_types(const struct dpt_op *op, const void *param, int nin, const struct dpt_tensor *in,
@@ -199,10 +207,18 @@ void set_types(const struct dpt_op *op, const void *param, int nin, const struct
  * input. Fails when an input changed that should not.
  */
 void run_op(const struct dpt_op *op, const void *param, enum dpt_run run, int nin, const struct dpt_tensor *in,
-                   const struct dpt_op_ctx *ctx, int alias, const struct dpt_op_part *parts, struct results *results)
+            const struct dpt_op_ctx *ctx, int alias, const struct dpt_op_part *parts, struct results *results)
 {
     struct dpt_op_types types;
     set_types(op, param, nin, in, &types);
+    run_types(op, run, &types, in, ctx, alias, parts, results);
+}
+
+void run_types(const struct dpt_op *op, enum dpt_run run, const struct dpt_op_types *of, const struct dpt_tensor *in,
+               const struct dpt_op_ctx *ctx, int alias, const struct dpt_op_part *parts, struct results *results)
+{
+    struct dpt_op_types types = *of;
+    const int nin = types.nin;
     struct dpt_tensor copy[DPT_OP_MAX_IN], out[DPT_OP_MAX_OUT];
     for (int i = 0; i < nin; i++) {
         copy[i] = tensor_copy(&in[i]);
@@ -594,6 +610,19 @@ static void check_adding(const struct dpt_op *op, const void *param, enum dpt_ru
     tensor_free(&sum, op->name);
 }
 
+/* The inputs of a node that are outputs of the first one that are never kept in 16 bits, a bit each. */
+static unsigned given_exact(const struct tape *tape, const struct node *node)
+{
+    const struct node *first = &tape->node[0];
+    unsigned exact = 0;
+    for (int i = 0; i < node->nin; i++) {
+        for (int o = 0; o < first->nout; o++) {
+            exact |= node->in[i] == first->out[o] && (first->op->exact >> o & 1) ? 1u << i : 0;
+        }
+    }
+    return exact;
+}
+
 static void check_node(const struct tape *tape, const struct node *node, const struct optest *test, double flops)
 {
     const struct dpt_op *op = node->op;
@@ -636,6 +665,7 @@ static void check_node(const struct tape *tape, const struct node *node, const s
         }
     }
     check_splits(op, node->param, node->nin, in64, &tape->ctx, &expected);
+    check_bf16(op, node->param, node->nin, in32, given_exact(tape, node), &tape->ctx, tolerance);
     results_free(&expected, op->name);
     for (int i = 0; i < node->nin; i++) {
         tensor_free(&in32[i], op->name);

@@ -20,6 +20,9 @@ struct dpt_tensor tensor_new(const struct dpt_type *type, int fill);
 struct dpt_tensor tensor_copy(const struct dpt_tensor *from);
 void tensor_free(struct dpt_tensor *tensor, const char *what);
 
+/* The same values in another type of real numbers. */
+struct dpt_tensor tensor_convert(const struct dpt_tensor *from, enum dpt_dtype dtype);
+
 double element(const struct dpt_tensor *tensor, int64_t i);
 void set_element(const struct dpt_tensor *tensor, int64_t i, double value);
 
@@ -36,11 +39,21 @@ void set_types(const struct dpt_op *op, const void *param, int nin, const struct
  */
 void run_op(const struct dpt_op *op, const void *param, enum dpt_run run, int nin, const struct dpt_tensor *in,
             const struct dpt_op_ctx *ctx, int alias, const struct dpt_op_part *parts, struct results *results);
+/* The same for given types of all operands. */
+void run_types(const struct dpt_op *op, enum dpt_run run, const struct dpt_op_types *types, const struct dpt_tensor *in,
+               const struct dpt_op_ctx *ctx, int alias, const struct dpt_op_part *parts, struct results *results);
 void results_free(struct results *results, const char *op);
 
 /* Fails unless every element is within tolerance * (largest expected element). */
 void compare_results(const char *op, const char *how, const struct results *got, const struct results *expected,
                      double tolerance);
+
+/*
+ * The question of 16 bits, optest_bf16.c. Real inputs in F32; bit i of `exact`: input i is never kept in 16 bits. `tolerance`
+ * is that of the float kernels.
+ */
+void check_bf16(const struct dpt_op *op, const void *param, int nin, const struct dpt_tensor *in, unsigned exact,
+                const struct dpt_op_ctx *ctx, double tolerance);
 
 /* The question of placement, optest_split.c. Real inputs in F64; `expected` is of the whole. */
 void check_splits(const struct dpt_op *op, const void *param, int nin, const struct dpt_tensor *in,

@@ -38,8 +38,10 @@ static void foreign_tokens(void **state)
     const struct dpt_op_part part[3] = {[1] = {.begin = {2}, .whole = {6, 2}}},
                              part_dw[4] = {[2] = {.begin = {2}, .whole = {6, 2}}};
     for (enum dpt_run run = DPT_RUN_REF; run <= DPT_RUN_CPU; run++) {
-        const struct dpt_op_call call = {.in = in, .out = &to, .part = part};
-        const struct dpt_op_call back = {.in = in_dw, .out = &to_dw, .part = part_dw};
+        const struct dpt_op_types types = {.nin = 2, .nout = 1, .in = {tokens, rows}, .out = {out}};
+        const struct dpt_op_types types_dw = {.nin = 3, .nout = 1, .in = {tokens, out, rows}, .out = {rows}};
+        const struct dpt_op_call call = {.types = &types, .in = in, .out = &to, .part = part};
+        const struct dpt_op_call back = {.types = &types_dw, .in = in_dw, .out = &to_dw, .part = part_dw};
         assert_int_equal(dpt_op_call(&dpt_op_embedding, run, &call), DPT_STATUS_OK);
         assert_int_equal(dpt_op_call(&dpt_op_embedding_dw, run, &back), DPT_STATUS_OK);
         assert_memory_equal(y, expected, sizeof y);

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The question of 16 bits: a node that computes in them against the plain kernel in double on the same rounded operands. */
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "optest_impl.h"
+
+/* Types of a node whose operands with the sample index are in 16 bits, but for what is exact. */
+static void narrow_types(const struct dpt_op *op, const void *param, int nin, const struct dpt_tensor *in,
+                         struct dpt_op_types *types)
+{
+    *types = (struct dpt_op_types){.param = param, .nin = nin, .bf16 = true};
+    for (int i = 0; i < nin; i++) {
+        types->in[i] = in[i].type;
+    }
+    for (int pass = 0; pass < 2; pass++) { /* the rule says what outputs there are; then which of them are narrow */
+        if (dpt_op_shape(op, types) != DPT_STATUS_OK) {
+            fail_msg("%s: in 16 bits: %s", op->name, dpt_error_text());
+        }
+        for (int o = 0; o < types->nout && pass == 0; o++) {
+            const bool narrow = dpt_op_index_dim(op, types, nin + o, 'b') == 0 && !(op->exact >> o & 1) &&
+                                types->out[o].dtype == DPT_DTYPE_F32;
+            types->narrow |= (unsigned char)(narrow << o);
+        }
+    }
+}
+
+/*
+ * The last rounding is off by half a unit of 8 bits, 2^-8 of the element; what is before it is as exact as float, and
+ * may be rounded the other way by that.
+ */
+static void compare_narrow(const char *op, const char *how, const struct results *got, const struct results *expected,
+                           double tolerance)
+{
+    assert_int_equal(got->count, expected->count);
+    for (int i = 0; i < got->count; i++) {
+        const struct dpt_tensor *g = &got->tensor[i], *e = &expected->tensor[i];
+        const double rounding = g->type.dtype == DPT_DTYPE_BF16 ? 0x1p-8 : 0.0;
+        double most = 0.0;
+        for (int64_t k = 0; k < dpt_type_numel(&e->type); k++) {
+            most = fmax(most, fabs(element(e, k)));
+        }
+        for (int64_t k = 0; k < dpt_type_numel(&e->type); k++) {
+            const double limit = rounding * fabs(element(e, k)) + 2.0 * tolerance * most;
+            if (!(fabs(element(g, k) - element(e, k)) <= limit)) {
+                fail_msg("%s, %s: %s, element %lld: got %.9g, expected %.9g (allowed difference %.3g)", op, how,
+                         expected->what[i], (long long)k, element(g, k), element(e, k), limit);
+            }
+        }
+    }
+}
+
+void check_bf16(const struct dpt_op *op, const void *param, int nin, const struct dpt_tensor *in, unsigned exact,
+                const struct dpt_op_ctx *ctx, double tolerance)
+{
+    if (op->update || op->view || op->collective) {
+        return;
+    }
+    struct dpt_op_types plain, types;
+    struct dpt_tensor narrow[DPT_OP_MAX_IN], rounded[DPT_OP_MAX_IN];
+    struct results expected, got;
+    set_types(op, param, nin, in, &plain);
+    for (int i = 0; i < nin; i++) {
+        const bool real = in[i].type.dtype == DPT_DTYPE_F32;
+        const bool batch = dpt_op_index_dim(op, &plain, i, 'b') == 0 && !(exact >> i & 1);
+        narrow[i] = real && batch ? tensor_convert(&in[i], DPT_DTYPE_BF16) : tensor_copy(&in[i]);
+        struct dpt_tensor factor = real && (op->factors >> i & 1) ? tensor_convert(&in[i], DPT_DTYPE_BF16)
+                                                                  : tensor_copy(&narrow[i]);
+        rounded[i] = real ? tensor_convert(&factor, DPT_DTYPE_F64) : tensor_copy(&factor);
+        tensor_free(&factor, op->name);
+    }
+    narrow_types(op, param, nin, narrow, &types);
+    run_op(op, param, DPT_RUN_REF, nin, rounded, ctx, -1, NULL, &expected);
+    for (enum dpt_run run = DPT_RUN_REF; run <= DPT_RUN_CPU; run++) {
+        const char *how = run == DPT_RUN_CPU ? "CPU in 16 bits" : "REF in 16 bits";
+        for (int alias = -1; alias < nin; alias++) {
+            if (alias < 0 || ((op->alias >> alias & 1) && dpt_type_equal(&types.out[0], &narrow[alias].type))) {
+                run_types(op, run, &types, narrow, ctx, alias, NULL, &got);
+                compare_narrow(op->name, how, &got, &expected, tolerance);
+                results_free(&got, op->name);
+            }
+        }
+    }
+    results_free(&expected, op->name);
+    for (int i = 0; i < nin; i++) {
+        tensor_free(&narrow[i], op->name);
+        tensor_free(&rounded[i], op->name);
+    }
+}
