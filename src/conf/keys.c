@@ -28,6 +28,7 @@ const int dpt_conf__nsections = sizeof dpt_conf__sections / sizeof dpt_conf__sec
 
 static const struct dpt_conf_word precisions[] = {
     {"fp32", "single precision"},
+    {"bf16", "activations and products in bfloat16, all else in single precision"},
     {"fp64", "double precision; slow, for checks"},
     {0},
 };

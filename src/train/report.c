@@ -36,6 +36,8 @@ static void tell_ranks(const struct dpt_train *train)
 
 static void tell_model(const struct dpt_train *train)
 {
+    static const char *const precision[] = {
+        [DPT_PRECISION_FP32] = "fp32", [DPT_PRECISION_BF16] = "bf16", [DPT_PRECISION_FP64] = "fp64"};
     char name[96], params[24], flops[24];
     int64_t count = 0;
     for (int v = 0; v < train->graph->nvalues; v++) {
@@ -47,7 +49,7 @@ static void tell_model(const struct dpt_train *train)
             dpt_model_name(train->job, &train->io, name, sizeof name),
             dpt_text_count(params, sizeof params, (double)count),
             dpt_text_count(flops, sizeof flops, work), work < 1e3 ? " " : "",
-            train->graph->real == DPT_DTYPE_F32 ? "fp32" : "fp64");
+            precision[train->job->run.precision]);
 }
 
 static void tell_data(const struct dpt_train *train)

@@ -97,6 +97,11 @@ static enum dpt_status build(const struct dpt_train *train, int64_t rows, bool t
     if (training) {
         DPT_TRY(dpt_graph_gradient(*graph));
         DPT_TRY(recompute(train, *graph));
+    }
+    if (train->job->run.precision == DPT_PRECISION_BF16) {
+        dpt_graph_precision(*graph);
+    }
+    if (training) {
         DPT_TRY(dpt_optim_build(train->job, *graph));
     }
     return dpt_graph_check(*graph);

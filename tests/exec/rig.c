@@ -37,6 +37,11 @@ struct dpt_graph *rig_graph(const struct rig *rig, int64_t rows, bool training, 
     }
     if (training) {
         EXPECT_OK(dpt_graph_gradient(graph));
+    }
+    if (rig->job->run.precision == DPT_PRECISION_BF16) {
+        dpt_graph_precision(graph);
+    }
+    if (training) {
         EXPECT_OK(dpt_optim_build(rig->job, graph));
     }
     EXPECT_OK(dpt_graph_check(graph));

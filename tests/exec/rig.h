@@ -34,6 +34,7 @@
 /* Pieces of jobs: a test puts one of each kind together. 45 samples: most batch sizes leave a short last one. */
 #define RIG_FP32 "[run]\nseed = 5\n"
 #define RIG_FP64 "[run]\nseed = 5\nprecision = fp64\n"
+#define RIG_BF16 "[run]\nseed = 5\nprecision = bf16\n"
 #define RIG_SHARDS "[run]\nseed = 5\nreproducible = yes\n[parallel]\nshards = 8\n"
 #define RIG_DATA(shape, classes)                                                                                       \
     "[data]\nformat = synthetic\nsamples = 45\nprefetch = 0\nshape = " shape "\nclasses = " classes "\n"

@@ -23,3 +23,7 @@ tests_graph_test_gradient_LDADD = $(INTERPRET_LIBS)
 unit_tests += tests/graph/test_recompute
 tests_graph_test_recompute_SOURCES = %D%/test_recompute.c
 tests_graph_test_recompute_LDADD = $(RIG_LIBS)
+
+unit_tests += tests/graph/test_precision
+tests_graph_test_precision_SOURCES = %D%/test_precision.c
+tests_graph_test_precision_LDADD = $(RIG_LIBS)

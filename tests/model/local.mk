@@ -4,9 +4,9 @@ unit_tests += tests/model/test_language
 tests_model_test_language_SOURCES = %D%/test_language.c
 tests_model_test_language_LDADD = $(INTERPRET_LIBS)
 EXTRA_DIST += %D%/transformers.txt tests/reference/language.py \
-	tests/reference/gpt/config.json tests/reference/gpt/losses.txt tests/reference/gpt/model.safetensors \
+	tests/reference/gpt/config.json tests/reference/gpt/losses-bf16.txt tests/reference/gpt/losses.txt tests/reference/gpt/model.safetensors \
 	tests/reference/gpt/tokens.bin tests/reference/gpt/gradients/model.safetensors \
-	tests/reference/llama/config.json tests/reference/llama/losses.txt tests/reference/llama/model.safetensors \
+	tests/reference/llama/config.json tests/reference/llama/losses-bf16.txt tests/reference/llama/losses.txt tests/reference/llama/model.safetensors \
 	tests/reference/llama/tokens.bin tests/reference/llama/gradients/model.safetensors
 
 unit_tests += tests/model/test_layers

@@ -3,13 +3,14 @@
 """Makes tests/reference/gpt and tests/reference/llama: tiny language models, and how PyTorch trains them.
 
 Each folder has a Hugging Face model as `transformers` writes it (config.json, model.safetensors), tokens.bin (uint16, in
-the order in which they are trained on), losses.txt (the loss of each of 20 steps of AdamW with clipping and a schedule)
-and gradients/model.safetensors (of step 1). Also prints tests/model/transformers.txt: names, shapes and sizes of known models.
+the order in which they are trained on), losses.txt (the loss of each of 20 steps of AdamW with clipping and a schedule),
+losses-bf16.txt (the same with products in bfloat16, by autocast) and gradients/model.safetensors (of step 1). Also prints tests/model/transformers.txt: names, shapes and sizes of known models.
 
 Needs torch, transformers and safetensors:
 
     tests/reference/language.py > tests/model/transformers.txt
 """
+import copy
 import math
 import os
 
@@ -49,6 +50,11 @@ def train(name, model):
         for token in tokens:
             file.write(token.to_bytes(2, "little"))
 
+    steps(folder, copy.deepcopy(model), tokens, True)
+    steps(folder, model, tokens, False)
+
+
+def steps(folder, model, tokens, bf16):
     decayed = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}]
@@ -59,11 +65,12 @@ def train(name, model):
         first = step * BATCH * CONTEXT
         window = torch.tensor(tokens[first : first + BATCH * CONTEXT + 1])
         x, y = window[:-1].view(BATCH, CONTEXT), window[1:].view(BATCH, CONTEXT)
-        logits = model(x).logits
-        loss = torch.nn.functional.cross_entropy(logits.view(-1, VOCAB), y.reshape(-1))
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            logits = model(x).logits
+            loss = torch.nn.functional.cross_entropy(logits.float().view(-1, VOCAB), y.reshape(-1))
         optimizer.zero_grad()
         loss.backward()
-        if step == 0:
+        if step == 0 and not bf16:
             os.makedirs(os.path.join(folder, "gradients"), exist_ok=True)
             save_file({n: p.grad.clone() for n, p in model.named_parameters()},
                       os.path.join(folder, "gradients", "model.safetensors"))
@@ -72,7 +79,7 @@ def train(name, model):
             group["lr"] = rate(step)
         optimizer.step()
         losses.append(loss.item())
-    with open(os.path.join(folder, "losses.txt"), "w") as file:
+    with open(os.path.join(folder, "losses-bf16.txt" if bf16 else "losses.txt"), "w") as file:
         file.write("# SPDX-License-Identifier: Apache-2.0\n")
         file.writelines(f"{i + 1} {loss:.9f}\n" for i, loss in enumerate(losses))
 
