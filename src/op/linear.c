@@ -180,6 +180,7 @@ const struct dpt_op dpt_op_linear = {
     .release = dpt_op__linear_release,
     .scratch = dpt_op__linear_scratch,
     .run = {[DPT_RUN_REF] = ref_linear, [DPT_RUN_CPU] = dpt_op__linear_cpu},
+    .bf16 = &dpt_op__linear_bf16,
 };
 
 const struct dpt_op dpt_op_linear_dx = {
@@ -193,6 +194,7 @@ const struct dpt_op dpt_op_linear_dx = {
     .release = dpt_op__linear_release,
     .scratch = dpt_op__linear_dx_scratch,
     .run = {[DPT_RUN_REF] = ref_linear_dx, [DPT_RUN_CPU] = dpt_op__linear_dx_cpu},
+    .bf16 = &dpt_op__linear_dx_bf16,
 };
 
 const struct dpt_op dpt_op_linear_dw = {
@@ -207,6 +209,7 @@ const struct dpt_op dpt_op_linear_dw = {
     .scratch = dpt_op__linear_dw_scratch,
     .adds = 1u << DPT_RUN_CPU,
     .run = {[DPT_RUN_REF] = ref_linear_dw, [DPT_RUN_CPU] = dpt_op__linear_dw_cpu},
+    .bf16 = &dpt_op__linear_dw_bf16,
 };
 
 const struct dpt_op dpt_op_bias_dw = {

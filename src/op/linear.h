@@ -23,6 +23,7 @@
 
 #include "base/status.h"
 #include "op/activation.h"
+#include "op/onednn.h"
 #include "op/op.h"
 
 struct dpt_linear_param {
@@ -64,6 +65,18 @@ enum dpt_status dpt_op__linear_ref(const struct dpt_op_call *call);
 enum dpt_status dpt_op__linear_dx_ref(const struct dpt_op_call *call);
 enum dpt_status dpt_op__linear_dw_ref(const struct dpt_op_call *call);
 enum dpt_status dpt_op__bias_dw_ref(const struct dpt_op_call *call);
+
+/* What is prepared for a product with one number of rows, in 32 or 16 bits; freed by dpt_op__linear_release. */
+struct dpt_linear_prep {
+    struct dpt_onednn *library; /* not NULL */
+    int64_t rows;
+};
+
+/* Makes *prep for a product; it stays NULL where the library has none that is fast on this machine. */
+enum dpt_status dpt_op__linear_prep_new(const struct dpt_onednn_matmul *matmul, int64_t rows, void **prep);
+
+/* Products of bfloat16, linear_bf16.c. */
+extern const struct dpt_op_bf16 dpt_op__linear_bf16, dpt_op__linear_dx_bf16, dpt_op__linear_dw_bf16;
 
 /* Fast kernels, linear_cpu.c. */
 enum dpt_status dpt_op__linear_prepare(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep);

@@ -13,35 +13,32 @@
 #include "base/simd.h"
 #include "op/gemm.h"
 #include "op/mathf.h"
-#include "op/onednn.h"
 
-/* What prepare makes for one op and one number of rows. */
-struct prep {
-    struct dpt_onednn *library; /* not NULL */
-    int64_t rows;
-};
-
-/* *prep stays NULL where the library has nothing for this product. */
-static enum dpt_status prepare(const struct dpt_op_types *types, enum dpt_run run, int64_t rows,
-                               const struct dpt_onednn_matmul *matmul, void **out)
+enum dpt_status dpt_op__linear_prep_new(const struct dpt_onednn_matmul *matmul, int64_t rows, void **prep)
 {
-    *out = NULL;
-    if (run != DPT_RUN_CPU || types->in[0].dtype != DPT_DTYPE_F32 || rows == 0) {
-        return DPT_STATUS_OK;
-    }
     struct dpt_onednn *library;
+    *prep = NULL;
     DPT_TRY(dpt_onednn_matmul(matmul, &library));
     if (!library) {
         return DPT_STATUS_OK;
     }
-    struct prep *prep = malloc(sizeof *prep);
-    if (!prep) {
+    struct dpt_linear_prep *made = malloc(sizeof *made);
+    if (!made) {
         dpt_onednn_free(library);
         return dpt_error_set(DPT_STATUS_SPACE, __FILE__, __LINE__, "no memory to prepare a matrix product");
     }
-    *prep = (struct prep){library, rows};
-    *out = prep;
+    *made = (struct dpt_linear_prep){library, rows};
+    *prep = made;
     return DPT_STATUS_OK;
+}
+
+static enum dpt_status prepare(const struct dpt_op_types *types, enum dpt_run run, int64_t rows,
+                               const struct dpt_onednn_matmul *matmul, void **prep)
+{
+    *prep = NULL;
+    return run == DPT_RUN_CPU && types->in[0].dtype == DPT_DTYPE_F32 && rows > 0
+               ? dpt_op__linear_prep_new(matmul, rows, prep)
+               : DPT_STATUS_OK;
 }
 
 enum dpt_status dpt_op__linear_prepare(const struct dpt_op_types *types, enum dpt_run run, int threads, void **prep)
@@ -71,13 +68,13 @@ enum dpt_status dpt_op__linear_dw_prepare(const struct dpt_op_types *types, enum
 void dpt_op__linear_release(void *prep)
 {
     if (prep) {
-        dpt_onednn_free(((struct prep *)prep)->library);
+        dpt_onednn_free(((struct dpt_linear_prep *)prep)->library);
         free(prep);
     }
 }
 
 /* Of a prepared product or, for fewer rows and where nothing is prepared, of ours. */
-static size_t scratch_of(const struct dpt_op_types *types, enum dpt_run run, const struct prep *prep, int64_t m,
+static size_t scratch_of(const struct dpt_op_types *types, enum dpt_run run, const struct dpt_linear_prep *prep, int64_t m,
                          int64_t n, int64_t k)
 {
     const size_t library = prep ? dpt_onednn_scratch(prep->library) : 0;
@@ -109,7 +106,7 @@ size_t dpt_op__linear_dw_scratch(const struct dpt_op_types *types, enum dpt_run 
 /* The prepared product when it is for this number of rows, else NULL. */
 static struct dpt_onednn *fitting(const struct dpt_op_call *call, int64_t rows)
 {
-    const struct prep *prep = call->prep;
+    const struct dpt_linear_prep *prep = call->prep;
     return prep && prep->rows == rows ? prep->library : NULL;
 }
 

@@ -200,6 +200,7 @@ static enum dpt_activation_kind strip(void *param)
         .release = dpt_op__linear_release,                                                                             \
         .scratch = dpt_op__linear_scratch,                                                                             \
         .run = {[DPT_RUN_REF] = dpt_op__linear_ref, [DPT_RUN_CPU] = dpt_op__linear_cpu},                               \
+        .bf16 = &dpt_op__linear_bf16,                                                                                  \
     };                                                                                                                 \
     const struct dpt_op dpt_op_##NAME##_dx = {                                                                         \
         .name = #NAME "_dx",                                                                                           \
@@ -212,6 +213,7 @@ static enum dpt_activation_kind strip(void *param)
         .release = dpt_op__linear_release,                                                                             \
         .scratch = dpt_op__linear_dx_scratch,                                                                          \
         .run = {[DPT_RUN_REF] = dpt_op__linear_dx_ref, [DPT_RUN_CPU] = dpt_op__linear_dx_cpu},                         \
+        .bf16 = &dpt_op__linear_dx_bf16,                                                                               \
     };                                                                                                                 \
     const struct dpt_op dpt_op_##NAME##_dw = {                                                                         \
         .name = #NAME "_dw",                                                                                           \
@@ -225,6 +227,7 @@ static enum dpt_activation_kind strip(void *param)
         .scratch = dpt_op__linear_dw_scratch,                                                                          \
         .adds = 1u << DPT_RUN_CPU,                                                                                     \
         .run = {[DPT_RUN_REF] = dpt_op__linear_dw_ref, [DPT_RUN_CPU] = dpt_op__linear_dw_cpu},                         \
+        .bf16 = &dpt_op__linear_dw_bf16,                                                                               \
     }
 
 /* The gradient of the bias of variant OF, with more than one output dimension. */

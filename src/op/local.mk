@@ -50,6 +50,7 @@ libdpt_a_SOURCES += \
 	%D%/layer_norm_ref.inc \
 	%D%/linear.c \
 	%D%/linear.h \
+	%D%/linear_bf16.c \
 	%D%/linear_cpu.c \
 	%D%/linear_heads.c \
 	%D%/linear_loss.c \

@@ -310,7 +310,7 @@ static enum dpt_status reorder(struct dpt_onednn *op, const void *from, void *to
     return execute(op, &op->reorder);
 }
 
-enum dpt_status dpt_onednn_run(struct dpt_onednn *op, const float *a, const float *b, float *bias, float *out,
+enum dpt_status dpt_onednn_run(struct dpt_onednn *op, const void *a, const void *b, float *bias, void *out,
                                void *scratch)
 {
     const bool before = op->weights && !op->weights_out, after = op->weights && op->weights_out;
@@ -318,9 +318,9 @@ enum dpt_status dpt_onednn_run(struct dpt_onednn *op, const float *a, const floa
     char *pass_pad = weights + aligned(op->weights);
     char *reorder_pad = pass_pad + aligned(op->pass.scratchpad);
     DPT_TRY(point(&op->pass, op->names->a.arg, a));
-    DPT_TRY(point(&op->pass, op->names->b.arg, before ? (const void *)weights : b));
+    DPT_TRY(point(&op->pass, op->names->b.arg, before ? weights : b));
     DPT_TRY(point(&op->pass, op->names->bias.arg, bias));
-    DPT_TRY(point(&op->pass, op->names->out.arg, after ? (void *)weights : out));
+    DPT_TRY(point(&op->pass, op->names->out.arg, after ? weights : out));
     DPT_TRY(point(&op->pass, DNNL_ARG_SCRATCHPAD, pass_pad));
     if (before) {
         DPT_TRY(reorder(op, b, weights, reorder_pad));

@@ -6,7 +6,7 @@
  * thing that differs is how an operation is described), or, where configure found no oneDNN, onednn_none.c, which
  * always answers "not here", so that callers fall back to their own kernels.
  *
- * It promises: F32, activations NHWC, weights OIHW in and out (the library's own weight format exists only inside a
+ * It promises: F32, or for products BF16 with sums in F32, activations NHWC, weights OIHW in and out (the library's own weight format exists only inside a
  * call, in the caller's scratch memory), in a call no memory beyond some hundred bytes of the library's bookkeeping, and
  * never the library's reference loops, which are hundreds of times slower than the fallback. It knows no ops.
  */
@@ -36,6 +36,8 @@ struct dpt_onednn_conv {
 struct dpt_onednn_matmul {
     bool ta, tb;
     bool bias;
+    bool bf16;   /* a and b hold BF16, and only instructions of the machine for that will do */
+    bool narrow; /* out holds BF16, with bf16                                                */
     int64_t m, n, k;
 };
 
@@ -63,5 +65,5 @@ const char *dpt_onednn_name(const struct dpt_onednn *op);
  * `bias`, NULL unless asked for, is read by FORWARD and written by BACKWARD_WEIGHTS. Product: as named there. `scratch`
  * is 64-byte aligned. Not from two threads at once on the same op. Local.
  */
-enum dpt_status dpt_onednn_run(struct dpt_onednn *op, const float *a, const float *b, float *bias, float *out,
+enum dpt_status dpt_onednn_run(struct dpt_onednn *op, const void *a, const void *b, float *bias, void *out,
                                void *scratch);

@@ -35,7 +35,7 @@ const char *dpt_onednn_name(const struct dpt_onednn *op)
     return "none";
 }
 
-enum dpt_status dpt_onednn_run(struct dpt_onednn *op, const float *a, const float *b, float *bias, float *out,
+enum dpt_status dpt_onednn_run(struct dpt_onednn *op, const void *a, const void *b, float *bias, void *out,
                                void *scratch)
 {
     (void)op, (void)a, (void)b, (void)bias, (void)out, (void)scratch;

@@ -95,10 +95,11 @@ dnnl_status_t dpt_onednn__matmul_desc(const struct dpt_onednn_matmul *matmul, dn
     *desc = NULL;
     const dnnl_dims_t a_dims = {matmul->m, matmul->k}, b_dims = {matmul->k, matmul->n};
     const dnnl_dims_t out_dims = {matmul->m, matmul->n}, bias_dims = {1, matmul->n};
+    const dnnl_data_type_t factor = matmul->bf16 ? dnnl_bf16 : dnnl_f32, sum = matmul->narrow ? dnnl_bf16 : dnnl_f32;
     dnnl_memory_desc_t a, b, out, bias;
-    TRY(dnnl_memory_desc_init_by_tag(&a, 2, a_dims, dnnl_f32, matmul->ta ? dnnl_ba : dnnl_ab));
-    TRY(dnnl_memory_desc_init_by_tag(&b, 2, b_dims, dnnl_f32, matmul->tb ? dnnl_ba : dnnl_ab));
-    TRY(dnnl_memory_desc_init_by_tag(&out, 2, out_dims, dnnl_f32, dnnl_ab));
+    TRY(dnnl_memory_desc_init_by_tag(&a, 2, a_dims, factor, matmul->ta ? dnnl_ba : dnnl_ab));
+    TRY(dnnl_memory_desc_init_by_tag(&b, 2, b_dims, factor, matmul->tb ? dnnl_ba : dnnl_ab));
+    TRY(dnnl_memory_desc_init_by_tag(&out, 2, out_dims, sum, dnnl_ab));
     TRY(dnnl_memory_desc_init_by_tag(&bias, 2, bias_dims, dnnl_f32, dnnl_ab));
     dnnl_matmul_desc_t op;
     TRY(dnnl_matmul_desc_init(&op, &a, &b, matmul->bias ? &bias : NULL, &out));

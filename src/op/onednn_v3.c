@@ -35,9 +35,10 @@ static dnnl_status_t matmul_operands(const struct dpt_onednn_matmul *matmul, str
 {
     const dnnl_dims_t a_dims = {matmul->m, matmul->k}, b_dims = {matmul->k, matmul->n};
     const dnnl_dims_t out_dims = {matmul->m, matmul->n}, bias_dims = {1, matmul->n};
-    TRY(dnnl_memory_desc_create_with_tag(&of->x, 2, a_dims, dnnl_f32, matmul->ta ? dnnl_ba : dnnl_ab));
-    TRY(dnnl_memory_desc_create_with_tag(&of->w, 2, b_dims, dnnl_f32, matmul->tb ? dnnl_ba : dnnl_ab));
-    TRY(dnnl_memory_desc_create_with_tag(&of->y, 2, out_dims, dnnl_f32, dnnl_ab));
+    const dnnl_data_type_t factor = matmul->bf16 ? dnnl_bf16 : dnnl_f32, sum = matmul->narrow ? dnnl_bf16 : dnnl_f32;
+    TRY(dnnl_memory_desc_create_with_tag(&of->x, 2, a_dims, factor, matmul->ta ? dnnl_ba : dnnl_ab));
+    TRY(dnnl_memory_desc_create_with_tag(&of->w, 2, b_dims, factor, matmul->tb ? dnnl_ba : dnnl_ab));
+    TRY(dnnl_memory_desc_create_with_tag(&of->y, 2, out_dims, sum, dnnl_ab));
     if (matmul->bias) {
         TRY(dnnl_memory_desc_create_with_tag(&of->bias, 2, bias_dims, dnnl_f32, dnnl_ab));
     }

@@ -52,6 +52,10 @@ unit_tests += tests/op/test_linear
 tests_op_test_linear_SOURCES = %D%/test_linear.c
 tests_op_test_linear_LDADD = $(OP_TEST_LDADD)
 
+unit_tests += tests/op/test_linear_bf16
+tests_op_test_linear_bf16_SOURCES = %D%/test_linear_bf16.c
+tests_op_test_linear_bf16_LDADD = $(OP_TEST_LDADD)
+
 unit_tests += tests/op/test_linear_heads
 tests_op_test_linear_heads_SOURCES = %D%/test_linear_heads.c
 tests_op_test_linear_heads_LDADD = $(OP_TEST_LDADD)

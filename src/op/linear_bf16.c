@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Products of op/linear.c and op/linear_heads.c in bfloat16, by oneDNN on machines with instructions for that: factors of
+ * 16 bits, sums of 32, the result in either. A factor that is kept in 32 bits, a weight or the samples, is rounded into
+ * scratch memory first.
+ *
+ *   scratch:   [rounded a][rounded b][sum to be added][the library's]
+ */
+
+#include "base/bf16.h"
+#include "op/flat.h"
+#include "op/linear.h"
+
+enum { ALIGN = 64 };
+
+static size_t aligned(int64_t count, size_t width)
+{
+    return ((size_t)count * width + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+static size_t rounded_nbytes(const struct dpt_type *type)
+{
+    return type->dtype == DPT_DTYPE_BF16 ? 0 : aligned(dpt_type_numel(type), sizeof(uint16_t));
+}
+
+static enum dpt_status prepare(const struct dpt_op_types *types, int64_t rows, struct dpt_onednn_matmul matmul,
+                               void **prep)
+{
+    *prep = NULL;
+    matmul.bf16 = true;
+    matmul.narrow = types->out[0].dtype == DPT_DTYPE_BF16;
+    return rows > 0 ? dpt_op__linear_prep_new(&matmul, rows, prep) : DPT_STATUS_OK;
+}
+
+static size_t scratch(const struct dpt_op_types *types, const void *prep)
+{
+    const size_t sum = types->out[0].dtype == DPT_DTYPE_F32 ? aligned(dpt_type_numel(&types->out[0]), sizeof(float)) : 0;
+    return rounded_nbytes(&types->in[0]) + rounded_nbytes(&types->in[1]) + sum +
+           dpt_onednn_scratch(((const struct dpt_linear_prep *)prep)->library);
+}
+
+/* The factor in 16 bits. */
+static const void *rounded(const struct dpt_tensor *factor, char **at)
+{
+    void *copy = *at;
+    if (factor->type.dtype == DPT_DTYPE_BF16) {
+        return factor->data;
+    }
+    dpt_bf16_narrow(dpt_type_numel(&factor->type), factor->data, copy);
+    *at += rounded_nbytes(&factor->type);
+    return copy;
+}
+
+/* The product, where it is prepared for so many rows; `swap`: the second input is the first factor. */
+static enum dpt_status run(const struct dpt_op_call *call, int64_t rows, bool swap, float *bias, bool *done)
+{
+    const struct dpt_linear_prep *prep = call->prep;
+    const struct dpt_tensor *out = &call->out[0];
+    char *at = call->scratch;
+    *done = prep->rows == rows;
+    if (!*done) {
+        return DPT_STATUS_OK;
+    }
+    const void *a = rounded(&call->in[swap ? 1 : 0], &at), *b = rounded(&call->in[swap ? 0 : 1], &at);
+    void *sum = call->add ? at : out->data;
+    at += call->add ? aligned(dpt_type_numel(&out->type), sizeof(float)) : 0;
+    DPT_TRY(dpt_onednn_run(prep->library, a, b, bias, sum, at));
+    return call->add ? dpt_flat_add(NULL, DPT_DTYPE_F32, dpt_type_numel(&out->type), sum, out->data, out->data)
+                     : DPT_STATUS_OK;
+}
+
+/* Zero for what is below it; what is not a number stays. */
+static void relu(const struct dpt_tensor *y)
+{
+    const int64_t n = dpt_type_numel(&y->type);
+    if (y->type.dtype == DPT_DTYPE_BF16) {
+        uint16_t *half = y->data;
+        for (int64_t i = 0; i < n; i++) {
+            half[i] = half[i] >= 0x8000 && half[i] <= 0xff80 ? 0 : half[i]; /* -0 to -infinity */
+        }
+    } else {
+        float *wide = y->data;
+        for (int64_t i = 0; i < n; i++) {
+            wide[i] = wide[i] < 0.0f ? 0.0f : wide[i];
+        }
+    }
+}
+
+static enum dpt_status prepare_forward(const struct dpt_op_types *types, int threads, void **prep)
+{
+    (void)threads; /* the device has set the library's number */
+    const struct dpt_linear_sizes size = dpt_op__linear_sizes(&types->in[0], &types->in[1], &types->out[0]);
+    const struct dpt_onednn_matmul matmul = {
+        .tb = true, .bias = types->nin > 2, .m = size.n, .n = size.k, .k = size.h};
+    return prepare(types, size.n, matmul, prep);
+}
+
+static enum dpt_status run_forward(const struct dpt_op_call *call, bool *done)
+{
+    const struct dpt_linear_sizes size = dpt_op__linear_sizes(&call->in[0].type, &call->in[1].type, &call->out[0].type);
+    DPT_TRY(run(call, size.n, false, call->types->nin > 2 ? call->in[2].data : NULL, done));
+    if (*done && dpt_op__linear_act(call->types) == DPT_ACTIVATION_KIND_RELU) {
+        relu(&call->out[0]);
+    }
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status prepare_dx(const struct dpt_op_types *types, int threads, void **prep)
+{
+    (void)threads;
+    const struct dpt_linear_sizes size = dpt_op__linear_sizes(&types->out[0], &types->in[1], &types->in[0]);
+    return prepare(types, size.n, (struct dpt_onednn_matmul){.m = size.n, .n = size.h, .k = size.k}, prep);
+}
+
+static enum dpt_status run_dx(const struct dpt_op_call *call, bool *done)
+{
+    const struct dpt_linear_sizes size = dpt_op__linear_sizes(&call->out[0].type, &call->in[1].type, &call->in[0].type);
+    return run(call, size.n, false, NULL, done);
+}
+
+static enum dpt_status prepare_dw(const struct dpt_op_types *types, int threads, void **prep)
+{
+    (void)threads;
+    const struct dpt_linear_sizes size = dpt_op__linear_sizes(&types->in[0], &types->out[0], &types->in[1]);
+    return prepare(types, size.n, (struct dpt_onednn_matmul){.ta = true, .m = size.k, .n = size.h, .k = size.n}, prep);
+}
+
+static enum dpt_status run_dw(const struct dpt_op_call *call, bool *done)
+{
+    const struct dpt_linear_sizes size = dpt_op__linear_sizes(&call->in[0].type, &call->out[0].type, &call->in[1].type);
+    return run(call, size.n, true, NULL, done); /* dw = dy^T x */
+}
+
+const struct dpt_op_bf16 dpt_op__linear_bf16 = {prepare_forward, scratch, run_forward};
+const struct dpt_op_bf16 dpt_op__linear_dx_bf16 = {prepare_dx, scratch, run_dx};
+const struct dpt_op_bf16 dpt_op__linear_dw_bf16 = {prepare_dw, scratch, run_dw};
