@@ -18,6 +18,7 @@ enum dpt_rng_use {
     DPT_RNG_USE_AUGMENT, /* step = epoch, index = sample                             */
     DPT_RNG_USE_DATA,    /* synthetic data: index = sample                           */
     DPT_RNG_USE_SAMPLE,  /* generated text: op = text, index = position              */
+    DPT_RNG_USE_WIRE,    /* rounding of messages: op = sender and turn, index = element / 8 */
 };
 
 /* Four independent 32-bit words. `op` uses its low 24 bits; `step` its low 32. Local. */

@@ -99,7 +99,7 @@ enum dpt_status dpt_comm_all_to_all(struct dpt_comm *comm, const void *out, cons
 /*
  * Bytes that this rank has moved through the group since it was made: of messages those that it sent, of collectives
  * what the ring algorithms send (all-gather, reduce-scatter, all-to-all: all but its own part; all-reduce: twice that).
- * Broadcasts, gathers of bytes and tree sums do not count. Local.
+ * Broadcasts and gathers of bytes do not count. Local.
  */
 uint64_t dpt_comm_moved(const struct dpt_comm *comm);
 

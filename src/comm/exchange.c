@@ -8,7 +8,7 @@
 #include "base/hash.h"
 #include "comm/exchange_impl.h"
 #include "comm/exchange_node.h"
-#include "comm/wire.h"
+#include "comm/exchange_wire.h"
 
 /* The exchange that has the turn at MPI while dpt_comm__pending > 0. */
 static const struct dpt_exchange *owner;
@@ -18,30 +18,34 @@ static size_t job_nbytes(int64_t count, enum dpt_dtype dtype)
     return (size_t)count * dpt_dtype_nbytes(dtype);
 }
 
-enum dpt_status dpt_exchange__run(struct dpt_exchange *exchange, const struct dpt_exchange__job *job)
+static enum dpt_status run_messages(struct dpt_exchange *e, const struct dpt_exchange__job *job)
 {
-    if (job->shared) {
-        return dpt_exchange__node_run(exchange, job);
-    }
-    if (job->bf16) {
-        dpt_comm__slices_even(exchange->comm, &exchange->slices, job->count);
-        DPT_TRY(dpt_comm__wire_scatter(exchange->comm, &exchange->slices, job->data, job->scratch));
-        return job->kind == DPT_EXCHANGE__KIND_SCATTER
-                   ? DPT_STATUS_OK
-                   : dpt_comm__wire_collect(exchange->comm, &exchange->slices, job->data, job->scratch);
-    }
     if (job->kind == DPT_EXCHANGE__KIND_SCATTER) {
-        dpt_comm__slices_even(exchange->comm, &exchange->slices, job->count);
-        return dpt_comm__scatter(exchange->comm, &exchange->slices, job->data, job->dtype, job->scratch);
+        const struct dpt_comm__code code = dpt_exchange__code(e, job, 0);
+        dpt_comm__slices_even(e->comm, &e->slices, job->count);
+        return job->wire == DPT_WIRE_KIND_FP32
+                   ? dpt_comm__scatter(e->comm, &e->slices, job->data, job->dtype, job->scratch)
+                   : dpt_comm__wire_scatter(e->comm, &e->slices, &code, job->data, job->scratch);
     }
     if (job->kind == DPT_EXCHANGE__KIND_COLLECT) {
-        dpt_comm__slices_even(exchange->comm, &exchange->slices, job->count);
-        return dpt_comm__collect(exchange->comm, &exchange->slices, job->data, job->dtype);
+        dpt_comm__slices_even(e->comm, &e->slices, job->count);
+        return dpt_comm__collect(e->comm, &e->slices, job->data, job->dtype);
     }
-    if (exchange->tree && job->reduce == DPT_COMM_REDUCE_SUM) {
-        return dpt_comm__allreduce_tree(exchange->comm, job->data, job->count, job->dtype, job->scratch);
-    }
-    return dpt_comm__allreduce(exchange->comm, job->data, job->count, job->dtype, job->reduce);
+    return dpt_exchange__wire_sum(e, job, e->comm, &e->slices, (struct dpt_range){0, job->count});
+}
+
+static uint64_t moved(const struct dpt_exchange *e)
+{
+    return e->comm->moved + (e->node && e->node->rail ? e->node->rail->moved : 0);
+}
+
+enum dpt_status dpt_exchange__run(struct dpt_exchange *exchange, const struct dpt_exchange__job *job)
+{
+    const uint64_t before = moved(exchange);
+    const enum dpt_status status =
+        job->shared ? dpt_exchange__node_run(exchange, job) : run_messages(exchange, job);
+    exchange->stats.sent += moved(exchange) - before;
+    return status;
 }
 
 /* A thread or none, the same on all ranks: what may be called when depends on it. Collective. */
@@ -88,7 +92,7 @@ enum dpt_status dpt_exchange_new(const struct dpt_exchange_conf *conf, struct dp
     struct dpt_exchange *e = calloc(1, sizeof *e);
     enum dpt_status status = DPT_STATUS_OK;
     DPT_TRY(dpt_agree(e ? status : dpt_error_set(DPT_STATUS_SPACE, __FILE__, __LINE__, "out of memory"), conf->comm));
-    *e = (struct dpt_exchange){.way = way, .comm = conf->comm, .tree = conf->tree, .bf16 = conf->bf16};
+    *e = (struct dpt_exchange){.way = way, .comm = conf->comm, .tree = conf->tree, .wire = conf->wire, .seed = conf->seed, .lossy_end = INT64_MAX};
     if (way) {
         status = open_path(conf, e);
         status = status == DPT_STATUS_OK ? dpt_comm__slices_open(conf->comm, &e->slices) : status;
@@ -105,6 +109,7 @@ enum dpt_status dpt_exchange_new(const struct dpt_exchange_conf *conf, struct dp
 
 static void unbind(struct dpt_exchange *exchange)
 {
+    dpt_exchange__wire_unbind(exchange);
     free(exchange->bucket);
     free(exchange->number);
     free(exchange->publishing);
@@ -141,16 +146,32 @@ const char *dpt_exchange_name(const struct dpt_exchange *exchange)
     if (exchange->buffer_block) {
         return exchange->node->rail ? exchange->way->hierarchical_name : exchange->way->shared_name;
     }
-    if (dpt_exchange_is_bf16(exchange)) {
+    if (dpt_exchange_is_wire(exchange)) {
         return exchange->way->wire_name;
     }
     return exchange->tree ? exchange->way->tree_name : exchange->way->name;
 }
 
-bool dpt_exchange_is_bf16(const struct dpt_exchange *exchange)
+bool dpt_exchange_is_wire(const struct dpt_exchange *exchange)
 {
-    return exchange->bf16 && exchange->way && exchange->dtype == DPT_DTYPE_F32 &&
-           (!exchange->buffer_block || exchange->node->rail);
+    bool is = false;
+    for (int b = 0; b < exchange->nbuckets && exchange->way; b++) {
+        is = is || dpt_exchange__wire_of(exchange, b) != DPT_WIRE_KIND_FP32;
+    }
+    return is;
+}
+
+void dpt_exchange_shape(struct dpt_exchange *exchange, int64_t lossy_end, int nmatrices,
+                        const struct dpt_exchange_matrix *matrix)
+{
+    exchange->matrix = matrix;
+    exchange->nmatrices = nmatrices;
+    exchange->lossy_end = lossy_end;
+}
+
+void dpt_exchange_step(struct dpt_exchange *exchange, int64_t step)
+{
+    exchange->step = step;
 }
 
 const char *dpt_exchange_note(const struct dpt_exchange *exchange)
@@ -192,7 +213,7 @@ static size_t bucket_scratch(const struct dpt_exchange *e, int64_t longest)
     const size_t sum = e->sliced && !e->by_host ? dpt_comm__scatter_scratch(e->comm, longest, e->dtype)
                        : e->tree                ? job_nbytes(longest, e->dtype)
                                                 : 0;
-    const size_t wire = e->bf16 ? dpt_comm__wire_scratch(e->comm, longest) : 0;
+    const size_t wire = dpt_exchange__wire_scratch(e, longest);
     return sum > wire ? sum : wire;
 }
 
@@ -211,12 +232,13 @@ static enum dpt_status bind_here(struct dpt_exchange *e, int nbuckets, const str
         e->bucket[b] = bucket[b];
         e->number[b] = e->publishing[b] = -1;
     }
+    e->nbuckets = nbuckets;
+    DPT_TRY(dpt_exchange__wire_bind(e));
     const size_t scratch = bucket_scratch(e, longest);
     if (scratch > 0) {
         e->scratch = malloc(scratch);
         DPT_CHECK(e->scratch, DPT_STATUS_SPACE, "out of memory: %zu bytes for the sum of the largest bucket", scratch);
     }
-    e->nbuckets = nbuckets;
     return e->way ? e->way->reserve(e, 2 * nbuckets + DPT_EXCHANGE_TICKETS + 1) : DPT_STATUS_OK;
 }
 
@@ -247,9 +269,9 @@ static enum dpt_status bind(struct dpt_exchange *e, int nbuckets, const struct d
 {
     DPT_ASSERT(dpt_comm__pending == 0 && nbuckets >= 0);
     unbind(e);
-    enum dpt_status status = bind_here(e, nbuckets, bucket);
     const uint64_t buffer_at = find_block(e, e->buffer, &e->buffer_block);
     const uint64_t param_at = find_block(e, e->param, &e->param_block);
+    enum dpt_status status = bind_here(e, nbuckets, bucket);
     DPT_ASSERT(!e->buffer_block || !e->buffer_block->common);
     const uint64_t parts[] = {(uint64_t)e->dtype, (uint64_t)nbuckets, e->sliced + 2 * e->by_host, buffer_at, param_at,
                               hash_buckets(nbuckets, bucket, e->buffer_block || e->param_block)};
@@ -321,7 +343,7 @@ static enum dpt_status post(struct dpt_exchange *e, struct dpt_exchange__job *jo
     dpt_comm__begin();
     job->number = e->posted++;
     e->stats.ncalls++;
-    e->stats.nbytes += job_nbytes(job->count, job->dtype) / (job->bf16 ? 2 : 1);
+    e->stats.nbytes += job_nbytes(job->count, job->dtype);
     if (e->node) {
         dpt_exchange__node_post(e->node, e->posted);
     }
@@ -370,7 +392,9 @@ static struct dpt_exchange__job bucket_job(const struct dpt_exchange *e, enum dp
     return (struct dpt_exchange__job){
         .block = block,
         .shared = block && (!collect || block->common),
-        .bf16 = !collect && dpt_exchange_is_bf16(e),
+        .wire = collect ? DPT_WIRE_KIND_FP32 : dpt_exchange__wire_of(e, bucket),
+        .bucket = bucket,
+        .first = range.begin,
         .kind = kind,
         .data = buffer + job_nbytes(range.begin, e->dtype),
         .count = range.end - range.begin,
@@ -433,7 +457,9 @@ enum dpt_status dpt_exchange_reserve(struct dpt_exchange *exchange, int64_t coun
     struct dpt_exchange *e = exchange;
     DPT_ASSERT(dpt_comm__pending == 0 && count >= 0);
     const size_t sum = e->way ? dpt_comm__scatter_scratch(e->comm, count, dtype) : 0;
-    const size_t wire = e->way && e->bf16 ? dpt_comm__wire_scratch(e->comm, count) : 0, nbytes = sum > wire ? sum : wire;
+    const bool coded = e->wire.kind == DPT_WIRE_KIND_BF16 || e->wire.kind == DPT_WIRE_KIND_INT8;
+    const size_t wire = e->way && coded ? dpt_comm__wire_scratch(e->wire.kind, dpt_comm_size(e->comm), count) : 0;
+    const size_t nbytes = sum > wire ? sum : wire;
     enum dpt_status status = DPT_STATUS_OK;
     if (nbytes > e->slice_scratch_nbytes) {
         free(e->slice_scratch);
@@ -452,12 +478,14 @@ static enum dpt_status begin_free(struct dpt_exchange *e, enum dpt_exchange__kin
                                   enum dpt_dtype dtype, uint64_t *ticket)
 {
     int64_t number = 0;
+    const bool coded = e->wire.kind == DPT_WIRE_KIND_BF16 || e->wire.kind == DPT_WIRE_KIND_INT8;
     struct dpt_exchange__job job = {
         .kind = kind,
         .data = data,
         .count = count,
         .dtype = dtype,
-        .bf16 = e->bf16 && dtype == DPT_DTYPE_F32 && kind == DPT_EXCHANGE__KIND_SCATTER,
+        .bucket = -1,
+        .wire = coded && dtype == DPT_DTYPE_F32 && kind == DPT_EXCHANGE__KIND_SCATTER ? e->wire.kind : DPT_WIRE_KIND_FP32,
         .scratch = e->slice_scratch,
     };
     if (e->way) {

@@ -37,13 +37,45 @@ enum dpt_exchange_path {
     DPT_EXCHANGE_PATH_FLAT          /* MPI among all ranks                                                       */
 };
 
+/*
+ * How sums of F32 buckets travel in messages; what goes through memory, and published parameters, stay as they are.
+ * TOPK and POWERSGD keep what they do not send, and send it with the next sum of the bucket.
+ */
+enum dpt_wire_kind {
+    DPT_WIRE_KIND_FP32,
+    DPT_WIRE_KIND_BF16,
+    DPT_WIRE_KIND_INT8,
+    DPT_WIRE_KIND_TOPK,     /* the largest numbers only     */
+    DPT_WIRE_KIND_POWERSGD, /* matrices as two thin ones    */
+};
+
+struct dpt_wire {
+    enum dpt_wire_kind kind;
+    double share; /* topk: of the numbers, 0 < share <= 1 */
+    int rank;     /* powersgd: columns of the thin ones   */
+};
+
+/* A matrix in the bound buffer, row after row: what POWERSGD works on. */
+struct dpt_exchange_matrix {
+    int64_t begin, rows, cols;
+};
+
+/* Bytes that a rank sends in the sum of a range among so many ranks, all in messages. Pure. */
+double dpt_wire_sent(const struct dpt_wire *wire, int ranks, struct dpt_range range, int nmatrices,
+                     const struct dpt_exchange_matrix *matrix);
+
+/* Numbers of the thin matrices that powersgd keeps for a range; 0 with other formats. Pure. */
+int64_t dpt_wire_columns(const struct dpt_wire *wire, struct dpt_range range, int nmatrices,
+                         const struct dpt_exchange_matrix *matrix);
+
 struct dpt_exchange_conf {
     struct dpt_comm *comm;           /* the ranks to sum over                                     */
     enum dpt_exchange_thread thread; /* auto: a thread if `spare_core`                            */
     bool spare_core;                 /* this rank has a core that computes nothing                */
     bool tree;                       /* fixed binary tree: the same bits for every library        */
     enum dpt_exchange_path path;
-    bool bf16;                       /* sums of F32 buckets travel in messages as bfloat16; not published parameters */
+    struct dpt_wire wire;
+    uint64_t seed;                   /* of the random numbers of `wire`                           */
     int node_ranks;                  /* for tests: so many ranks each pretend to be a host; 0: real hosts */
 };
 
@@ -54,8 +86,8 @@ void dpt_exchange_free(struct dpt_exchange *exchange);
 /* "inline MPI_Allreduce", "shared memory on a thread", ... of the bound buffer, for the banner. Local. */
 const char *dpt_exchange_name(const struct dpt_exchange *exchange);
 
-/* Whether sums of the bound buffer travel as bfloat16: asked for, of floats, and not only through memory. Local. */
-bool dpt_exchange_is_bf16(const struct dpt_exchange *exchange);
+/* Whether sums of the bound buffer travel as conf.wire says: of floats, and not only through memory. Local. */
+bool dpt_exchange_is_wire(const struct dpt_exchange *exchange);
 
 /* Why the memory of hosts is not used although it was wanted: a clause; "" where there is nothing to tell. Local. */
 const char *dpt_exchange_note(const struct dpt_exchange *exchange);
@@ -70,6 +102,29 @@ const char *dpt_exchange_note(const struct dpt_exchange *exchange);
 enum dpt_exchange_memory { DPT_EXCHANGE_MEMORY_OWN, DPT_EXCHANGE_MEMORY_COMMON };
 enum dpt_status dpt_exchange_alloc(struct dpt_exchange *exchange, size_t nbytes, enum dpt_exchange_memory memory,
                                    void **block);
+
+/*
+ * For conf.wire: only buckets that end before element lossy_end of what is bound next may be changed by it, and the
+ * matrices in it, by `begin`, which must stay until something else is bound. Without it all may, and there are none. Local.
+ */
+void dpt_exchange_shape(struct dpt_exchange *exchange, int64_t lossy_end, int nmatrices,
+                        const struct dpt_exchange_matrix *matrix);
+
+/* The step whose sums come next: part of the key of random numbers. Local. */
+void dpt_exchange_step(struct dpt_exchange *exchange, int64_t step);
+
+/* Whether conf.wire keeps anything from one sum of what is bound to the next, and how much this rank does. Local. */
+bool dpt_exchange_keeps(const struct dpt_exchange *exchange);
+size_t dpt_exchange_kept_nbytes(const struct dpt_exchange *exchange);
+
+/*
+ * What the ranks keep of the bound buffer's sums, added up, in `whole`, `count` floats that have the buffer's places. The
+ * ranks then have equal parts of it, and powersgd begins anew, so that a training that goes on and one that begins from
+ * here with dpt_exchange_set_kept do the same, also on another number of ranks. No bucket is under way. Collective; the
+ * second is Local, with the same `whole` on all ranks.
+ */
+enum dpt_status dpt_exchange_get_kept(struct dpt_exchange *exchange, int64_t count, float *whole);
+void dpt_exchange_set_kept(struct dpt_exchange *exchange, int64_t count, const float *whole);
 
 /*
  * Gives the exchange the buffer whose ranges are summed, and its buckets; allocates what it needs for them. Again for
@@ -150,6 +205,7 @@ enum dpt_status dpt_exchange_max(struct dpt_exchange *exchange, int32_t *data, i
 
 struct dpt_exchange_stats {
     uint64_t nbytes;  /* summed over all calls                       */
+    uint64_t sent;    /* of them in messages of MPI, as they travel (all-reduces count what a ring sends) */
     uint64_t ncalls;
     double busy_s;    /* time inside MPI                             */
     double exposed_s; /* time in which the compute thread waited     */

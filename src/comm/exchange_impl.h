@@ -15,6 +15,7 @@ enum dpt_exchange__kind {
 };
 
 struct dpt_comm__segment;
+struct dpt_exchange__kept;
 
 /* One thing to do. */
 struct dpt_exchange__job {
@@ -26,9 +27,10 @@ struct dpt_exchange__job {
     uint64_t number;
     const struct dpt_comm__segment *block; /* through the memory of the host: in which `data` lies; or NULL */
     bool shared;   /* through the memory of the host */
-    bool bf16;     /* its messages carry bfloat16    */
-    void *scratch; /* for a tree sum `count` elements, for a slice dpt_comm__scatter_scratch() bytes, for bf16
-                      dpt_comm__wire_scratch() */
+    enum dpt_wire_kind wire;
+    int bucket;    /* or -1                                               */
+    int64_t first; /* the number of data[0] in the bound buffer, or 0     */
+    void *scratch; /* for a tree sum `count` elements, for a slice dpt_comm__scatter_scratch() bytes, and what `wire` needs */
 };
 
 /*
@@ -51,7 +53,7 @@ extern const struct dpt_exchange__way dpt_exchange__thread;
 struct dpt_exchange {
     const struct dpt_exchange__way *way; /* NULL: one rank, nothing to do     */
     struct dpt_comm *comm;
-    bool tree, bf16;
+    bool tree;
     void *own;                           /* the way's                         */
 
     struct dpt_comm__slices slices;
@@ -72,6 +74,15 @@ struct dpt_exchange {
     size_t sum_scratch_nbytes;
     void *slice_scratch;                 /* for dpt_exchange_scatter               */
     size_t slice_scratch_nbytes;
+
+    struct dpt_wire wire;
+    uint64_t seed;
+    int64_t step;
+    int64_t lossy_end;
+    int nmatrices;
+    const struct dpt_exchange_matrix *matrix;
+    struct dpt_exchange__kept *kept;     /* of each bucket; NULL: nothing          */
+    size_t kept_nbytes;
 
     struct dpt_exchange_stats stats;     /* of the compute thread, but for busy_s: see the ways */
 };

@@ -29,7 +29,7 @@
 #include <unistd.h>
 
 #include "comm/add.h"
-#include "comm/wire.h"
+#include "comm/exchange_wire.h"
 
 enum { SMALL_NBYTES = 1024, LINE = 128, SPINS = 200, YIELDS = 20, NAP_NS = 10000000 };
 
@@ -155,23 +155,13 @@ static enum dpt_status run_host(struct dpt_exchange *e, const struct dpt_exchang
 {
     struct dpt_exchange__node *node = e->node;
     const struct dpt_range slice = dpt_exchange_slice_of((struct dpt_range){0, job->count}, node->size, node->rank);
-    const int64_t count = slice.end - slice.begin;
-    void *at = (char *)job->data + (size_t)slice.begin * dpt_dtype_nbytes(job->dtype);
     dpt_exchange__node_await(node, job->number + 1);
     late(job->number);
     sum_range(node, job, slice);
     if (!node->rail) {
         return DPT_STATUS_OK;
     }
-    if (job->bf16) {
-        for (int a = 0; a < node->nodes; a++) {
-            node->slices.range[a] = dpt_exchange_slice_of(slice, node->nodes, a);
-        }
-        DPT_TRY(dpt_comm__wire_scatter(node->rail, &node->slices, job->data, job->scratch));
-        return dpt_comm__wire_collect(node->rail, &node->slices, job->data, job->scratch);
-    }
-    return e->tree ? dpt_comm__allreduce_tree(node->rail, at, count, job->dtype, job->scratch)
-                   : dpt_comm__allreduce(node->rail, at, count, job->dtype, DPT_COMM_REDUCE_SUM);
+    return dpt_exchange__wire_sum(e, job, node->rail, &node->slices, slice);
 }
 
 static enum dpt_status run_sum(struct dpt_exchange *e, const struct dpt_exchange__job *job)
@@ -215,8 +205,10 @@ static enum dpt_status run_scatter(struct dpt_exchange *e, const struct dpt_exch
     for (int a = 0; a < node->nodes; a++) {
         sum_range(node, job, node->slices.range[a]);
     }
-    return job->bf16 ? dpt_comm__wire_scatter(node->rail, &node->slices, job->data, job->scratch)
-                     : dpt_comm__scatter(node->rail, &node->slices, job->data, job->dtype, job->scratch);
+    const struct dpt_comm__code code = dpt_exchange__code(e, job, 0);
+    return job->wire == DPT_WIRE_KIND_FP32
+               ? dpt_comm__scatter(node->rail, &node->slices, job->data, job->dtype, job->scratch)
+               : dpt_comm__wire_scatter(node->rail, &node->slices, &code, job->data, job->scratch);
 }
 
 static enum dpt_status run_collect(struct dpt_exchange *e, const struct dpt_exchange__job *job)

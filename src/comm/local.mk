@@ -16,6 +16,8 @@ libdpt_a_SOURCES += \
 	%D%/exchange_node.c \
 	%D%/exchange_node.h \
 	%D%/exchange_thread.c \
+	%D%/exchange_wire.c \
+	%D%/exchange_wire.h \
 	%D%/fixed.c \
 	%D%/fixed.h \
 	%D%/group.c \
@@ -28,6 +30,8 @@ libdpt_a_SOURCES += \
 	%D%/mailbox_shm.c \
 	%D%/mailbox_test.c \
 	%D%/mailbox_triple.c \
+	%D%/lowrank.c \
+	%D%/lowrank.h \
 	%D%/mesh.c \
 	%D%/message.c \
 	%D%/segment.c \
@@ -35,6 +39,8 @@ libdpt_a_SOURCES += \
 	%D%/slices.c \
 	%D%/slices.h \
 	%D%/start.c \
+	%D%/topk.c \
+	%D%/topk.h \
 	%D%/tree.c \
 	%D%/wire.c \
 	%D%/wire.h

@@ -93,6 +93,7 @@ enum dpt_status dpt_comm__swap(struct dpt_comm *comm, struct dpt_comm__slices *s
         for (int i = 1; i < comm->size; i++) {
             const int to = (comm->rank + i) % comm->size;
             const size_t nbytes = piece_at(slices->give[to], done);
+            comm->moved += nbytes;
             if (nbytes > 0) {
                 DPT_COMM__TRY(MPI_Isend(slices->give[to].data + done, (int)nbytes, MPI_BYTE, to, TAG, comm->mpi,
                                         &slices->request[n++]),

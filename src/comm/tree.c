@@ -52,6 +52,7 @@ static enum dpt_status swap(struct dpt_comm *comm, int partner, const char *data
                                    into + (size_t)(take_at - take.begin) * width, (int)t, type, partner, TAG, comm->mpi,
                                    MPI_STATUS_IGNORE),
                       "a tree sum");
+        comm->moved += (uint64_t)g * width;
         give_at += g;
         take_at += t;
     }

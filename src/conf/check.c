@@ -242,6 +242,32 @@ static void check_stages(const struct check *check, const struct dpt_layout *lay
     }
 }
 
+/* How gradients travel, and what does not go with that. */
+static void check_wire(const struct check *check)
+{
+    const struct dpt_job *job = check->job;
+    enum dpt_layout_wire wire = DPT_LAYOUT_WIRE_FP32;
+    double share;
+    int rank;
+    if (dpt_layout_read_wire(job->parallel.wire, &wire, &share, &rank) != DPT_STATUS_OK) {
+        refuse(check, "parallel", "wire", "= %.60s: %s", job->parallel.wire, dpt_error_text());
+        return;
+    }
+    if (wire != DPT_LAYOUT_WIRE_FP32 && (job->run.reproducible || job->run.precision == DPT_PRECISION_FP64)) {
+        refuse(check, "parallel", "wire", "= %.60s rounds gradients, which [run] %s cannot have", job->parallel.wire,
+               job->run.reproducible ? "reproducible = yes" : "precision = fp64");
+    }
+    const bool keeps = wire == DPT_LAYOUT_WIRE_TOPK || wire == DPT_LAYOUT_WIRE_POWERSGD;
+    if (keeps && job->parallel.shard != DPT_SHARD_NONE) {
+        refuse(check, "parallel", "wire", "= %.60s sends what was kept of whole gradients: set shard = none, or wire = int8",
+               job->parallel.wire);
+    }
+    if (keeps && strcmp(job->parallel.shares, "auto") == 0) {
+        refuse(check, "parallel", "wire", "= %.60s would lose what it keeps when shares = auto shares out anew: give numbers",
+               job->parallel.wire);
+    }
+}
+
 static void check_parallel(const struct check *check)
 {
     const struct dpt_job *job = check->job;
@@ -289,10 +315,7 @@ static void check_parallel(const struct check *check)
         refuse(check, "parallel", "shares",
                "gives slow ranks fewer samples, but asynchronous ones take as many as they can anyway: set it to equal");
     }
-    if (job->parallel.wire == DPT_WIRE_BF16 && (job->run.reproducible || job->run.precision == DPT_PRECISION_FP64)) {
-        refuse(check, "parallel", "wire", "= bf16 rounds gradients, which [run] %s cannot have",
-               job->run.reproducible ? "reproducible = yes" : "precision = fp64");
-    }
+    check_wire(check);
     if (job->run.reproducible && job->batch.global < job->parallel.shards) {
         refuse(check, "batch", "global", "= %lld is less than [parallel] shards = %lld: give every shard a sample",
                (long long)job->batch.global, (long long)job->parallel.shards);

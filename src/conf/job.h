@@ -84,7 +84,6 @@ enum dpt_update {
     DPT_UPDATE_ASYNC_AVERAGE
 };
 enum dpt_mailbox_by { DPT_MAILBOX_BY_AUTO, DPT_MAILBOX_BY_SHM, DPT_MAILBOX_BY_RMA, DPT_MAILBOX_BY_P2P };
-enum dpt_wire { DPT_WIRE_FP32, DPT_WIRE_BF16 };
 enum dpt_route { DPT_ROUTE_AUTO, DPT_ROUTE_SHARED, DPT_ROUTE_HIERARCHICAL, DPT_ROUTE_FLAT };
 enum dpt_precision { DPT_PRECISION_FP32, DPT_PRECISION_BF16, DPT_PRECISION_FP64 };
 enum dpt_norm_mode { DPT_NORM_MODE_SYNC, DPT_NORM_MODE_LOCAL };
@@ -232,7 +231,7 @@ struct dpt_job {
         int64_t bucket_bytes;        /* 0: auto                                                          */
         enum dpt_auto comm_thread;
         enum dpt_route exchange;
-        enum dpt_wire wire;          /* of gradients in messages                                         */
+        char *wire;                  /* of gradients in messages: "fp32", "topk:1%" ... (layout.h)       */
         enum dpt_update update;
         struct dpt_span every;       /* local updates: from one meeting of the ranks to the next         */
         struct dpt_span sync_until;  /* post-local-sgd; NONE: the first milestone, or half of the run    */

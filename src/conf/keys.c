@@ -83,11 +83,6 @@ static const struct dpt_conf_word reduces[] = {
     {"fixed", "as whole digits, which add up exactly: the same bits on any number of ranks"},
     {0},
 };
-static const struct dpt_conf_word wires[] = {
-    {"fp32", "as they are"},
-    {"bf16", "rounded to 16 bits: half the bytes; sums are of floats all the same"},
-    {0},
-};
 static const struct dpt_conf_word updates[] = {
     {"sync", "every step with the gradient of the whole batch: the same curve on any number of ranks"},
     {"local-sgd", "each rank steps by itself on its share; every so often all take the mean of their parameters"},
@@ -521,9 +516,10 @@ const struct dpt_conf_key dpt_conf__keys[] = {
      .aka = "allreduce transport comm",
      .text = "How gradients get from rank to rank. Through memory there is one copy of the parameters and of the "
              "optimizer's state a host, of which each rank updates a part."},
-    {KEY("parallel", "wire", ENUM, parallel.wire), .fallback = "fp32", .words = wires, .when = &together,
+    {KEY("parallel", "wire", TEXT, parallel.wire), .fallback = "fp32", .when = &together,
      .aka = "compress compression grad_dtype",
-     .text = "How gradients travel in messages of MPI. Through the memory of a host they are read as they are."},
+     .text = "How gradients travel in messages of MPI: fp32, bf16, int8, topk:1% (the largest numbers), powersgd:4 "
+             "(matrices as two thin ones). Through the memory of a host they are read as they are."},
     {KEY("parallel", "update", ENUM, parallel.update), .fallback = "sync", .words = updates, .fixed = true,
      .aka = "method algorithm policy",
      .text = "When ranks learn from each other. All but sync give another training for each number of ranks."},

@@ -84,6 +84,36 @@ enum dpt_status dpt_layout_read_schedule(const char *text, enum dpt_layout_sched
     return REFUSE("expected none, gpipe, 1f1b, zb-h1, or interleaved:V with 2 to 64 stages a rank");
 }
 
+enum dpt_status dpt_layout_read_wire(const char *text, enum dpt_layout_wire *wire, double *share, int *rank)
+{
+    static const char *const words[] = {"fp32", "bf16", "int8", "topk", "powersgd"};
+    const size_t length = strcspn(text, ":");
+    const char *behind = text + length + (text[length] == ':');
+    char *end = NULL;
+    *share = 0.0;
+    *rank = 0;
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (strlen(words[i]) != length || strncmp(words[i], text, length) != 0) {
+            continue;
+        }
+        *wire = (enum dpt_layout_wire)i;
+        if (*wire == DPT_LAYOUT_WIRE_TOPK) {
+            *share = strtod(behind, &end) / 100.0;
+            const bool number = end != behind && strcmp(end, "%") == 0 && *share > 0.0 && *share <= 1.0;
+            return number ? DPT_STATUS_OK : REFUSE("expected a percentage above 0, such as topk:1%%");
+        }
+        if (*wire == DPT_LAYOUT_WIRE_POWERSGD) {
+            *rank = read_size(behind);
+            return *rank >= 1 && *rank <= 256 ? DPT_STATUS_OK : REFUSE("expected a rank from 1 to 256, such as powersgd:4");
+        }
+        if (text[length] != '\0') {
+            break;
+        }
+        return DPT_STATUS_OK;
+    }
+    return REFUSE("expected fp32, bf16, int8, topk:P%% such as topk:1%%, or powersgd:R such as powersgd:4");
+}
+
 enum dpt_status dpt_layout_read_shares(const char *text, int *count, double share[DPT_LAYOUT_MAX_SHARES])
 {
     *count = strcmp(text, "auto") == 0 ? -1 : 0;

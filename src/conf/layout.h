@@ -3,7 +3,7 @@
 
 /*
  * What the values of [parallel] mean that are small languages of their own: "data:2 tensor:2 pipeline:2",
- * "interleaved:2", "3, 1, 1". They are read when the job is checked, and again by who needs them.
+ * "interleaved:2", "3, 1, 1", "topk:1%". They are read when the job is checked, and again by who needs them.
  */
 
 #include "base/status.h"
@@ -33,6 +33,16 @@ enum dpt_layout_schedule {
     DPT_LAYOUT_SCHEDULE_ZB_H1,
 };
 enum dpt_status dpt_layout_read_schedule(const char *text, enum dpt_layout_schedule *schedule, int *chunks);
+
+/* How gradients travel: "fp32", "bf16", "int8", "topk:1%" (share 0.01), "powersgd:4" (rank 4). Local. */
+enum dpt_layout_wire {
+    DPT_LAYOUT_WIRE_FP32,
+    DPT_LAYOUT_WIRE_BF16,
+    DPT_LAYOUT_WIRE_INT8,
+    DPT_LAYOUT_WIRE_TOPK,
+    DPT_LAYOUT_WIRE_POWERSGD,
+};
+enum dpt_status dpt_layout_read_wire(const char *text, enum dpt_layout_wire *wire, double *share, int *rank);
 
 /* Shares of the batch: count 0 for "equal", -1 for "auto", else the numbers. Local. */
 enum dpt_status dpt_layout_read_shares(const char *text, int *count, double share[DPT_LAYOUT_MAX_SHARES]);

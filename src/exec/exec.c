@@ -166,6 +166,7 @@ static enum dpt_status bind_group(struct dpt_exec *exec, int group, struct dpt_e
     }
     const enum dpt_dtype dtype = plan->conf.fixed ? dpt_fixed_dtype(plan->graph->real) : plan->graph->real;
     void *summed = plan->conf.fixed ? exec->state->digits : exec->gradient;
+    dpt_exchange_shape(exchange, plan->conf.fixed ? 0 : plan->ntrained, plan->nmatrices, plan->matrix);
     const bool by_host = exec->state->common;
     const enum dpt_exchange_slices slices = by_host ? DPT_EXCHANGE_SLICES_HOST : DPT_EXCHANGE_SLICES_ALL;
     exec->by_host = by_host;

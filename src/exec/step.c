@@ -34,12 +34,13 @@ static enum dpt_status run(struct dpt_exec *exec, int n, int micro)
     return DPT_STATUS_OK;
 }
 
-/* Bytes of bucket b that a sum of it, or a gather, sends; half of what a sum of all for all would. */
-static void count_sent(struct dpt_exec *exec, int b, double share)
+/* Counts what this rank sends of its slice of a bucket of parameters. */
+static void count_published(struct dpt_exec *exec, int b)
 {
-    const int ranks = exec->plan->group[exec->plan->bucket[b].group].size;
-    const double nbytes = dpt_plan_bucket_nbytes(exec->plan, b);
-    exec->sent += share * dpt_plan_sent(&dpt_op_all_reduce, ranks, nbytes, nbytes);
+    const struct dpt_plan_bucket *bucket = &exec->plan->bucket[b];
+    const double nbytes = (double)dpt_dtype_nbytes(exec->plan->graph->real) *
+                          (double)(bucket->range.end - bucket->range.begin);
+    exec->sent += dpt_plan_sent(&dpt_op_all_gather, exec->plan->group[bucket->group].size, nbytes, nbytes);
 }
 
 /* Sums of gradients, and parameters that other ranks updated. */
@@ -47,7 +48,6 @@ static enum dpt_status exchange(struct dpt_exec *exec, const struct dpt_action *
 {
     struct dpt_exchange *with = dpt_exec__exchange(exec, action->arg);
     const int slot = exec->slot_of[action->arg];
-    const double share = dpt_plan_is_sliced(exec->plan, action->arg) ? 0.5 : 1.0;
     const struct dpt_range bucket = exec->plan->bucket[action->arg].range;
     const struct dpt_range kept = dpt_plan_kept(exec->plan, action->arg);
     DPT_ASSERT(with);
@@ -59,7 +59,7 @@ static enum dpt_status exchange(struct dpt_exec *exec, const struct dpt_action *
     switch (action->kind) {
     case DPT_ACTION_REDUCE:
         dpt_comm_action("all-reduce", "of gradients");
-        count_sent(exec, action->arg, share);
+        exec->sent += dpt_plan_bucket_sent(exec->plan, action->arg);
         DPT_TRY(exec->plan->conf.fixed ? dpt_exec__level_digits(exec, action->arg)
                                        : dpt_exec__out(exec, exec->gradient, exec->state->gradient, bucket));
         DPT_TRY(dpt_exchange_start(with, slot));
@@ -74,7 +74,7 @@ static enum dpt_status exchange(struct dpt_exec *exec, const struct dpt_action *
         break;
     case DPT_ACTION_PUBLISH:
         dpt_comm_action("gather", "of parameters");
-        count_sent(exec, action->arg, share);
+        count_published(exec, action->arg);
         DPT_TRY(dpt_exec__out(exec, exec->param, exec->state->param, kept));
         DPT_TRY(dpt_exchange_publish(with, slot));
         break;
@@ -234,6 +234,9 @@ enum dpt_status dpt_exec_train(struct dpt_exec *exec, struct dpt_loader *loader,
     const struct dpt_plan *plan = exec->plan;
     DPT_ASSERT(!step->alone || (!exec->by_host && plan->conf.shard == DPT_PLAN_SHARD_NONE));
     exec->now = dpt_clock_s();
+    if (exec->exchange) {
+        dpt_exchange_step(exec->exchange, exec->state->step);
+    }
     for (int i = 0; i < plan->nactions; i++) {
         DPT_TRY(act(exec, &plan->action[i], loader, step));
     }

@@ -444,6 +444,30 @@ static void find_sums(struct dpt_plan *plan)
     }
 }
 
+int64_t dpt_plan_offset(const struct dpt_plan *plan, int value)
+{
+    for (int i = 0; i < plan->nparams; i++) {
+        if (plan->param[i].value == value) {
+            return plan->param[i].offset;
+        }
+    }
+    DPT_ASSERT(!"a parameter of this rank");
+    return -1;
+}
+
+static void list_matrices(struct dpt_plan *plan)
+{
+    plan->matrix = dpt_arena_array(plan->arena, (size_t)plan->nparams + 1, sizeof *plan->matrix);
+    for (int i = 0; i < plan->nparams; i++) {
+        const struct dpt_plan_param *param = &plan->param[i];
+        const struct dpt_type *type = &plan->graph->value[param->value].type;
+        if (type->ndim > 1 && type->dim[0] > 0 && param->offset < plan->ntrained) {
+            plan->matrix[plan->nmatrices++] =
+                (struct dpt_exchange_matrix){param->offset, type->dim[0], param->numel / type->dim[0]};
+        }
+    }
+}
+
 enum dpt_status dpt_plan__layout(struct dpt_plan *plan, const struct dpt_plan__placed *placed)
 {
     const struct dpt_graph *graph = plan->graph;
@@ -460,6 +484,7 @@ enum dpt_status dpt_plan__layout(struct dpt_plan *plan, const struct dpt_plan__p
         DPT_TRY(lay_out_slots(plan));
         lay_out_buffers(plan);
         DPT_TRY(join_updates(plan));
+        list_matrices(plan);
         plan->nlevels = count_levels(plan);
         if (plan->micros > 1 && !plan->conf.shards) {
             find_sums(plan);

@@ -331,6 +331,24 @@ static int64_t place_messages(struct dpt_plan *plan)
     return at;
 }
 
+/* A float for each number that topk and powersgd may change, and the thin matrices of powersgd. */
+static int64_t kept_nbytes(const struct dpt_plan *plan)
+{
+    const struct dpt_wire *wire = &plan->conf.wire;
+    int64_t count = 0;
+    if (wire->kind != DPT_WIRE_KIND_TOPK && wire->kind != DPT_WIRE_KIND_POWERSGD) {
+        return 0;
+    }
+    for (int b = 0; b < plan->nbuckets; b++) {
+        const struct dpt_plan_bucket *bucket = &plan->bucket[b];
+        if (bucket->trained && bucket->group >= 0) {
+            count += bucket->range.end - bucket->range.begin +
+                     dpt_wire_columns(wire, bucket->range, plan->nmatrices, plan->matrix);
+        }
+    }
+    return count * (int64_t)sizeof(float);
+}
+
 static void count_bytes(struct dpt_plan *plan)
 {
     const struct dpt_graph *graph = plan->graph;
@@ -340,6 +358,7 @@ static void count_bytes(struct dpt_plan *plan)
     memory->gradients = plan->kept.gradients * width;
     memory->accumulators = plan->nflat * width * plan->nlevels + plan->digits_nbytes + plan->windows_nbytes;
     memory->slots = plan->kept.slots * width * plan->nslots;
+    memory->kept = graph->training ? kept_nbytes(plan) : 0;
     memory->messages = place_messages(plan);
     memory->scratch = scratch_nbytes(plan);
     for (int v = 0; v < graph->nvalues; v++) {

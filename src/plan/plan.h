@@ -42,6 +42,7 @@ struct dpt_plan_conf {
     int64_t shards;              /* reproducible: virtual shards; 0: the fast sums                               */
     bool fixed;                  /* of shards: sums of digits (comm/fixed.h), on any number of ranks; else a tree, and the
                                     shards are a power of two                                                    */
+    struct dpt_wire wire;        /* how sums of buckets travel                                                   */
     int64_t bucket_bytes;        /* 0: the default                                                               */
     const struct dpt_plan *layout; /* evaluation: take the state's layout from the training's plan; NULL: make one */
 
@@ -208,6 +209,7 @@ struct dpt_plan_variant {
 /* Bytes of this rank. `batches` are the samples that the loader holds for one micro-batch. */
 struct dpt_plan_memory {
     int64_t params, gradients, accumulators, slots, activations, messages, scratch, batches;
+    int64_t kept; /* by the exchange, of gradients that conf.wire does not send, where all goes in messages */
 };
 
 /* Bytes that this rank sends in a step, by kind. */
@@ -257,6 +259,8 @@ struct dpt_plan {
     struct dpt_plan_bucket *bucket;
     int nstays;
     struct dpt_plan_stay *stay;   /* by unit of work, parameters before gradients, in the order of their turns */
+    int nmatrices;                /* trained parameters as the first dimension by all others, in flat order */
+    struct dpt_exchange_matrix *matrix;
     int nupdates;
     struct dpt_plan_update *update;
 
@@ -299,8 +303,11 @@ int64_t dpt_plan_packing(const struct dpt_plan *plan, int node);
 /* Bytes that a rank sends in a collective of so many ranks, from the bytes of its operands; not in borders. Pure. */
 double dpt_plan_sent(const struct dpt_op *op, int ranks, double nbytes_in, double nbytes_out);
 
-/* Bytes of a bucket as its sum over the ranks has them. Pure. */
-double dpt_plan_bucket_nbytes(const struct dpt_plan *plan, int bucket);
+/* Where a parameter or buffer, by its value, begins in the flat layout, in elements. Pure. */
+int64_t dpt_plan_offset(const struct dpt_plan *plan, int value);
+
+/* Bytes that this rank sends when a bucket is summed over its group, for all of it or its slice. Pure. */
+double dpt_plan_bucket_sent(const struct dpt_plan *plan, int bucket);
 
 /* This rank's number in a group: members are ordered as in the world. Pure. */
 int dpt_plan_group_rank(const struct dpt_plan *plan, int group);

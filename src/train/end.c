@@ -221,6 +221,7 @@ static void print_sums(const struct dpt_train *train, int ranks)
     if (ranks > 1) {
         dpt_log("sums    %s of each rank in %" PRIu64 " sums", dpt_text_bytes(nbytes, sizeof nbytes, stats.nbytes),
                 stats.ncalls);
+        dpt_log(", %s in messages", dpt_text_bytes(nbytes, sizeof nbytes, stats.sent));
         if (train->local.meetings > 0) {
             dpt_log(" | the ranks met %" PRId64 " time%s", train->local.meetings, train->local.meetings == 1 ? "" : "s");
         }
@@ -232,7 +233,8 @@ static void write_end(const struct dpt_train *train, const struct tale *tale, in
                       const struct speed *speed)
 {
     struct dpt_text record = {0};
-    struct dpt_exchange_stats stats = {.nbytes = (uint64_t)dpt_exec_sent(train->exec)}; /* a layout with more axes than data */
+    /* a layout with more axes than data */
+    struct dpt_exchange_stats stats = {.nbytes = (uint64_t)dpt_exec_sent(train->exec), .sent = (uint64_t)dpt_exec_sent(train->exec)};
     if (train->exchange) {
         dpt_exchange_stats(train->exchange, &stats);
     }
@@ -247,6 +249,7 @@ static void write_end(const struct dpt_train *train, const struct tale *tale, in
     }
     dpt_train__field_real(&record, "peak_bytes", speed->peak_bytes);
     dpt_train__field_real(&record, "summed_bytes", (double)stats.nbytes);
+    dpt_train__field_real(&record, "sent_bytes", (double)stats.sent);
     dpt_train__field_real(&record, "flops_per_s", speed->flops_per_s);
     dpt_train__field_real(&record, "flops_peak", speed->peak_flops);
     if (train->async) {

@@ -84,6 +84,7 @@ struct dpt_train {
     struct dpt_loader *loader;
     struct dpt_train__local local;
     struct dpt_train__async *async; /* NULL: the ranks work together, or meet at fixed steps */
+    float *kept;                    /* while saving or loading: what the exchange keeps of gradients, as the parameters lie */
     int64_t last_between;           /* step at which ranks last evaluated and saved where that was due */
     int64_t steps, steps_per_epoch; /* of the whole run */
 
@@ -133,6 +134,9 @@ int dpt_train__axis(const struct dpt_train *train, const char *name);
 /* "data:2 tensor:2" of the mesh. Local. */
 enum { DPT_TRAIN__LAYOUT_SIZE = 96 };
 const char *dpt_train__layout_text(const struct dpt_train *train, char out[DPT_TRAIN__LAYOUT_SIZE]);
+
+/* What the job says of messages. Pure. */
+struct dpt_wire dpt_train__wire(const struct dpt_job *job);
 
 /* Opens the data, makes graphs and plans for a rank of train->mesh. Local. */
 enum dpt_status dpt_train__plan(struct dpt_train *train);

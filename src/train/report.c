@@ -26,11 +26,13 @@ static void tell_ranks(const struct dpt_train *train)
     dpt_log("ranks   %d on %d host%s | %d thread%s each, %d core%s on this host | %s", ranks, hosts, hosts == 1 ? "" : "s",
             train->threads, train->threads == 1 ? "" : "s", train->cores.node, train->cores.node == 1 ? "" : "s",
             dpt_comm_library());
-    dpt_log("%s%s\n", ranks == 1 ? "" : train->async ? " | mailboxes: " : " | ",
+    dpt_log("%s%s", ranks == 1 ? "" : train->async ? " | mailboxes: " : " | ",
             ranks == 1        ? ""
             : train->async    ? dpt_train__async_name(train)
             : train->exchange ? dpt_exchange_name(train->exchange)
                               : dpt_train__layout_text(train, layout));
+    const bool is_wire = train->exchange && dpt_exchange_is_wire(train->exchange);
+    dpt_log("%s%s\n", is_wire ? ", " : "", is_wire ? train->job->parallel.wire : "");
     dpt_log("device  %s\n", train->dev->name);
 }
 
@@ -147,6 +149,7 @@ static void tell_memory(const struct dpt_train *train)
         {"optimizer", memory->slots, common},
         {"outer optimizer", dpt_train__local_nbytes(train), false},
         {"mailboxes", dpt_train__async_nbytes(train), false},
+        {"kept gradients", train->exchange ? (int64_t)dpt_exchange_kept_nbytes(train->exchange) : memory->kept, false},
         {"activations", memory->activations, false},
         {"messages", memory->messages, false},
         {"scratch", memory->scratch, false},
@@ -190,9 +193,9 @@ static void tell_notes(const struct dpt_train *train)
         dpt_log("NOTE    gradients go through MPI and not through the memory of a host: %s\n",
                 dpt_exchange_note(train->exchange));
     }
-    if (train->exchange && train->job->parallel.wire == DPT_WIRE_BF16 && dpt_train__ranks(train) > 1 &&
-        !dpt_exchange_is_bf16(train->exchange)) {
-        dpt_log("NOTE    parallel.wire = bf16 is of no use here: no gradient travels in a message\n");
+    if (train->exchange && dpt_train__wire(train->job).kind != DPT_WIRE_KIND_FP32 && dpt_train__ranks(train) > 1 &&
+        !dpt_exchange_is_wire(train->exchange)) {
+        dpt_log("NOTE    parallel.wire = %s is of no use here: no gradient travels in a message\n", train->job->parallel.wire);
     }
     if (has_op(train->graph, &dpt_op_batch_stat) && train->plan->conf.shards) {
         dpt_log("NOTE    a reproducible run takes batch norm statistics over each of the %" PRId64

@@ -95,6 +95,8 @@ static enum dpt_status enter_directory(struct dpt_train *train)
 
 /* --------------------------------------------------------------------------------------------------- the tensors */
 
+enum { NOT_IN_STATE = -1 };
+
 /* All tensors of the state as checkpoint items, by the logical graph, whatever part of them is here. */
 struct list {
     struct dpt_ckpt_item *item;
@@ -103,12 +105,28 @@ struct list {
     bool whole; /* this rank has all of each  */
 };
 
+/* Adds NAME.what, which lies in `flat` where value v, the model's, lies among the parameters. */
+static void add_twin(const struct dpt_train *train, struct list *list, int v, const char *what, void *flat)
+{
+    struct dpt_ckpt_item *item = &list->item[list->count];
+    const size_t width = dpt_dtype_nbytes(train->graph->real);
+    *item = (struct dpt_ckpt_item){
+        .name = dpt_arena_printf(train->arena, "%s.%s", train->graph->value[v].name, what),
+        .file = DPT_CKPT_FILE_OPTIMIZER,
+        .type = dpt_graph_stored(train->graph, v),
+        .data = (char *)flat + (size_t)dpt_plan_offset(train->plan, v) * width,
+        .writer = train->speaks,
+    };
+    memcpy(item->extent, item->type.dim, sizeof item->extent);
+    list->value[list->count++] = NOT_IN_STATE;
+}
+
 static struct list list_items(const struct dpt_train *train, bool model_only)
 {
     const struct dpt_graph *graph = train->graph;
     struct list list = {
-        .item = calloc(2 * (size_t)graph->nvalues + 1, sizeof *list.item), /* each may have an outer momentum */
-        .value = calloc(2 * (size_t)graph->nvalues + 1, sizeof *list.value),
+        .item = calloc(3 * (size_t)graph->nvalues + 1, sizeof *list.item), /* each may have what add_twin adds */
+        .value = calloc(3 * (size_t)graph->nvalues + 1, sizeof *list.value),
         .whole = !train->in_parts,
     };
     if (!list.item || !list.value) {
@@ -129,12 +147,10 @@ static struct list list_items(const struct dpt_train *train, bool model_only)
             memcpy(item->extent, item->type.dim, sizeof item->extent);
             list.value[list.count++] = v;
             if (model && !model_only && train->local.momentum) {
-                const size_t offset = (size_t)((char *)item->data - (char *)train->state->param);
-                list.item[list.count] = *item;
-                list.item[list.count].name = dpt_arena_printf(train->arena, "%s.outer", item->name);
-                list.item[list.count].file = DPT_CKPT_FILE_OPTIMIZER;
-                list.item[list.count].data = (char *)train->local.momentum + offset;
-                list.value[list.count++] = v;
+                add_twin(train, &list, v, "outer", train->local.momentum);
+            }
+            if (kind == DPT_VALUE_KIND_PARAM && !model_only && train->kept) {
+                add_twin(train, &list, v, "kept", train->kept);
             }
         }
     }
@@ -147,6 +163,27 @@ static void list_free(struct list *list)
     free(list->value);
 }
 
+/* Room for what the exchange keeps of gradients, where it keeps any: zeros. Collective over the world. */
+static enum dpt_status open_kept(struct dpt_train *train)
+{
+    enum dpt_status status = DPT_STATUS_OK;
+    if (!train->exchange || !dpt_exchange_keeps(train->exchange)) {
+        return DPT_STATUS_OK;
+    }
+    train->kept = calloc((size_t)train->plan->nflat + 1, sizeof *train->kept);
+    if (!train->kept) {
+        status = dpt_error_set(DPT_STATUS_SPACE, __FILE__, __LINE__, "no memory for what gradients left behind, %lld floats",
+                               (long long)train->plan->nflat);
+    }
+    return dpt_agree(status, train->world);
+}
+
+static void close_kept(struct dpt_train *train)
+{
+    free(train->kept);
+    train->kept = NULL;
+}
+
 /* For a checkpoint of a state in parts. */
 struct gathering {
     const struct dpt_train *train;
@@ -156,6 +193,11 @@ struct gathering {
 static enum dpt_status gather_item(void *user, int item, void *whole)
 {
     const struct gathering *gathering = user;
+    const struct dpt_ckpt_item *at = &gathering->list->item[item];
+    if (gathering->list->value[item] == NOT_IN_STATE) {
+        memcpy(whole, at->data, dpt_type_nbytes(&at->type));
+        return DPT_STATUS_OK;
+    }
     return dpt_state_gather(gathering->train->state, gathering->list->value[item], whole);
 }
 
@@ -236,6 +278,30 @@ static enum dpt_status open_checkpoint(struct dpt_train *train, struct dpt_ckpt 
     return how == DPT_RESUME_PATH && !train->options->eval_only ? check_branch(train, *ckpt) : DPT_STATUS_OK;
 }
 
+/* A run may take up or leave off a format that keeps gradients: what is not in the checkpoint is not loaded, and nothing. */
+static bool is_there(const struct dpt_ckpt *ckpt, const struct dpt_ckpt_item *item)
+{
+    const char *dot = strrchr(item->name, '.');
+    struct dpt_ckpt_item at;
+    bool found = strcmp(dot ? dot : "", ".kept") != 0;
+    for (int i = 0; !found && dpt_ckpt_at(ckpt, i, &at); i++) {
+        found = strcmp(at.name, item->name) == 0;
+    }
+    return found;
+}
+
+static void drop_absent(struct list *list, const struct dpt_ckpt *ckpt)
+{
+    int count = 0;
+    for (int i = 0; i < list->count; i++) {
+        if (is_there(ckpt, &list->item[i])) {
+            list->item[count] = list->item[i];
+            list->value[count++] = list->value[i];
+        }
+    }
+    list->count = count;
+}
+
 /*
  * The tensors of the state, or only those of the model. A state in parts is only checked here: its tensors are read one
  * by one when all ranks are there (spread_state).
@@ -243,6 +309,7 @@ static enum dpt_status open_checkpoint(struct dpt_train *train, struct dpt_ckpt 
 static enum dpt_status load_items(struct dpt_train *train, struct dpt_ckpt *ckpt, bool model_only)
 {
     struct list list = list_items(train, model_only);
+    drop_absent(&list, ckpt);
     const enum dpt_status status = list.whole ? dpt_ckpt_load(ckpt, list.count, list.item, false)
                                               : dpt_ckpt_check(ckpt, list.count, list.item, false);
     list_free(&list);
@@ -328,6 +395,9 @@ static enum dpt_status share_state(struct dpt_train *train)
     for (int k = 0; k < train->plan->nslots; k++) {
         DPT_TRY(dpt_comm_bcast(train->world, train->state->slot[k], nbytes, 0));
     }
+    if (train->kept) {
+        DPT_TRY(dpt_comm_bcast(train->world, train->kept, nbytes, 0));
+    }
     return train->local.momentum ? dpt_comm_bcast(train->world, train->local.momentum, nbytes, 0) : DPT_STATUS_OK;
 }
 
@@ -339,18 +409,20 @@ static enum dpt_status spread_state(struct dpt_train *train, struct dpt_ckpt *ck
     for (int i = 0; i < list.count && status == DPT_STATUS_OK; i++) {
         struct dpt_ckpt_item item = list.item[i];
         const size_t nbytes = dpt_type_nbytes(&item.type);
-        item.data = malloc(nbytes + 1);
+        item.data = calloc(1, nbytes + 1);
         status = item.data ? DPT_STATUS_OK
                            : dpt_error_set(DPT_STATUS_SPACE, __FILE__, __LINE__, "no memory for %s, %zu bytes", item.name,
                                            nbytes);
-        if (status == DPT_STATUS_OK && train->speaks) {
+        if (status == DPT_STATUS_OK && train->speaks && is_there(ckpt, &item)) {
             status = dpt_ckpt_load(ckpt, 1, &item, true);
         }
         status = dpt_agree(status, train->world);
         if (status == DPT_STATUS_OK) {
             status = dpt_comm_bcast(train->world, item.data, nbytes, 0);
         }
-        if (status == DPT_STATUS_OK) {
+        if (status == DPT_STATUS_OK && list.value[i] == NOT_IN_STATE) {
+            memcpy(list.item[i].data, item.data, nbytes);
+        } else if (status == DPT_STATUS_OK) {
             status = dpt_agree(dpt_state_scatter(train->state, list.value[i], item.data), train->world);
         }
         free(item.data);
@@ -362,12 +434,18 @@ static enum dpt_status spread_state(struct dpt_train *train, struct dpt_ckpt *ck
 /* Finds what to go on from and gives every rank the state. */
 static enum dpt_status take_state(struct dpt_train *train, struct dpt_ckpt **ckpt, struct news *news)
 {
+    DPT_TRY(open_kept(train));
     DPT_TRY(dpt_agree(train->speaks ? begin(train, ckpt, news) : DPT_STATUS_OK, train->world));
     DPT_TRY(dpt_comm_bcast(train->world, news, sizeof *news, 0));
     if (!news->found && !news->loaded) {
         return DPT_STATUS_OK;
     }
-    return !train->in_parts ? share_state(train) : spread_state(train, *ckpt, news->loaded || train->options->eval_only);
+    DPT_TRY(!train->in_parts ? share_state(train)
+                             : spread_state(train, *ckpt, news->loaded || train->options->eval_only));
+    if (train->kept) {
+        dpt_exchange_set_kept(train->exchange, train->plan->nflat, train->kept);
+    }
+    return DPT_STATUS_OK;
 }
 
 enum dpt_status dpt_train__resume(struct dpt_train *train, bool *finished)
@@ -377,6 +455,7 @@ enum dpt_status dpt_train__resume(struct dpt_train *train, bool *finished)
     train->saved_step = -1;
     dpt_comm_deadline_pause(); /* verifying a large checkpoint takes its time */
     const enum dpt_status status = take_state(train, &ckpt, &news);
+    close_kept(train);
     dpt_ckpt_close(ckpt);
     dpt_comm_deadline_resume();
     DPT_TRY(status);
@@ -416,6 +495,10 @@ enum dpt_status dpt_train__save(struct dpt_train *train, bool is_best)
     };
     uint64_t nbytes = 0;
     DPT_TRY(dpt_train__local_save(train));
+    DPT_TRY(open_kept(train));
+    if (train->kept) {
+        DPT_TRY(dpt_exchange_get_kept(train->exchange, train->plan->nflat, train->kept));
+    }
     struct list list = list_items(train, false);
     struct gathering gathering = {train, &list};
     const struct dpt_ckpt_source source = {&gathering, gather_item};
@@ -423,6 +506,7 @@ enum dpt_status dpt_train__save(struct dpt_train *train, bool is_best)
         dpt_ckpt_save_from(train->job->run.output, train->world, train->in_parts ? &source : NULL, list.count, list.item,
                            &meta, (int)train->job->checkpoint.keep, is_best, &nbytes);
     list_free(&list);
+    close_kept(train);
     dpt_text_free(&config);
     train->saved_s = dpt_clock_s();
     train->save_s = train->saved_s - begin_s;

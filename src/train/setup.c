@@ -39,6 +39,15 @@ static int64_t eval_batch(const struct dpt_job *job)
     return job->eval.batch ? job->eval.batch : micro > 0 ? micro : 1;
 }
 
+struct dpt_wire dpt_train__wire(const struct dpt_job *job)
+{
+    enum dpt_layout_wire kind = DPT_LAYOUT_WIRE_FP32;
+    struct dpt_wire wire = {0};
+    dpt_layout_read_wire(job->parallel.wire, &kind, &wire.share, &wire.rank); /* was checked when the job was read */
+    wire.kind = (enum dpt_wire_kind)kind;
+    return wire;
+}
+
 static struct dpt_plan_conf plan_conf(const struct dpt_train *train, int64_t batch, int64_t samples)
 {
     const struct dpt_job *job = train->job;
@@ -54,6 +63,7 @@ static struct dpt_plan_conf plan_conf(const struct dpt_train *train, int64_t bat
         .micro_batches = 1,
         .shards = job->run.reproducible ? job->parallel.shards : 0,
         .fixed = job->parallel.reduce == DPT_REDUCE_FIXED,
+        .wire = dpt_train__wire(job),
         .bucket_bytes = job->parallel.bucket_bytes,
         .schedule = (enum dpt_pipeline_schedule)schedule,
         .chunks = chunks,
@@ -303,12 +313,13 @@ static enum dpt_status new_exchange(struct dpt_train *train)
         .spare_core = train->cores.share > train->threads,
         .tree = train->job->run.reproducible && train->job->parallel.reduce != DPT_REDUCE_FIXED,
         .path = path[train->job->parallel.exchange],
-        .bf16 = train->job->parallel.wire == DPT_WIRE_BF16,
+        .wire = dpt_train__wire(train->job),
+        .seed = (uint64_t)train->job->run.seed,
     };
     if (dpt_train__axis(train, "data") != dpt_train__ranks(train)) {
         DPT_CHECK(train->job->parallel.update == DPT_UPDATE_SYNC, DPT_STATUS_USAGE,
                   "[parallel] update: ranks can go their own ways only where data is the only axis of the layout");
-        DPT_CHECK(train->job->parallel.exchange == DPT_ROUTE_AUTO && train->job->parallel.wire == DPT_WIRE_FP32,
+        DPT_CHECK(train->job->parallel.exchange == DPT_ROUTE_AUTO && conf.wire.kind == DPT_WIRE_KIND_FP32,
                   DPT_STATUS_USAGE,
                   "[parallel] exchange and wire count only where data is the only axis of the layout: leave them out");
         return dpt_exec_groups_new(train->plan, &train->group);

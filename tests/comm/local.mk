@@ -7,6 +7,7 @@ unit_tests += \
 	tests/comm/test_fixed \
 	tests/comm/test_group \
 	tests/comm/test_mailbox \
+	tests/comm/test_kept \
 	tests/comm/test_mesh \
 	tests/comm/test_shared \
 	tests/comm/test_slices \
@@ -26,6 +27,8 @@ tests_comm_test_group_SOURCES = %D%/test_group.c %D%/world.h
 tests_comm_test_group_LDADD = $(TEST_LDADD)
 tests_comm_test_mailbox_SOURCES = %D%/test_mailbox.c %D%/world.h
 tests_comm_test_mailbox_LDADD = $(TEST_LDADD)
+tests_comm_test_kept_SOURCES = %D%/test_kept.c %D%/world.h
+tests_comm_test_kept_LDADD = $(TEST_LDADD)
 tests_comm_test_mesh_SOURCES = %D%/test_mesh.c %D%/world.h
 tests_comm_test_mesh_LDADD = $(TEST_LDADD)
 tests_comm_test_shared_SOURCES = %D%/test_shared.c %D%/world.h
