@@ -6,7 +6,7 @@
  * least and the median time over the rounds, of the slowest rank, and both as a share of those of MPI_Allreduce in the
  * same run.
  *
- *     make bench/exchange && mpirun -n 2 bench/exchange [MEGABYTES [ROUNDS [RANKS_A_HOST]]]
+ *     make bench/exchange && mpirun -n 2 bench/exchange [MEGABYTES [ROUNDS [RANKS_A_HOST [BUCKET_KIB]]]]
  *
  * With RANKS_A_HOST so many ranks each pretend to be a host; mpirun --mca btl tcp,self then stands for a network.
  */
@@ -22,7 +22,7 @@
 #include "op/op.h"
 #include "op/update.h"
 
-enum { BUCKET_NBYTES = 8 << 20, MAX_ROUNDS = 1000 };
+enum { BUCKET_KIB = 8 << 10, MAX_ROUNDS = 1000 };
 
 enum way {
     UPDATE,        /* full update, nothing is exchanged       */
@@ -38,7 +38,7 @@ enum way {
 static const char *const name[WAYS] = {
     "full update alone",
     "MPI_Allreduce, full update",
-    "the same in 8 MiB buckets",
+    "the same in buckets",
     "slices by MPI",
     "memory, whole sums, full update",
     "memory, slices, all sums before updates",
@@ -162,9 +162,9 @@ static float *take(struct bench *bench, enum dpt_exchange_memory memory)
     return block;
 }
 
-static void open_bench(struct bench *bench, int megabytes, int node_ranks)
+static void open_bench(struct bench *bench, int megabytes, int node_ranks, int bucket_kib)
 {
-    const int64_t step_numel = BUCKET_NBYTES / (int64_t)sizeof(float);
+    const int64_t step_numel = (int64_t)bucket_kib * 1024 / (int64_t)sizeof(float);
     const struct dpt_exchange_conf flat = {.comm = bench->world,
                                            .thread = DPT_EXCHANGE_THREAD_OFF,
                                            .path = DPT_EXCHANGE_PATH_FLAT};
@@ -208,8 +208,8 @@ static void run(struct bench *bench, int rounds)
     if (dpt_comm_rank(bench->world) > 0) {
         return;
     }
-    printf("%d ranks, %.1f MB of parameters, %s, %d rounds\n\n", dpt_comm_size(bench->world),
-           1e-6 * (double)bench->numel * sizeof(float), dpt_comm_library(), rounds);
+    printf("%d ranks, %.1f MB of parameters in %d buckets, %s, %d rounds\n\n", dpt_comm_size(bench->world),
+           1e-6 * (double)bench->numel * sizeof(float), bench->nbuckets, dpt_comm_library(), rounds);
     printf("%-42s %9s %9s %9s %9s\n", "", "least ms", "median", "share", "share");
     for (int w = 0; w < WAYS; w++) {
         const double least = seconds[w][0], median = seconds[w][rounds / 2];
@@ -222,9 +222,10 @@ int main(int argc, char **argv)
 {
     struct bench bench = {0};
     const int megabytes = argc > 1 ? atoi(argv[1]) : 64, rounds = argc > 2 ? atoi(argv[2]) : 20;
-    const int node_ranks = argc > 3 ? atoi(argv[3]) : 0;
-    if (megabytes < 1 || megabytes > 100000 || rounds < 1 || rounds > MAX_ROUNDS || node_ranks < 0) {
-        fprintf(stderr, "bench/exchange [MEGABYTES [ROUNDS [RANKS_A_HOST]]]: at least 1, at most %d rounds\n", MAX_ROUNDS);
+    const int node_ranks = argc > 3 ? atoi(argv[3]) : 0, bucket_kib = argc > 4 ? atoi(argv[4]) : BUCKET_KIB;
+    if (megabytes < 1 || megabytes > 100000 || rounds < 1 || rounds > MAX_ROUNDS || node_ranks < 0 || bucket_kib < 1) {
+        fprintf(stderr, "bench/exchange [MEGABYTES [ROUNDS [RANKS_A_HOST [BUCKET_KIB]]]]: at least 1, at most %d rounds\n",
+                MAX_ROUNDS);
         return 2;
     }
     must(dpt_comm_start(&bench.world));
@@ -233,7 +234,7 @@ int main(int argc, char **argv)
         dpt_comm_end(bench.world);
         return 2;
     }
-    open_bench(&bench, megabytes, node_ranks);
+    open_bench(&bench, megabytes, node_ranks, bucket_kib);
     run(&bench, rounds);
     dpt_exchange_free(bench.flat);
     dpt_exchange_free(bench.shared);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What one core can do at best: make bench/peak && bench/peak. Op by op: make bench/ops.
 # Exchange and update: make bench/exchange. Against PyTorch: bench/compare. Layouts against each other: bench/parallel.
+# Ways in which ranks learn from each other: bench/methods. Two pretended hosts and a slow network: bench/hosts.
 EXTRA_PROGRAMS = bench/exchange bench/ops bench/peak
 bench_exchange_SOURCES = %D%/exchange.c
 bench_ops_SOURCES = %D%/ops.c
@@ -12,6 +13,8 @@ EXTRA_DIST += \
 	%D%/flops.awk \
 	%D%/gpt.ini \
 	%D%/gpt2.ini \
+	%D%/hosts \
+	%D%/methods \
 	%D%/mlp.ini \
 	%D%/parallel \
 	%D%/resnet20.ini \

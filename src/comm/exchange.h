@@ -83,6 +83,14 @@ struct dpt_exchange_conf {
 enum dpt_status dpt_exchange_new(const struct dpt_exchange_conf *conf, struct dpt_exchange **exchange);
 void dpt_exchange_free(struct dpt_exchange *exchange);
 
+/*
+ * Measures which size of buckets is fastest for sums of so many bytes of floats, from 1 to 32 MiB, in about budget_s
+ * seconds: a size that is not clearly faster than 8 MiB is not taken. 0 where nothing was measured: sums go through memory
+ * alone, there are hardly two buckets, or the network is so slow that only bytes count. The same on all ranks. Collective over conf->comm.
+ */
+enum dpt_status dpt_exchange_probe(const struct dpt_exchange_conf *conf, size_t nbytes, double budget_s,
+                                   int64_t *bucket_nbytes);
+
 /* "inline MPI_Allreduce", "shared memory on a thread", ... of the bound buffer, for the banner. Local. */
 const char *dpt_exchange_name(const struct dpt_exchange *exchange);
 

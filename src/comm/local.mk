@@ -34,6 +34,7 @@ libdpt_a_SOURCES += \
 	%D%/lowrank.h \
 	%D%/mesh.c \
 	%D%/message.c \
+	%D%/probe.c \
 	%D%/segment.c \
 	%D%/segment.h \
 	%D%/slices.c \

@@ -508,7 +508,8 @@ const struct dpt_conf_key dpt_conf__keys[] = {
              "normalisation sees the samples of a part."},
     {KEY("parallel", "bucket", BYTES, parallel.bucket_bytes), .fallback = "auto", .max = 0x1p40, .zero = "auto",
      .aka = "bucket_size bucket_bytes bucket_cap_mb",
-     .text = "Gradients that travel together, while backward goes on."},
+     .text = "Gradients that travel together, while backward goes on. auto: 8 MiB, or measured at the start where many "
+             "go through messages."},
     {KEY("parallel", "comm_thread", AUTO, parallel.comm_thread), .fallback = "auto",
      .aka = "overlap communication_thread",
      .text = "Let a thread of its own communicate. auto: where a core is free for it."},

@@ -13,8 +13,8 @@
 #include "comm/fixed.h"
 #include "plan/internal.h"
 
-/* Bytes after which a bucket is closed when the job says nothing, and for the one that is ready first. */
-enum { BUCKET_NBYTES = 8 << 20, FIRST_BUCKET_NBYTES = 1 << 20 };
+/* Bytes after which the bucket that is ready first is closed when the job says nothing. */
+enum { FIRST_BUCKET_NBYTES = 1 << 20 };
 
 bool dpt_plan__is_flat(const struct dpt_plan *plan, int value)
 {
@@ -174,7 +174,7 @@ static bool same_kind(const struct dpt_plan *plan, const struct key *a, const st
 /* Cuts the parameters of one kind, [first, end), into ranges of about the wanted size. */
 static void cut_buckets(struct dpt_plan *plan, const struct key *key, int first, int end)
 {
-    const int64_t wanted = plan->conf.bucket_bytes ? plan->conf.bucket_bytes : BUCKET_NBYTES;
+    const int64_t wanted = plan->conf.bucket_bytes ? plan->conf.bucket_bytes : DPT_PLAN_BUCKET_NBYTES;
     const int64_t width = (int64_t)dpt_dtype_nbytes(plan->graph->real);
     const bool joint = key->group >= 0 && plan->group[key->group].places != 0;
     int64_t begin = plan->param[first].offset;

@@ -83,6 +83,8 @@ struct dpt_plan_group {
     bool member;     /* this rank is one of them                  */
 };
 
+enum { DPT_PLAN_BUCKET_NBYTES = 8 << 20 }; /* after which one is closed when nothing is said */
+
 /* What is summed in one call: a contiguous range of the flat gradient buffer. */
 struct dpt_plan_bucket {
     struct dpt_range range;

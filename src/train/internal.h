@@ -84,6 +84,7 @@ struct dpt_train {
     struct dpt_loader *loader;
     struct dpt_train__local local;
     struct dpt_train__async *async; /* NULL: the ranks work together, or meet at fixed steps */
+    int64_t bucket_nbytes;          /* as measured; 0: it was not */
     float *kept;                    /* while saving or loading: what the exchange keeps of gradients, as the parameters lie */
     int64_t last_between;           /* step at which ranks last evaluated and saved where that was due */
     int64_t steps, steps_per_epoch; /* of the whole run */

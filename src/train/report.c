@@ -36,6 +36,15 @@ static void tell_ranks(const struct dpt_train *train)
     dpt_log("device  %s\n", train->dev->name);
 }
 
+static void tell_bucket(const struct dpt_train *train)
+{
+    char size[24];
+    if (train->bucket_nbytes > 0) {
+        dpt_log("buckets of %s, the fastest of 1 to 32 MiB: parallel.bucket = %s takes it without measuring\n",
+                dpt_text_bytes(size, sizeof size, (uint64_t)train->bucket_nbytes), size);
+    }
+}
+
 static void tell_model(const struct dpt_train *train)
 {
     static const char *const precision[] = {
@@ -230,6 +239,7 @@ void dpt_train__banner(const struct dpt_train *train, bool resumed)
             : resumed                   ? "goes on"
                                         : "new");
     tell_ranks(train);
+    tell_bucket(train);
     tell_model(train);
     tell_data(train);
     tell_batch(train);

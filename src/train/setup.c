@@ -11,6 +11,8 @@
 #include "conf/layout.h"
 #include "train/internal.h"
 
+static const double PROBE_S = 0.5; /* for the size of buckets, at the start */
+
 /* Opens the splits; `train` first, since the others are prepared with what it taught. */
 static enum dpt_status open_data(struct dpt_train *train)
 {
@@ -64,7 +66,7 @@ static struct dpt_plan_conf plan_conf(const struct dpt_train *train, int64_t bat
         .shards = job->run.reproducible ? job->parallel.shards : 0,
         .fixed = job->parallel.reduce == DPT_REDUCE_FIXED,
         .wire = dpt_train__wire(job),
-        .bucket_bytes = job->parallel.bucket_bytes,
+        .bucket_bytes = train->bucket_nbytes ? train->bucket_nbytes : job->parallel.bucket_bytes,
         .schedule = (enum dpt_pipeline_schedule)schedule,
         .chunks = chunks,
         .ncuts = job->parallel.stages.count,
@@ -212,6 +214,14 @@ static enum dpt_status take_ranks(struct dpt_train *train)
     return DPT_STATUS_OK;
 }
 
+static enum dpt_status plan_all(struct dpt_train *train)
+{
+    const struct dpt_plan_conf conf = train_conf(train);
+    DPT_TRY(dpt_plan_new(train->graph, &conf, &train->plan));
+    DPT_TRY(plan_eval(train, &train->valid));
+    return plan_eval(train, &train->test);
+}
+
 enum dpt_status dpt_train__plan(struct dpt_train *train)
 {
     const struct dpt_job *job = train->job;
@@ -225,9 +235,7 @@ enum dpt_status dpt_train__plan(struct dpt_train *train)
     train->steps_per_epoch = dpt_batch_steps_per_epoch(samples, job->batch.global);
     train->steps = dpt_span_steps(job->run.length, train->steps_per_epoch);
     DPT_TRY(build(train, (conf.batch_rows + conf.micro_batches - 1) / conf.micro_batches, true, &train->graph));
-    DPT_TRY(dpt_plan_new(train->graph, &conf, &train->plan));
-    DPT_TRY(plan_eval(train, &train->valid));
-    return plan_eval(train, &train->test);
+    return plan_all(train);
 }
 
 static enum dpt_status bind_eval(struct dpt_train *train, struct dpt_train__eval *eval)
@@ -297,7 +305,7 @@ static enum dpt_status compare_plans(const struct dpt_train *train)
 }
 
 /* How gradients travel: one exchange over all ranks, or one for each group of a plan with more axes than data. */
-static enum dpt_status new_exchange(struct dpt_train *train)
+static struct dpt_exchange_conf exchange_conf(const struct dpt_train *train)
 {
     static const enum dpt_exchange_path path[] = {
         [DPT_ROUTE_AUTO] = DPT_EXCHANGE_PATH_AUTO,
@@ -305,7 +313,7 @@ static enum dpt_status new_exchange(struct dpt_train *train)
         [DPT_ROUTE_HIERARCHICAL] = DPT_EXCHANGE_PATH_HIERARCHICAL,
         [DPT_ROUTE_FLAT] = DPT_EXCHANGE_PATH_FLAT,
     };
-    const struct dpt_exchange_conf conf = {
+    return (struct dpt_exchange_conf){
         .comm = train->world,
         .thread = train->job->parallel.comm_thread == DPT_AUTO_ON    ? DPT_EXCHANGE_THREAD_ON
                   : train->job->parallel.comm_thread == DPT_AUTO_OFF ? DPT_EXCHANGE_THREAD_OFF
@@ -316,6 +324,11 @@ static enum dpt_status new_exchange(struct dpt_train *train)
         .wire = dpt_train__wire(train->job),
         .seed = (uint64_t)train->job->run.seed,
     };
+}
+
+static enum dpt_status new_exchange(struct dpt_train *train)
+{
+    const struct dpt_exchange_conf conf = exchange_conf(train);
     if (dpt_train__axis(train, "data") != dpt_train__ranks(train)) {
         DPT_CHECK(train->job->parallel.update == DPT_UPDATE_SYNC, DPT_STATUS_USAGE,
                   "[parallel] update: ranks can go their own ways only where data is the only axis of the layout");
@@ -348,8 +361,32 @@ static enum dpt_status new_state(struct dpt_train *train)
                                 &train->state);
 }
 
+/* Where bucket = auto, gradients travel in messages and are many: the fastest size, and plans for it. Collective. */
+static enum dpt_status choose_bucket(struct dpt_train *train)
+{
+    const struct dpt_exchange_conf conf = exchange_conf(train);
+    const bool alone = dpt_train__axis(train, "data") == dpt_train__ranks(train) && conf.wire.kind <= DPT_WIRE_KIND_INT8;
+    const bool asked = train->job->parallel.bucket_bytes == 0 && train->job->parallel.shard == DPT_SHARD_NONE &&
+                       train->job->parallel.update == DPT_UPDATE_SYNC && train->graph->real == DPT_DTYPE_F32;
+    if (!alone || !asked) {
+        return DPT_STATUS_OK;
+    }
+    const size_t nbytes = (size_t)train->plan->nflat * sizeof(float);
+    DPT_TRY(dpt_exchange_probe(&conf, nbytes, PROBE_S, &train->bucket_nbytes));
+    if (train->bucket_nbytes == 0 || train->bucket_nbytes == DPT_PLAN_BUCKET_NBYTES) {
+        train->bucket_nbytes = 0; /* as it was planned */
+        return DPT_STATUS_OK;
+    }
+    dpt_plan_free(train->valid.plan);
+    dpt_plan_free(train->test.plan);
+    dpt_plan_free(train->plan);
+    train->plan = train->valid.plan = train->test.plan = NULL;
+    return dpt_agree(plan_all(train), train->world);
+}
+
 enum dpt_status dpt_train__bind(struct dpt_train *train)
 {
+    DPT_TRY(choose_bucket(train));
     DPT_TRY(compare_plans(train));
     DPT_TRY(dpt_agree(new_exchange(train), train->world));
     DPT_TRY(new_state(train));

@@ -215,6 +215,27 @@ static void refuses_ranks_with_other_buckets(void **state)
     dpt_exchange_free(exchange);
 }
 
+/* A size that all ranks agree on where there is something to measure, in about the time that was given. */
+static void the_size_of_buckets_is_measured(void **state)
+{
+    (void)state;
+    struct dpt_exchange_conf conf = {.comm = world, .thread = DPT_EXCHANGE_THREAD_OFF, .path = DPT_EXCHANGE_PATH_FLAT};
+    int64_t nbytes = -1, first;
+    assert_int_equal(dpt_exchange_probe(&conf, 24 << 20, 0.2, &nbytes), DPT_STATUS_OK);
+    first = nbytes;
+    assert_int_equal(dpt_comm_bcast(world, &first, sizeof first, 0), DPT_STATUS_OK);
+    assert_true(first == nbytes);
+    assert_true(nbytes == 0 || (dpt_comm_size(world) > 1 && nbytes >= 1 << 20 && nbytes <= 32 << 20));
+    assert_true((nbytes & (nbytes - 1)) == 0);
+    assert_int_equal(dpt_exchange_probe(&conf, 4 << 20, 0.2, &nbytes), DPT_STATUS_OK);
+    assert_true(nbytes == 0); /* less than a bucket */
+    conf.path = DPT_EXCHANGE_PATH_AUTO;
+    assert_int_equal(dpt_exchange_probe(&conf, 24 << 20, 0.2, &nbytes), DPT_STATUS_OK);
+    assert_true(nbytes == 0); /* through memory */
+    assert_int_equal(dpt_exchange_probe(&conf, 24 << 20, 1e-9, &nbytes), DPT_STATUS_OK);
+    assert_true(nbytes == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -225,6 +246,7 @@ int main(void)
         cmocka_unit_test(a_thread_hides_what_is_not_waited_for),
         cmocka_unit_test(binds_again_and_without_buckets),
         cmocka_unit_test(refuses_ranks_with_other_buckets),
+        cmocka_unit_test(the_size_of_buckets_is_measured),
     };
     return RUN_IN_WORLD(tests);
 }
