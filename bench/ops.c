@@ -187,7 +187,8 @@ static double pass(struct bench *bench, const struct dpt_op_ctx *ctx)
         for (int i = 0; i < node->nout; i++) {
             out[i] = tensor(bench, node->out[i]);
         }
-        const struct dpt_op_call call = {&types, in, out, bench->prep[n], bench->scratch, ctx, NULL, NULL};
+        const struct dpt_op_call call = {
+            .types = &types, .in = in, .out = out, .prep = bench->prep[n], .scratch = bench->scratch, .ctx = ctx};
         const double before = now();
         if (dpt_op_call(node->op, DPT_RUN_CPU, &call)) {
             stop(node->name);

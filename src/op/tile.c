@@ -166,14 +166,19 @@ AVX2 INLINE void start(const struct dpt_op__tile_product *tile, __m256 sum[ROWS]
 }
 
 /* Sums at the edge of a matrix. */
-AVX2 static void store_part(const struct dpt_op__tile_product *tile, const float sum[ROWS][COLUMNS])
+AVX2 static void store_part(const struct dpt_op__tile_product *tile, float sum[ROWS][COLUMNS])
 {
     for (int r = 0; r < tile->rows; r++) {
-        float *c = tile->c + r * tile->ldc;
-        for (int j = 0; j < tile->columns; j++) {
-            const float z = tile->add ? c[j] + sum[r][j] : sum[r][j];
-            c[j] = tile->relu && z < 0.0f ? 0.0f : z;
+        float *c = tile->c + r * tile->ldc, old[COLUMNS] = {0};
+        const size_t nbytes = (size_t)tile->columns * sizeof *c;
+        if (tile->add) {
+            memcpy(old, c, nbytes);
         }
+        for (int j = 0; j < COLUMNS; j++) {
+            const float z = old[j] + sum[r][j];
+            sum[r][j] = tile->relu && z < 0.0f ? 0.0f : z;
+        }
+        memcpy(c, sum[r], nbytes);
     }
 }
 
