@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A block of DEPTH x WIDTH of b is copied into panels of 16 columns, a block of HEIGHT x DEPTH of a into panels of 6
- * rows; each pair of panels is one tile of c (op/tile.h). A panel of b stays in the first-level cache while all panels
- * of a, which are in the second, go past it. What is missing at the edges are zeros in the panels.
+ * A block of RANGE x WIDTH of b is copied into panels of 16 columns, a block of HEIGHT x DEPTH of a into panels
+ * of 6 rows; each pair of panels is one tile of c (op/tile.h). A panel of b stays in the first-level cache while all
+ * panels of a, which are in the second, go past it; rows of c are finished for all of RANGE before the next, so that
+ * they seldom come from memory again. What is missing at the edges are zeros in the panels.
  */
 
 #include "op/gemm.h"
@@ -16,7 +17,7 @@
 #include "op/tile.h"
 
 enum { ROWS = DPT_OP__TILE_ROWS, COLUMNS = DPT_OP__TILE_COLUMNS };
-enum { DEPTH = 256, HEIGHT = 32 * ROWS, WIDTH = 128 * COLUMNS };
+enum { DEPTH = 256, HEIGHT = 32 * ROWS, WIDTH = 128 * COLUMNS, RANGE = 512 };
 enum { FEW_ROWS = ROWS }; /* of c, below which packing b costs more than it brings */
 enum { SLACK = 16 }; /* floats behind the panels of a: the last column of one is written as eight floats */
 
@@ -48,7 +49,7 @@ size_t dpt_op__gemm_scratch(enum dpt_dtype dtype, int64_t m, int64_t n, int64_t 
     if (dtype != DPT_DTYPE_F32 || !dpt_op__tile_pays()) {
         return 0;
     }
-    return (size_t)(panels_of_a(m, k) + round_up(least(n, WIDTH), COLUMNS) * least(k, DEPTH)) * sizeof(float);
+    return (size_t)(panels_of_a(m, k) + round_up(least(n, WIDTH), COLUMNS) * least(k, RANGE)) * sizeof(float);
 }
 
 /*
@@ -134,23 +135,36 @@ static void multiply(const struct dpt_op__gemm *gemm, int64_t row, int64_t rows,
     }
 }
 
+/* All rows of c from the packed columns [column, column + columns) of b, of depths [from, from + range). */
+static void multiply_rows(const struct dpt_op__gemm *gemm, int64_t column, int64_t columns, int64_t from, int64_t range,
+                          float *a, const float *b)
+{
+    const int64_t height = block_of(gemm->m, HEIGHT, ROWS), depth = block_of(range, DEPTH, 8);
+    const int64_t wide = round_up(columns, COLUMNS);
+    for (int64_t row = 0; row < gemm->m; row += height) {
+        const int64_t rows = least(gemm->m - row, height);
+        for (int64_t at = 0; at == 0 || at < range; at += depth) {
+            const int64_t deep = least(range - at, depth);
+            pack_a(gemm, row, rows, from + at, deep, a);
+            multiply(gemm, row, rows, column, columns, deep, a, b + at * wide, from + at == 0,
+                     from + at + deep >= gemm->k);
+        }
+    }
+}
+
 static void gemm_tiles(const struct dpt_op__gemm *gemm, float *scratch)
 {
-    const int64_t m = gemm->m, n = gemm->n, k = gemm->k;
-    float *a = scratch, *b = scratch + panels_of_a(m, k);
-    const int64_t depth = block_of(k, DEPTH, 8);
-    const int64_t height = block_of(m, HEIGHT, ROWS), width = block_of(n, WIDTH, COLUMNS);
+    const int64_t n = gemm->n, k = gemm->k;
+    float *a = scratch, *b = scratch + panels_of_a(gemm->m, k);
+    const int64_t width = block_of(n, WIDTH, COLUMNS), range = block_of(k, RANGE, DEPTH);
     for (int64_t column = 0; column < n; column += width) {
-        const int64_t columns = least(n - column, width);
-        for (int64_t from = 0; from == 0 || from < k; from += depth) {
-            const int64_t deep = least(k - from, depth);
-            const bool first = from == 0, last = from + depth >= k;
-            pack_b(gemm, column, columns, from, deep, b);
-            for (int64_t row = 0; row < m; row += height) {
-                const int64_t rows = least(m - row, height);
-                pack_a(gemm, row, rows, from, deep, a);
-                multiply(gemm, row, rows, column, columns, deep, a, b, first, last);
+        const int64_t columns = least(n - column, width), wide = round_up(columns, COLUMNS);
+        for (int64_t from = 0; from == 0 || from < k; from += range) {
+            const int64_t here = least(k - from, range), depth = block_of(here, DEPTH, 8);
+            for (int64_t at = 0; at < here; at += depth) {
+                pack_b(gemm, column, columns, from + at, least(here - at, depth), b + at * wide);
             }
+            multiply_rows(gemm, column, columns, from, here, a, b);
         }
     }
 }

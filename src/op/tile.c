@@ -159,9 +159,10 @@ AVX2 INLINE void start(const struct dpt_op__tile_product *tile, __m256 sum[ROWS]
         sum[r][0] = bias0;
         sum[r][1] = bias1;
     }
-    const float *c = tile->c;
+    const float *c = tile->c; /* a row of it lies in one line of a cache or in two */
     for (int r = 0; r < tile->rows; r++, c += tile->ldc) {
         _mm_prefetch((const char *)c, _MM_HINT_T0);
+        _mm_prefetch((const char *)(c + COLUMNS - 1), _MM_HINT_T0);
     }
 }
 
