@@ -5,6 +5,8 @@ libdpt_a_SOURCES += \
 	%D%/agree.c \
 	%D%/board.c \
 	%D%/board.h \
+	%D%/channel.c \
+	%D%/channel.h \
 	%D%/collect.c \
 	%D%/comm.h \
 	%D%/cores.c \

@@ -183,109 +183,6 @@ static enum dpt_status all_to_all(struct dpt_exec *exec, const struct dpt_mesh_a
     return DPT_STATUS_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------ messages */
-
-static const struct dpt_mesh_axis *pipeline_axis(const struct dpt_exec *exec)
-{
-    const struct dpt_mesh *mesh = exec->plan->conf.mesh;
-    const struct dpt_mesh_axis *found = NULL;
-    for (int axis = 0; axis < mesh->naxes; axis++) {
-        found = strcmp(mesh->axis[axis].name, "pipeline") == 0 ? &mesh->axis[axis] : found;
-    }
-    return found;
-}
-
-static char *buffer_of(const struct dpt_exec *exec, int m, int micro)
-{
-    const struct dpt_plan_message *message = &exec->plan->message[m];
-    return (char *)exec->messages + message->offset + micro % DPT_PLAN_WINDOW * message->nbytes;
-}
-
-static bool is_received(const struct dpt_exec *exec, int m)
-{
-    const struct dpt_plan_message *message = &exec->plan->message[m];
-    return message->value >= 0 && message->to == pipeline_axis(exec)->coord;
-}
-
-/* Bytes of a message of this micro-batch: those of its rows. */
-static size_t message_nbytes(const struct dpt_exec *exec, int m, int micro)
-{
-    const int value = exec->plan->message[m].value;
-    struct dpt_type type = exec->plan->value[value].type;
-    if (exec->plan->graph->value[value].batch) {
-        int64_t first, all;
-        dpt_plan_rows(exec->plan, exec->ctx.batch_rows, micro, &first, &type.dim[0], &all);
-    }
-    return dpt_type_nbytes(&type);
-}
-
-static enum dpt_status post_receive(struct dpt_exec *exec, int m, int micro)
-{
-    const struct dpt_plan_message *message = &exec->plan->message[m];
-    struct dpt_exec__message *at = &exec->message[m];
-    const int slot = micro % DPT_PLAN_WINDOW;
-    at->open[slot] = true;
-    return dpt_comm_recv_start(pipeline_axis(exec)->comm, message->from, m, buffer_of(exec, m, micro),
-                               message_nbytes(exec, m, micro), &at->request[slot]);
-}
-
-enum dpt_status dpt_exec__open_messages(struct dpt_exec *exec)
-{
-    for (int m = 0; m < exec->plan->nmessages; m++) {
-        for (int micro = 0; micro < DPT_PLAN_WINDOW && micro < exec->plan->micros; micro++) {
-            if (is_received(exec, m)) {
-                DPT_TRY(post_receive(exec, m, micro));
-            }
-        }
-    }
-    return DPT_STATUS_OK;
-}
-
-static enum dpt_status finish(struct dpt_exec *exec, int m, int slot)
-{
-    struct dpt_exec__message *at = &exec->message[m];
-    if (!at->open[slot]) {
-        return DPT_STATUS_OK;
-    }
-    at->open[slot] = false;
-    return dpt_comm_request_wait(&at->request[slot]);
-}
-
-enum dpt_status dpt_exec__close_messages(struct dpt_exec *exec)
-{
-    for (int m = 0; m < exec->plan->nmessages; m++) {
-        for (int slot = 0; slot < DPT_PLAN_WINDOW; slot++) {
-            DPT_TRY(finish(exec, m, slot));
-        }
-    }
-    return DPT_STATUS_OK;
-}
-
-static enum dpt_status send(struct dpt_exec *exec, int m, int micro, const struct dpt_tensor *in)
-{
-    const int slot = micro % DPT_PLAN_WINDOW;
-    char *buffer = buffer_of(exec, m, micro);
-    const size_t nbytes = dpt_type_nbytes(&in->type);
-    DPT_TRY(finish(exec, m, slot));
-    if (nbytes > 0) {
-        memcpy(buffer, in->data, nbytes);
-    }
-    exec->message[m].open[slot] = true;
-    return dpt_comm_send_start(pipeline_axis(exec)->comm, exec->plan->message[m].to, m, buffer, nbytes,
-                               &exec->message[m].request[slot]);
-}
-
-static enum dpt_status receive(struct dpt_exec *exec, int m, int micro, const struct dpt_tensor *out)
-{
-    DPT_TRY(finish(exec, m, micro % DPT_PLAN_WINDOW));
-    const size_t nbytes = dpt_type_nbytes(&out->type);
-    if (nbytes > 0) {
-        memcpy(out->data, buffer_of(exec, m, micro), nbytes);
-    }
-    return micro + DPT_PLAN_WINDOW < exec->plan->micros ? post_receive(exec, m, micro + DPT_PLAN_WINDOW)
-                                                        : DPT_STATUS_OK;
-}
-
 /* ------------------------------------------------------------------------------------------------ nodes */
 
 static int64_t *lengths_of(const struct dpt_exec *exec, int value, int dim, int axis)
@@ -315,14 +212,6 @@ void dpt_exec__prepare_moves(struct dpt_exec *exec)
                 .from = param->from >= 0 ? lengths_of(exec, node->in[0], param->from, param->axis) : NULL,
                 .to = param->to >= 0 ? lengths_of(exec, node->out[0], param->to, param->axis) : NULL,
             };
-        }
-    }
-    for (int m = 0; m < plan->nmessages; m++) {
-        if (plan->message[m].value >= 0) {
-            const bool in = is_received(exec, m);
-            snprintf(exec->message[m].what, sizeof exec->message[m].what, "%.40s %s stage %d",
-                     plan->graph->value[plan->message[m].value].name, in ? "from" : "to",
-                     in ? plan->message[m].from : plan->message[m].to);
         }
     }
 }
@@ -355,10 +244,10 @@ enum dpt_status dpt_exec__move(struct dpt_exec *exec, int n, int micro, const st
         return all_to_all(exec, axis, param, length, in, out);
     }
     if (node->op == &dpt_op_send) {
-        return send(exec, param->message, micro, in);
+        return dpt_exec__send(exec, param->message, micro, in);
     }
     if (node->op == &dpt_op_receive) {
-        return receive(exec, param->message, micro, out);
+        return dpt_exec__receive(exec, param->message, micro, out);
     }
     const int64_t begin = plan->value[node->out[0]].part.begin[param->to] - plan->value[node->in[0]].part.begin[param->to];
     dpt_exec__copy_block(in, param->to, begin, out->type.dim[param->to], out->data, false);

@@ -221,7 +221,6 @@ static enum dpt_status take_host_memory(struct dpt_exec *exec)
     exec->packing = exec->scratch;
     exec->gradient = exec->state->gradient;
     exec->param = exec->state->param;
-    DPT_TRY(dpt_dev_host_alloc(dev, (size_t)plan->memory.messages, "messages between stages", &exec->messages));
     if (!dpt_dev_is_apart(dev)) {
         return DPT_STATUS_OK;
     }
@@ -245,6 +244,10 @@ static enum dpt_status take_memory(struct dpt_exec *exec, struct dpt_exec *share
     if (status == DPT_STATUS_OK) {
         status = take_host_memory(exec);
     }
+    if (plan->pipeline.ranks > 1 && plan->conf.mesh->world) {
+        DPT_TRY(dpt_agree(status, plan->conf.mesh->world));
+        status = dpt_exec__take_messages(exec);
+    }
     if (!plan->graph->training || (!exec->exchange && !exec->group)) {
         return status;
     }
@@ -257,6 +260,16 @@ static enum dpt_status take_memory(struct dpt_exec *exec, struct dpt_exec *share
         }
     }
     return DPT_STATUS_OK;
+}
+
+/* Buffers of all messages. */
+static size_t count_windows(const struct dpt_plan *plan)
+{
+    size_t count = 0;
+    for (int m = 0; m < plan->nmessages; m++) {
+        count += (size_t)plan->message[m].window;
+    }
+    return count;
 }
 
 /* Metrics that other ranks compute too count where each coordinate of the axes that have copies is 0. */
@@ -298,11 +311,14 @@ enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec *
         .lengths = array((size_t)graph->nnodes, sizeof *made->lengths),
         .border = array((size_t)graph->nnodes, sizeof(struct dpt_exec__border *)),
         .message = array((size_t)plan->nmessages, sizeof *made->message),
+        .request = array(count_windows(plan), sizeof *made->request),
+        .open = array(count_windows(plan), sizeof *made->open),
         .part = plan->conf.shards > 0 ? array((size_t)plan->conf.shards * (1 + DPT_EXEC_METRICS) + DPT_EXEC_FLAGS,
                                               sizeof *made->part)
                                       : NULL,
         .micro = array((size_t)plan->micros, sizeof *made->micro),
         .metric_counts = counts_metrics(plan),
+        .flat = conf->flat,
         .slowness = conf->slowness,
         .ctx = {.seed = conf->seed, .grad_scale = 1.0},
     };
@@ -315,6 +331,7 @@ enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec *
     dpt_exec__prepare_stays(made);
     bind_updates(made);
     dpt_exec__prepare_moves(made);
+    dpt_exec__prepare_messages(made);
     *exec = made;
     return DPT_STATUS_OK;
 }
@@ -337,9 +354,7 @@ void dpt_exec_free(struct dpt_exec *exec)
     if (!exec->share && exec->scratch) {
         dpt_dev_release(exec->dev, exec->scratch, scratch_nbytes(exec));
     }
-    if (exec->messages) {
-        dpt_dev_host_release(exec->dev, exec->messages, (size_t)exec->plan->memory.messages);
-    }
+    dpt_exec__release_messages(exec);
     if (dpt_dev_is_apart(exec->dev)) {
         release_host(exec, exec->staging, exec->staging_nbytes);
         release_host(exec, exec->stays, exec->stays_nbytes);
@@ -364,6 +379,8 @@ void dpt_exec_free(struct dpt_exec *exec)
     free(exec->lengths);
     free(exec->border);
     free(exec->message);
+    free(exec->request);
+    free(exec->open);
     free(exec->micro);
     free(exec->part);
     free(exec);

@@ -99,6 +99,7 @@ struct dpt_exec_conf {
     const struct dpt_exec_group *group; /* of each group of the training's plan, where there are more axes; or NULL */
     struct dpt_exec *share;        /* use its activation and scratch blocks where they are large enough; or NULL */
     uint64_t seed;
+    bool flat;                   /* messages between stages go through MPI within a host, too */
     double slowness;             /* > 1: kernels take so many times as long: a slow rank, for trials */
 };
 
@@ -146,6 +147,9 @@ enum dpt_status dpt_exec_update(const struct dpt_exec *exec, struct dpt_range ra
 typedef enum dpt_status dpt_exec_output_fn(void *user, const struct dpt_batch *batch, const struct dpt_tensor *output);
 enum dpt_status dpt_exec_evaluate(struct dpt_exec *exec, struct dpt_loader *loader, double metric[DPT_EXEC_METRICS],
                                   dpt_exec_output_fn *output, void *user);
+
+/* Bytes of plan->memory.messages that lie in memory which the ranks of a host share, not the device's own. Local. */
+int64_t dpt_exec_shared_nbytes(const struct dpt_exec *exec);
 
 /* Bytes that this rank sent in steps, counted as plan->traffic counts them. Local. */
 double dpt_exec_sent(const struct dpt_exec *exec);

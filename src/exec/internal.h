@@ -3,6 +3,7 @@
 
 /* What the files of exec/ share. */
 
+#include "comm/channel.h"
 #include "exec/exec.h"
 #include "tensor/box.h"
 
@@ -32,8 +33,8 @@ struct dpt_exec__lengths {
 
 /* Of a message: its buffers, the request of each, what to say when it does not come. */
 struct dpt_exec__message {
-    struct dpt_comm_request request[DPT_PLAN_WINDOW];
-    bool open[DPT_PLAN_WINDOW];
+    struct dpt_comm_request *request; /* as many as its window has, of exec->request */
+    bool *open;
     char what[64];
 };
 
@@ -51,7 +52,9 @@ struct dpt_exec {
     const struct dpt_exec_group *group;
     const struct dpt_exec *share;         /* whose blocks are used, or NULL                      */
     void *block, *scratch;
-    void *messages;                       /* of the host, as all that MPI sees                   */
+    void *messages;                       /* of the host, as all that MPI sees; the channels' where there are any */
+    struct dpt_channels *channels;        /* to the stages on this host, or NULL                 */
+    bool flat;
     char *stays;                          /* on the host, where the device is apart: buckets that travel for a stay     */
     size_t stays_nbytes;
     void *gradient, *param;               /* what the exchange sums and publishes: the state's, or copies on the host */
@@ -73,6 +76,8 @@ struct dpt_exec {
     struct dpt_exec__lengths *lengths;    /* of each node                                        */
     struct dpt_exec__border **border;     /* of each node that moves borders, else NULL          */
     struct dpt_exec__message *message;
+    struct dpt_comm_request *request;     /* of all messages                                     */
+    bool *open;
     struct dpt_exec__micro *micro;        /* of each micro-batch of a step                       */
     double slowness;                      /* > 1: kernels take so many times as long, for trials */
     double owed_s;                        /* for which it has not slept yet                      */
@@ -155,16 +160,30 @@ enum dpt_status dpt_exec__stay(struct dpt_exec *exec, const struct dpt_action *a
 /* REDUCE, WAIT, PUBLISH and COLLECT of a bucket that is bound to nothing. Collective over its group. */
 enum dpt_status dpt_exec__exchange_slices(struct dpt_exec *exec, const struct dpt_action *action);
 
-/* ------------------------------------------------------------------------------------------------ collect.c */
+/* ------------------------------------------------------------------------------------------------ message.c */
 
-/* Notes what collectives and messages need; the memory is the caller's. Local. */
-void dpt_exec__prepare_moves(struct dpt_exec *exec);
+/* Memory for messages: of channels where there are any. Collective over the pipeline axis if it has several ranks. */
+enum dpt_status dpt_exec__take_messages(struct dpt_exec *exec);
+
+void dpt_exec__release_messages(struct dpt_exec *exec);
+
+/* Requests, and words for the deadline. Local. */
+void dpt_exec__prepare_messages(struct dpt_exec *exec);
 
 /* Posts the first receives of a step, whose number of samples is known by then. Local. */
 enum dpt_status dpt_exec__open_messages(struct dpt_exec *exec);
 
 /* Waits for the sends of a step. Local wait. */
 enum dpt_status dpt_exec__close_messages(struct dpt_exec *exec);
+
+/* Message m of a micro-batch from or to memory of the host. The other end does the opposite. */
+enum dpt_status dpt_exec__send(struct dpt_exec *exec, int m, int micro, const struct dpt_tensor *in);
+enum dpt_status dpt_exec__receive(struct dpt_exec *exec, int m, int micro, const struct dpt_tensor *out);
+
+/* ------------------------------------------------------------------------------------------------ collect.c */
+
+/* Notes what collectives and messages need; the memory is the caller's. Local. */
+void dpt_exec__prepare_moves(struct dpt_exec *exec);
 
 /* Runs node n, a collective, a send or a receive. Collective over its axis; a send and its receive are a pair. */
 enum dpt_status dpt_exec__move(struct dpt_exec *exec, int n, int micro, const struct dpt_tensor *in,

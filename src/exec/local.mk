@@ -6,6 +6,7 @@ libdpt_a_SOURCES += \
 	%D%/exec.h \
 	%D%/groups.c \
 	%D%/internal.h \
+	%D%/message.c \
 	%D%/state.c \
 	%D%/stay.c \
 	%D%/step.c \

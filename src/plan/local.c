@@ -48,7 +48,7 @@ static bool set_borders(struct dpt_plan__localizer *local, int n, int operand, s
 
 /* ------------------------------------------------------------------------------------------------ messages */
 
-static void add_message(struct dpt_plan__localizer *local, int value, int to, const struct dpt_place *place)
+static void add_message(struct dpt_plan__localizer *local, int value, int to, int window, const struct dpt_place *place)
 {
     struct dpt_plan *plan = local->plan;
     const int m = plan->nmessages;
@@ -60,11 +60,23 @@ static void add_message(struct dpt_plan__localizer *local, int value, int to, co
         .from = local->placed->coord[local->logical->value[value].producer],
         .to = to,
         .value = -1,
+        .window = window,
     };
     memcpy(plan->message[m].place, place, sizeof plan->message[m].place);
     local->message_next[m] = local->message_of[value];
     local->message_of[value] = m;
     plan->nmessages++;
+}
+
+/*
+ * Two are enough to compute one while the other travels. But what a backward pass reads first, on another rank than the
+ * forward pass, is taken only when that has gone through all micro-batches that the schedule has under way.
+ */
+static int window_of(const struct dpt_plan *plan, enum dpt_phase from, enum dpt_phase to)
+{
+    const bool kept = from == DPT_PHASE_FORWARD && to != DPT_PHASE_FORWARD &&
+                      plan->pipeline.schedule != DPT_PIPELINE_NONE;
+    return kept || plan->pipeline.micros < 2 ? plan->pipeline.micros : 2;
 }
 
 /* Every value that is read on another stage than its own goes there once, as its first reader wants it. */
@@ -81,7 +93,8 @@ static void find_messages(struct dpt_plan__localizer *local)
             if (producer >= 0 && local->placed->coord[producer] != local->placed->coord[n] &&
                 dpt_plan__find_message(local, node->in[i], local->placed->coord[n]) < 0) {
                 const struct dpt_plan__form want = wanted(local, n, i);
-                add_message(local, node->in[i], local->placed->coord[n], want.place);
+                const int window = window_of(local->plan, graph->node[producer].phase, node->phase);
+                add_message(local, node->in[i], local->placed->coord[n], window, want.place);
             }
         }
     }

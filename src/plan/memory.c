@@ -325,7 +325,7 @@ static int64_t place_messages(struct dpt_plan *plan)
         if (message->value >= 0) {
             message->nbytes = aligned((int64_t)dpt_type_nbytes(&plan->value[message->value].type));
             message->offset = at;
-            at += DPT_PLAN_WINDOW * message->nbytes;
+            at += message->window * message->nbytes;
         }
     }
     return at;

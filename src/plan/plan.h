@@ -121,11 +121,10 @@ struct dpt_plan_message {
     int from, to;    /* coordinates on the pipeline axis                      */
     int value;       /* graph value here, or -1 where this rank has no part   */
     struct dpt_place place[DPT_MESH_MAX_AXES];
+    int window;      /* of them under way: a rank that goes on with the next micro-batch waits for the oldest */
     int64_t offset;  /* bytes, of its window of buffers in the message block  */
     int64_t nbytes;  /* of one of them                                        */
 };
-
-enum { DPT_PLAN_WINDOW = 2 }; /* messages of a kind under way: receives are posted so many micro-batches ahead */
 
 /* What plan/ knows of a node of plan->graph beside the graph. */
 struct dpt_plan_node {

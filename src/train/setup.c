@@ -249,6 +249,7 @@ static enum dpt_status bind_eval(struct dpt_train *train, struct dpt_train__eval
         .dev = train->dev,
         .exchange = train->exchange,
         .group = train->group,
+        .flat = train->job->parallel.exchange == DPT_ROUTE_FLAT,
         .share = train->exec,
         .seed = (uint64_t)train->job->run.seed,
     };
@@ -283,6 +284,7 @@ static enum dpt_status bind_all(struct dpt_train *train)
         .dev = train->dev,
         .exchange = train->exchange,
         .group = train->group,
+        .flat = train->job->parallel.exchange == DPT_ROUTE_FLAT,
         .seed = (uint64_t)train->job->run.seed,
     };
     DPT_TRY(dpt_exec_new(&conf, &train->exec));
@@ -332,9 +334,11 @@ static enum dpt_status new_exchange(struct dpt_train *train)
     if (dpt_train__axis(train, "data") != dpt_train__ranks(train)) {
         DPT_CHECK(train->job->parallel.update == DPT_UPDATE_SYNC, DPT_STATUS_USAGE,
                   "[parallel] update: ranks can go their own ways only where data is the only axis of the layout");
-        DPT_CHECK(train->job->parallel.exchange == DPT_ROUTE_AUTO && conf.wire.kind == DPT_WIRE_KIND_FP32,
+        DPT_CHECK((train->job->parallel.exchange == DPT_ROUTE_AUTO || train->job->parallel.exchange == DPT_ROUTE_FLAT) &&
+                      conf.wire.kind == DPT_WIRE_KIND_FP32,
                   DPT_STATUS_USAGE,
-                  "[parallel] exchange and wire count only where data is the only axis of the layout: leave them out");
+                  "[parallel] exchange = auto and flat, and wire = fp32, are all there is where data is not the only axis of "
+                  "the layout");
         return dpt_exec_groups_new(train->plan, &train->group);
     }
     return dpt_exchange_new(&conf, &train->exchange);

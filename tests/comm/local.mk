@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 unit_tests += \
 	tests/comm/test_agree \
+	tests/comm/test_channel \
 	tests/comm/test_collect \
 	tests/comm/test_cores \
 	tests/comm/test_exchange \
@@ -15,6 +16,8 @@ unit_tests += \
 	tests/comm/test_wire
 tests_comm_test_agree_SOURCES = %D%/test_agree.c %D%/world.h
 tests_comm_test_agree_LDADD = $(TEST_LDADD)
+tests_comm_test_channel_SOURCES = %D%/test_channel.c %D%/world.h
+tests_comm_test_channel_LDADD = $(TEST_LDADD)
 tests_comm_test_collect_SOURCES = %D%/test_collect.c %D%/world.h
 tests_comm_test_collect_LDADD = $(TEST_LDADD)
 tests_comm_test_cores_SOURCES = %D%/test_cores.c %D%/world.h

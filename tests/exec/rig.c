@@ -93,6 +93,7 @@ static void finish(struct rig *rig)
         .dev = rig->dev,
         .exchange = rig->exchange,
         .group = rig->group,
+        .flat = rig->layout && rig->layout->flat,
         .seed = (uint64_t)rig->job->run.seed,
     };
     EXPECT_OK(dpt_exec_new(&exec, &rig->exec));
@@ -182,6 +183,7 @@ void rig_eval_new(struct rig *rig, int64_t batch, bool share, struct rig_eval *e
         .dev = rig->dev,
         .exchange = rig->exchange,
         .group = rig->group,
+        .flat = rig->layout && rig->layout->flat,
         .share = share ? rig->exec : NULL,
         .seed = (uint64_t)rig->job->run.seed,
     };

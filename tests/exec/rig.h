@@ -64,6 +64,7 @@ struct rig_layout {
     enum dpt_plan_shard shard;
     const double *share;
     const int *backward;
+    bool flat;                                    /* messages by MPI within the host, too */
     bool average;
     bool far; /* the device's memory is its own, far.h */
 };
