@@ -182,6 +182,9 @@ enum dpt_status dpt_mesh_shape(int ranks, int naxes, const struct dpt_mesh_axis 
 /* Sets the coordinates to those of any rank of a mesh without groups. Local. */
 void dpt_mesh_place(struct dpt_mesh *mesh, int rank);
 
+/* The number of the axis with a name, or -1. Local. */
+int dpt_mesh_axis(const struct dpt_mesh *mesh, const char *name);
+
 /* The rank at these coordinates, one an axis. Local. */
 int dpt_mesh_rank(const struct dpt_mesh *mesh, const int *coord);
 

@@ -45,6 +45,15 @@ enum dpt_status dpt_mesh_shape(int ranks, int naxes, const struct dpt_mesh_axis 
     return DPT_STATUS_OK;
 }
 
+int dpt_mesh_axis(const struct dpt_mesh *mesh, const char *name)
+{
+    int axis = mesh->naxes - 1;
+    while (axis >= 0 && strcmp(mesh->axis[axis].name, name) != 0) {
+        axis--;
+    }
+    return axis;
+}
+
 void dpt_mesh_place(struct dpt_mesh *mesh, int rank)
 {
     for (int a = mesh->naxes - 1; a >= 0; a--) {

@@ -278,7 +278,7 @@ static bool counts_metrics(const struct dpt_plan *plan)
     bool counts = plan->graph->metric >= 0;
     for (int axis = 0; counts && axis < plan->conf.mesh->naxes; axis++) {
         const bool copied = plan->value[plan->graph->metric].place[axis].kind == DPT_PLACE_KIND_COPIED &&
-                            strcmp(plan->conf.mesh->axis[axis].name, "pipeline") != 0;
+                            axis != dpt_mesh_axis(plan->conf.mesh, "pipeline");
         counts = !copied || plan->conf.mesh->axis[axis].coord == 0;
     }
     return counts;

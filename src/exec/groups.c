@@ -3,7 +3,6 @@
 /* The communicators and exchanges of a plan's groups. */
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "exec/exec.h"
 
@@ -11,10 +10,7 @@ static enum dpt_status new_group(const struct dpt_plan *plan, const struct dpt_p
 {
     const struct dpt_mesh *mesh = plan->conf.mesh;
     bool member[64] = {false};
-    int along = -1;
-    for (int axis = 0; group->places && axis < mesh->naxes; axis++) {
-        along = strcmp(mesh->axis[axis].name, "pipeline") == 0 ? axis : along;
-    }
+    const int along = group->places ? dpt_mesh_axis(mesh, "pipeline") : -1;
     for (int place = 0; place < 64; place++) {
         member[place] = group->places >> place & 1;
     }

@@ -13,11 +13,7 @@
 static const struct dpt_mesh_axis *pipeline_axis(const struct dpt_exec *exec)
 {
     const struct dpt_mesh *mesh = exec->plan->conf.mesh;
-    const struct dpt_mesh_axis *found = NULL;
-    for (int axis = 0; axis < mesh->naxes; axis++) {
-        found = strcmp(mesh->axis[axis].name, "pipeline") == 0 ? &mesh->axis[axis] : found;
-    }
-    return found;
+    return &mesh->axis[dpt_mesh_axis(mesh, "pipeline")];
 }
 
 static char *buffer_of(const struct dpt_exec *exec, int m, int micro)

@@ -3,7 +3,6 @@
 /* What a job would do, without MPI and without memory: the banner, and for --plan the plan of every rank. */
 
 #include <math.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -28,15 +27,10 @@ static int ranks_of_layout(const struct dpt_job *job, int ranks)
 static bool is_like_another(const struct dpt_train *train)
 {
     const struct dpt_plan_conf *conf = &train->plan->conf;
-    const int data = dpt_train__axis(train, "data");
-    for (int axis = 0; axis < train->mesh.naxes; axis++) {
-        const bool first = train->mesh.axis[axis].coord == 0;
-        if (strcmp(train->mesh.axis[axis].name, "data") == 0 && !first) {
-            return !train->share && !conf->fixed && conf->shard == DPT_PLAN_SHARD_NONE &&
-                   conf->batch_rows % (conf->micro_batches * data) == 0;
-        }
-    }
-    return false;
+    const int axis = dpt_mesh_axis(&train->mesh, "data");
+    return axis >= 0 && train->mesh.axis[axis].coord > 0 && !train->share && !conf->fixed &&
+           conf->shard == DPT_PLAN_SHARD_NONE &&
+           conf->batch_rows % (conf->micro_batches * train->mesh.axis[axis].size) == 0;
 }
 
 /* The plans of all ranks, those that differ in their samples only once. Returns the seconds that the planning took. */

@@ -147,12 +147,8 @@ int dpt_train__ranks(const struct dpt_train *train)
 
 int dpt_train__axis(const struct dpt_train *train, const char *name)
 {
-    for (int axis = 0; axis < train->mesh.naxes; axis++) {
-        if (strcmp(train->mesh.axis[axis].name, name) == 0) {
-            return train->mesh.axis[axis].size;
-        }
-    }
-    return 1;
+    const int axis = dpt_mesh_axis(&train->mesh, name);
+    return axis >= 0 ? train->mesh.axis[axis].size : 1;
 }
 
 const char *dpt_train__layout_text(const struct dpt_train *train, char out[DPT_TRAIN__LAYOUT_SIZE])

@@ -37,12 +37,8 @@ static double busy_s(struct dpt_train *train)
 
 static int data_coord(const struct dpt_train *train)
 {
-    for (int axis = 0; axis < train->mesh.naxes; axis++) {
-        if (strcmp(train->mesh.axis[axis].name, "data") == 0) {
-            return train->mesh.axis[axis].coord;
-        }
-    }
-    return 0;
+    const int axis = dpt_mesh_axis(&train->mesh, "data");
+    return axis >= 0 ? train->mesh.axis[axis].coord : 0;
 }
 
 /* Samples a second and samples a step of each coordinate along data; a coordinate is as fast as its slowest rank. */
