@@ -306,10 +306,9 @@ static void check_parallel(const struct check *check)
         refuse(check, "parallel", "update",
                "lets ranks go their own ways, which differ with their number: [run] reproducible = yes needs sync");
     }
-    if (job->parallel.shard != DPT_SHARD_NONE && (job->run.reproducible || job->parallel.update != DPT_UPDATE_SYNC)) {
-        refuse(check, "parallel", "shard", "shares out what every rank must have whole %s: set it to none",
-               job->run.reproducible ? "in a run with [run] reproducible = yes"
-                                     : "where [parallel] update lets ranks go their own ways");
+    if (job->parallel.shard != DPT_SHARD_NONE && job->parallel.update != DPT_UPDATE_SYNC) {
+        refuse(check, "parallel", "shard",
+               "shares out what ranks that go their own ways ([parallel] update) must have whole: set it to none");
     }
     if (job->parallel.update >= DPT_UPDATE_ASYNC_OWNER && shares != 0) {
         refuse(check, "parallel", "shares",

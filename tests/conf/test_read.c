@@ -294,6 +294,9 @@ static void relations(void **state)
         {SYNTHETIC "[run]\nreproducible = yes\n[parallel]\nreduce = fast\n",
          "t.ini:6: [parallel] reduce = fast gives other bits on other numbers of ranks, but [run] reproducible = yes: take "
          "tree or fixed"},
+        {SYNTHETIC "[parallel]\nupdate = local-sgd\nshard = parameters\n",
+         "t.ini:5: [parallel] shard shares out what ranks that go their own ways ([parallel] update) must have whole: set it "
+         "to none"},
         {SYNTHETIC "[run]\nreproducible = yes\n[parallel]\nshard = optimizer\n",
          "t.ini:6: [parallel] shard leaves no rank the whole gradient, as a reproducible run needs it: set it to none"},
         {SYNTHETIC "[run]\nreproducible = no\n[parallel]\nreduce = tree\n",
