@@ -12,6 +12,7 @@ unit_tests =
 TEST_LDADD = $(DPT_LIBS) $(CMOCKA_LIBS)
 EXTRA_DIST += tests/testlist tests/tsan.supp
 
+include tests/cuda/local.mk
 if HAVE_CMOCKA
 include tests/base/local.mk
 include tests/comm/local.mk

@@ -2,6 +2,7 @@
 libdpt_a_SOURCES += \
 	%D%/arena.c \
 	%D%/arena.h \
+	%D%/both.h \
 	%D%/bf16.c \
 	%D%/bf16.h \
 	%D%/clock.c \

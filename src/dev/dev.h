@@ -3,7 +3,8 @@
 
 /*
  * dev/: a device: memory, copies, queues and events behind one table of functions. cpu.c is this machine's memory and
- * cores; null.c has sizes but no memory, so that a plan for a thousand ranks can be made on a laptop. It promises 64-byte
+ * cores; null.c has sizes but no memory, so that a plan for a thousand ranks can be made on a laptop; cuda.c is a card
+ * of CUDA, cuda_stub.c stands for it in builds without. It promises 64-byte
  * aligned memory (4096 for large blocks) and exact counting of what is allocated. It knows no tensors and runs no kernels:
  * those are in op/. It can say how fast its arithmetic is at best (peak.c), so that a step can be held against that.
  *
@@ -48,6 +49,24 @@ enum dpt_status dpt_dev_cpu(int threads, struct dpt_dev **dev);
 
 /* A device with sizes and no memory. Local. */
 enum dpt_status dpt_dev_null(struct dpt_dev **dev);
+
+/* What a card says of itself. */
+struct dpt_dev_info {
+    char name[128];
+    uint64_t nbytes;                /* of its memory               */
+    int major, minor;               /* compute capability          */
+    int multiprocessors;
+    int driver_major, driver_minor; /* the newest CUDA that the driver runs */
+};
+
+/* Cards of CUDA that this process sees, from 0. *why: "", or the reason why there is none. Needs no driver. Local. */
+int dpt_dev_cuda_count(const char **why);
+
+/* DPT_STATUS_USAGE for a card that is not there, DPT_STATUS_FAILED when it does not answer. Local. */
+enum dpt_status dpt_dev_cuda_info(int card, struct dpt_dev_info *info);
+
+/* Opens a card for this thread. The statuses of _info, and DPT_STATUS_FAILED without cuBLASLt. Local. */
+enum dpt_status dpt_dev_cuda(int card, struct dpt_dev **dev);
 
 void dpt_dev_close(struct dpt_dev *dev);
 

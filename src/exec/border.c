@@ -117,7 +117,7 @@ enum dpt_status dpt_exec__move_border(struct dpt_exec *exec, struct dpt_exec__bo
                                       const struct dpt_mesh_axis *axis, const struct dpt_tensor *in,
                                       const struct dpt_tensor *out, bool sum)
 {
-    char *at = exec->scratch, *received;
+    char *at = exec->packing, *received;
     for (int c = 0; c < border->coords; c++) {
         const struct pair *pair = &border->pair[c];
         const size_t nbytes = places_nbytes(&out->type, border->dim, pair->got);
@@ -126,7 +126,7 @@ enum dpt_status dpt_exec__move_border(struct dpt_exec *exec, struct dpt_exec__bo
             at += nbytes;
         }
     }
-    received = exec->scratch;
+    received = exec->packing;
     for (int c = 0; c < border->coords; c++) {
         const struct pair *pair = &border->pair[c];
         const size_t nbytes = places_nbytes(&in->type, border->dim, pair->sent);

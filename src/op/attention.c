@@ -137,6 +137,19 @@ static struct dpt_attention describe_qkv_dx(const struct dpt_op_call *call)
     return at;
 }
 
+struct dpt_attention dpt_op__attention_of(const struct dpt_op_call *call)
+{
+    const bool qkv = call->types->nin == 1 || call->types->nin == 4, backward = call->types->nin > 3;
+    const int saved = qkv ? 1 : 3;
+    struct dpt_attention at = !backward ? (qkv ? describe_qkv(call, sizeof(float)) : describe(call))
+                              : qkv     ? describe_qkv_dx(call)
+                                        : describe_dx(call);
+    at.y = backward ? call->in[saved].data : call->out[0].data;
+    at.lse = backward ? call->in[saved + 1].data : call->out[1].data;
+    at.dy = backward ? call->in[saved + 2].data : NULL;
+    return at;
+}
+
 static enum dpt_status ref_attention(const struct dpt_op_call *call)
 {
     return forward(call, describe(call), false);

@@ -47,6 +47,9 @@ struct dpt_attention {
     int64_t place, place_sample, place_head, place_query;
 };
 
+/* What a call of any of the four ops is about, in F32. Local. */
+struct dpt_attention dpt_op__attention_of(const struct dpt_op_call *call);
+
 /* Scratch of the plain and the fast kernels. */
 size_t dpt_op__attention_scratch(const struct dpt_op_types *types, enum dpt_run run, int threads, const void *prep);
 

@@ -10,10 +10,12 @@
  *   scratch:   [widened or rounded inputs][outputs before narrowing][scratch of the float kernel]
  */
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/bf16.h"
+#include "op/cuda.h"
 #include "op/op.h"
 
 enum { ALIGN = 64 };
@@ -28,6 +30,9 @@ typedef enum dpt_status kernel_fn(const struct dpt_op_call *call);
 
 static kernel_fn *kernel(const struct dpt_op *op, enum dpt_run run)
 {
+    if (run == DPT_RUN_CUDA) {
+        return dpt_op__cuda(op)->run; /* dpt_op_check_run has seen it */
+    }
     return op->run[run] ? op->run[run] : op->run[DPT_RUN_REF];
 }
 
@@ -74,7 +79,7 @@ enum dpt_status dpt_op_prepare(const struct dpt_op *op, const struct dpt_op_type
 {
     *prep = NULL;
     if (!is_bf16(op, types)) {
-        return op->prepare ? op->prepare(types, run, threads, prep) : DPT_STATUS_OK;
+        return op->prepare && run != DPT_RUN_CUDA ? op->prepare(types, run, threads, prep) : DPT_STATUS_OK;
     }
     struct prep made = {NULL, NULL};
     const struct dpt_op_types wide = widened(types);
@@ -152,6 +157,10 @@ static size_t copies_nbytes(const struct dpt_op *op, const struct dpt_op_types *
 size_t dpt_op_scratch(const struct dpt_op *op, const struct dpt_op_types *types, enum dpt_run run, int threads,
                       const void *prep)
 {
+    if (run == DPT_RUN_CUDA) {
+        const struct dpt_op_cuda *twin = dpt_op__cuda(op);
+        return twin && twin->scratch ? twin->scratch(types) : 0;
+    }
     if (!is_bf16(op, types)) {
         return op->scratch ? op->scratch(types, run, threads, prep) : 0;
     }
@@ -227,10 +236,24 @@ static enum dpt_status call_bf16(const struct dpt_op *op, enum dpt_run run, cons
     return call_float(op, run, call);
 }
 
+/* "linear (F32[64,784], F32[256,784]): the sentence of the failure". */
+static enum dpt_status name_failure(enum dpt_status status, const struct dpt_op *op, const struct dpt_op_call *call)
+{
+    char operands[DPT_OP_MAX_IN * 98], text[96];
+    size_t at = 0;
+    operands[0] = '\0';
+    for (int i = 0; i < call->types->nin; i++) {
+        at += (size_t)snprintf(operands + at, sizeof operands - at, "%s%s", i ? ", " : "",
+                               dpt_type_text(text, sizeof text, &call->in[i].type));
+    }
+    return dpt_error_set(status, __FILE__, __LINE__, "%s (%s): %s", op->name, operands, dpt_error_text());
+}
+
 enum dpt_status dpt_op_call(const struct dpt_op *op, enum dpt_run run, const struct dpt_op_call *call)
 {
     DPT_TRY(dpt_dev_kernel_begin(call->dev));
     const enum dpt_status status = is_bf16(op, call->types) ? call_bf16(op, run, call) : kernel(op, run)(call);
     const enum dpt_status ended = dpt_dev_kernel_end(call->dev);
-    return status != DPT_STATUS_OK ? status : ended;
+    const enum dpt_status first = status != DPT_STATUS_OK ? status : ended;
+    return first != DPT_STATUS_OK && run == DPT_RUN_CUDA ? name_failure(first, op, call) : first;
 }

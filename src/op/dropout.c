@@ -16,48 +16,28 @@
 #include "base/simd.h"
 #include "op/op.h"
 
-/* Words below it drop their element: a chance of rate, to 2^-32. */
-static uint32_t threshold(double rate)
-{
-    return (uint32_t)(rate * 0x1p32);
-}
-
-/* Elements of dimensions [first, last) of a part. */
-static int64_t elements(const struct dpt_type *type, int first, int last)
-{
-    int64_t numel = 1;
-    for (int dim = first; dim < last; dim++) {
-        numel *= type->dim[dim];
-    }
-    return numel;
-}
-
-/* The dimension from which on a part is contiguous in the global batch: 0 unless another than the samples is split. */
-static int run_dim(const struct dpt_op_call *call)
+struct dpt_dropout_place dpt_op__dropout_place(const struct dpt_op_call *call)
 {
     const struct dpt_type *type = &call->in[0].type;
-    int dim = type->ndim - 1;
+    struct dpt_dropout_place place = {.length = 1};
+    int dim = type->ndim - 1; /* from which on the part is contiguous: 0 unless another than the samples is split */
     while (dim > 0 && type->dim[dim] == dpt_op_whole(call, 0, dim)) {
         dim--;
     }
-    return dim;
-}
-
-/* Index in the global batch of the first element of run `run`, of those that begin at dimension `dim`. */
-static uint64_t first_element(const struct dpt_op_call *call, int dim, int64_t run)
-{
-    const struct dpt_type *type = &call->in[0].type;
-    uint64_t element = 0, stride = 1;
+    uint64_t stride = 1;
+    place.ndim = dim > 0 ? dim : 0;
     for (int d = type->ndim - 1; d >= 0; d--) {
-        int64_t index = d > 0 ? dpt_op_begin(call, 0, d) : call->ctx->first_row;
-        if (d < dim) {
-            index += run % type->dim[d];
-            run /= type->dim[d];
+        const int64_t begin = d > 0 ? dpt_op_begin(call, 0, d) : call->ctx->first_row;
+        place.first += (uint64_t)begin * stride;
+        if (d < place.ndim) {
+            place.dim[d] = type->dim[d];
+            place.step[d] = stride;
+        } else {
+            place.length *= type->dim[d];
         }
-        element += (uint64_t)index * stride;
         stride *= d > 0 ? (uint64_t)dpt_op_whole(call, 0, d) : 1;
     }
-    return element;
+    return place;
 }
 
 #define DPT_REF "op/dropout_ref.inc"

@@ -2,6 +2,7 @@
 #include "op/flat.h"
 
 #include "base/simd.h"
+#include "op/cuda.h"
 
 DPT_SIMD static void flat_add_f32(int64_t n, const float *x, const float *y, float *z)
 {
@@ -58,8 +59,17 @@ static double square(enum dpt_dtype real, int64_t n, const void *data)
     return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
 }
 
+/* Cards have F32 alone: dpt_op_check_run refuses other nodes. */
+static bool is_card(const struct dpt_dev *dev)
+{
+    return dev && dev->kind == DPT_DEV_KIND_CUDA;
+}
+
 enum dpt_status dpt_flat_add(struct dpt_dev *dev, enum dpt_dtype real, int64_t n, const void *x, const void *y, void *z)
 {
+    if (is_card(dev)) {
+        return dpt_flat__add_cuda(dev, n, x, y, z);
+    }
     DPT_TRY(dpt_dev_kernel_begin(dev));
     if (real == DPT_DTYPE_F32) {
         flat_add_f32(n, x, y, z);
@@ -71,6 +81,9 @@ enum dpt_status dpt_flat_add(struct dpt_dev *dev, enum dpt_dtype real, int64_t n
 
 enum dpt_status dpt_flat_scale(struct dpt_dev *dev, enum dpt_dtype real, int64_t n, double factor, void *x)
 {
+    if (is_card(dev)) {
+        return dpt_flat__scale_cuda(dev, n, factor, x);
+    }
     DPT_TRY(dpt_dev_kernel_begin(dev));
     for (int64_t i = 0; i < n; i++) {
         if (real == DPT_DTYPE_F32) {
@@ -84,6 +97,9 @@ enum dpt_status dpt_flat_scale(struct dpt_dev *dev, enum dpt_dtype real, int64_t
 
 enum dpt_status dpt_flat_square(struct dpt_dev *dev, enum dpt_dtype real, int64_t n, const void *x, double *sum)
 {
+    if (is_card(dev)) {
+        return dpt_flat__square_cuda(dev, n, x, sum);
+    }
     DPT_TRY(dpt_dev_kernel_begin(dev));
     *sum = square(real, n, x);
     return dpt_dev_kernel_end(dev);

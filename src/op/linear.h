@@ -56,7 +56,7 @@ static inline struct dpt_linear_sizes dpt_op__linear_sizes(const struct dpt_type
 /* The activation of a call of linear; the ops of linear_heads.c have no parameters and no activation. Local. */
 static inline enum dpt_activation_kind dpt_op__linear_act(const struct dpt_op_types *types)
 {
-    const struct dpt_linear_param *param = types->param;
+    const struct dpt_linear_param *param = (const struct dpt_linear_param *)types->param; /* C++ wants the cast */
     return param ? param->act : DPT_ACTIVATION_KIND_NONE;
 }
 

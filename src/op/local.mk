@@ -33,6 +33,8 @@ libdpt_a_SOURCES += \
 	%D%/conv_direct.c \
 	%D%/conv_direct.h \
 	%D%/conv_ref.inc \
+	%D%/cuda.def \
+	%D%/cuda.h \
 	%D%/dropout.c \
 	%D%/dropout.h \
 	%D%/dropout_ref.inc \
@@ -102,4 +104,22 @@ libdpt_a_SOURCES += %D%/onednn.c %D%/onednn_desc.h %D%/onednn_v3.c
 else
 libdpt_a_SOURCES += %D%/onednn_none.c
 endif
+endif
+
+# Kernels for cards, or the table without any.
+if CUDA
+libdpt_a_SOURCES += \
+	%D%/attention_cuda.cu \
+	%D%/cuda.cuh \
+	%D%/cuda_table.c \
+	%D%/embedding_cuda.cu \
+	%D%/gemm_cuda.c \
+	%D%/gemm_cuda.h \
+	%D%/linear_cuda.c \
+	%D%/linear_loss_cuda.cu \
+	%D%/loss_cuda.cu \
+	%D%/norm_cuda.cu \
+	%D%/pointwise_cuda.cu
+else
+libdpt_a_SOURCES += %D%/cuda_none.c
 endif

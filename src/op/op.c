@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "op/cuda.h"
+
 static const struct dpt_op *const table[] = {
 #define DPT_OP(name) &dpt_op_##name,
 #include "op/ops.def"
@@ -53,6 +55,23 @@ void dpt_op_cost(const struct dpt_op *op, const struct dpt_op_types *types, stru
     } else if (!op->view) {
         dpt_op_cost_bytes(types, cost);
     }
+}
+
+enum dpt_status dpt_op_check_run(const struct dpt_op *op, const struct dpt_op_types *types, enum dpt_run run)
+{
+    if (run != DPT_RUN_CUDA || op->view || op->collective) {
+        return DPT_STATUS_OK;
+    }
+    const struct dpt_op_cuda *twin = dpt_op__cuda(op);
+    DPT_CHECK(twin, DPT_STATUS_USAGE, "the op %s has no kernel for cards: set device.kind = cpu", op->name);
+    DPT_CHECK(!types->bf16, DPT_STATUS_USAGE,
+              "kernels for cards take numbers of 32 bits: set run.precision = fp32, or device.kind = cpu");
+    for (int i = 0; i < types->nin; i++) {
+        DPT_CHECK(types->in[i].dtype == DPT_DTYPE_F32 || types->in[i].dtype == DPT_DTYPE_I32, DPT_STATUS_USAGE,
+                  "the kernel of %s for cards takes F32, not %s: set device.kind = cpu", op->name,
+                  dpt_dtype_name(types->in[i].dtype));
+    }
+    return twin->check ? twin->check(types) : DPT_STATUS_OK;
 }
 
 /* One operand of a signature. */

@@ -164,8 +164,9 @@ struct dpt_op {
     void (*release)(void *prep);
     /* Bytes of temporary memory for these types and prep. NULL: none. */
     size_t (*scratch)(const struct dpt_op_types *types, enum dpt_run run, int threads, const void *prep);
-    /* Kernels. REF takes F32 and F64. CPU does as well where it is set; NULL: REF serves. Never allocates. */
-    enum dpt_status (*run[DPT_RUN_COUNT])(const struct dpt_op_call *call);
+    /* Kernels. REF takes F32 and F64. CPU does as well where it is set; NULL: REF serves. Never allocates. Those for cards
+       are in a table of their own (cuda.def), since a build may be without. */
+    enum dpt_status (*run[DPT_RUN_CUDA])(const struct dpt_op_call *call);
     const struct dpt_op_bf16 *bf16; /* optional: kernels of the CPU on numbers of 16 bits (op/bf16.c) */
 };
 
@@ -226,8 +227,9 @@ static inline int64_t dpt_op_whole_sample(const struct dpt_op_call *call, int op
 }
 
 /*
- * The op's own shape, prepare, release, scratch and kernel (the one set for `run`, else REF), for nodes that compute in 16
- * bits too: op/bf16.c. Everyone but an op's own tests asks these. dpt_op_scratch wants what dpt_op_prepare made. Local.
+ * The op's own shape, prepare, release, scratch and kernel (for CUDA its twin, op/cuda.h; else the one set for `run`, else
+ * REF), for nodes that compute in 16 bits too: op/bf16.c. Everyone but an op's own tests asks these. dpt_op_scratch wants
+ * what dpt_op_prepare made. A failure on a card names the op and its operands. Local.
  */
 enum dpt_status dpt_op_shape(const struct dpt_op *op, struct dpt_op_types *types);
 enum dpt_status dpt_op_prepare(const struct dpt_op *op, const struct dpt_op_types *types, enum dpt_run run, int threads,
@@ -236,6 +238,9 @@ void dpt_op_release(const struct dpt_op *op, const struct dpt_op_types *types, v
 size_t dpt_op_scratch(const struct dpt_op *op, const struct dpt_op_types *types, enum dpt_run run, int threads,
                       const void *prep);
 enum dpt_status dpt_op_call(const struct dpt_op *op, enum dpt_run run, const struct dpt_op_call *call);
+
+/* Refuses operands that no kernel of `run` takes: on a card an op without a twin, F64. DPT_STATUS_USAGE. Local. */
+enum dpt_status dpt_op_check_run(const struct dpt_op *op, const struct dpt_op_types *types, enum dpt_run run);
 
 /*
  * The letter of the split dimension in operand `operand` (inputs first, then outputs) of these types: its dimension,

@@ -68,6 +68,7 @@ static enum dpt_status prepare(struct dpt_plan *plan, struct dpt_plan_variant *v
     for (int n = 0; n < graph->nnodes; n++) {
         const struct dpt_op *op = graph->node[n].op;
         dpt_plan__types(plan, n, variant->rows, &variant->types[n]);
+        DPT_TRY(dpt_op_check_run(op, &variant->types[n], plan->conf.run));
         if (!plan->conf.sketch) {
             DPT_TRY(dpt_op_prepare(op, &variant->types[n], plan->conf.run, plan->conf.threads, &variant->prep[n]));
         }

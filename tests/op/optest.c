@@ -25,7 +25,7 @@
 #include "optest_impl.h"
 
 enum { MAX_VALUES = 64, MAX_NODES = 24 };
-enum { GUARD = 64, GUARD_BYTE = 0xA5, POISON_BYTE = 0xFF, SEED = 20240229 };
+enum { GUARD_BYTE = 0xA5, POISON_BYTE = 0xFF, SEED = 20240229 };
 
 /* ---- memory between guard bytes ---- */
 
@@ -37,6 +37,11 @@ static void *guarded_new(size_t nbytes, int fill)
     memset(block, GUARD_BYTE, body + 2 * GUARD);
     memset(block + GUARD, fill, nbytes);
     return block + GUARD;
+}
+
+size_t guarded_nbytes(size_t nbytes)
+{
+    return GUARD + (nbytes + 63) / 64 * 64 + GUARD;
 }
 
 /* True when nothing was written beside the nbytes at data; frees them. */
@@ -161,8 +166,9 @@ void results_free(struct results *results, const char *op)
 
 const char *run_name(enum dpt_run run, enum dpt_dtype real)
 {
-    static const char *const name[2][2] = {{"REF F32", "REF F64"}, {"CPU F32", "CPU F64"}};
-    return name[run == DPT_RUN_CPU][real == DPT_DTYPE_F64];
+    static const char *const name[DPT_RUN_COUNT][2] = {
+        {"REF F32", "REF F64"}, {"CPU F32", "CPU F64"}, {"CUDA F32", "CUDA F64"}};
+    return name[run][real == DPT_DTYPE_F64];
 }
 
 /* Calls a kernel with prepared library objects and exactly the scratch that the op asks for. */
@@ -178,7 +184,7 @@ static void call_kernel(const struct dpt_op *op, enum dpt_run run, struct dpt_op
     call.scratch = nbytes ? guarded_new(nbytes, POISON_BYTE) : NULL;
     if (op->view) {
         memcpy(out[0].data, in[0].data, dpt_type_nbytes(&in[0].type));
-    } else if (dpt_op_call(op, run, &call) != DPT_STATUS_OK) {
+    } else if ((run == DPT_RUN_CUDA ? card_call(op, &call, nbytes) : dpt_op_call(op, run, &call)) != DPT_STATUS_OK) {
         fail_msg("%s: %s", op->name, dpt_error_text());
     }
     if (!guarded_free(call.scratch, nbytes)) {
@@ -641,8 +647,9 @@ static void check_node(const struct tape *tape, const struct node *node, const s
 
     struct results expected, first, second;
     run_op(op, node->param, DPT_RUN_REF, node->nin, in64, &tape->ctx, -1, NULL, &expected);
-    for (enum dpt_run run = DPT_RUN_REF; run <= DPT_RUN_CPU; run++) {
-        for (int real = 0; real < 2; real++) {
+    const bool card = card_runs(op);
+    for (enum dpt_run run = DPT_RUN_REF; run <= (card ? DPT_RUN_CUDA : DPT_RUN_CPU); run++) {
+        for (int real = 0; real < (run == DPT_RUN_CUDA ? 1 : 2); real++) {
             const struct dpt_tensor *in = real ? in64 : in32;
             const char *how = run_name(run, real ? DPT_DTYPE_F64 : DPT_DTYPE_F32);
             run_op(op, node->param, run, node->nin, in, &tape->ctx, -1, NULL, &first);
@@ -664,7 +671,7 @@ static void check_node(const struct tape *tape, const struct node *node, const s
             results_free(&first, op->name);
         }
     }
-    check_splits(op, node->param, node->nin, in64, &tape->ctx, &expected);
+    check_splits(op, node->param, node->nin, in64, &tape->ctx, tolerance, &expected);
     check_bf16(op, node->param, node->nin, in32, given_exact(tape, node), &tape->ctx, tolerance);
     results_free(&expected, op->name);
     for (int i = 0; i < node->nin; i++) {

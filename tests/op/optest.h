@@ -7,7 +7,8 @@
  *
  *   gradient   analytic against central finite differences, in double, for every input that has one
  *   need       a rule asked for one input's gradient gives the same one and no other
- *   kernels    REF in float, CPU in float and in double against REF in double, twice with equal bits
+ *   kernels    REF in float, CPU in float and in double against REF in double, twice with equal bits; and in float its twin
+ *              for cards, where there is a card
  *   memory     outputs, scratch and inputs lie between guard bytes; outputs begin as NaN; inputs stay as they were;
  *              output 0 in the memory of an input that `alias` names gives the same bits
  *   placement  split along every letter that may be split, in 2 and 3 uneven parts, and along two letters or twice along

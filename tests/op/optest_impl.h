@@ -5,6 +5,7 @@
 
 #include "optest.h"
 
+enum { GUARD = 64 }; /* bytes before and behind the memory of a tensor */
 enum { MAX_RESULTS = DPT_OP_MAX_IN + DPT_OP_MAX_OUT };
 
 /* What a call gives: its outputs, or for an update the inputs that it writes. */
@@ -20,8 +21,9 @@ struct dpt_tensor tensor_new(const struct dpt_type *type, int fill);
 struct dpt_tensor tensor_copy(const struct dpt_tensor *from);
 void tensor_free(struct dpt_tensor *tensor, const char *what);
 
-/* The same values in another type of real numbers. */
+/* The same values in another real type; bytes of a tensor's memory with its guards, which begin GUARD before its data. */
 struct dpt_tensor tensor_convert(const struct dpt_tensor *from, enum dpt_dtype dtype);
+size_t guarded_nbytes(size_t nbytes);
 
 double element(const struct dpt_tensor *tensor, int64_t i);
 void set_element(const struct dpt_tensor *tensor, int64_t i, double value);
@@ -49,12 +51,22 @@ void compare_results(const char *op, const char *how, const struct results *got,
                      double tolerance);
 
 /*
+/*
  * The question of 16 bits, optest_bf16.c. Real inputs in F32; bit i of `exact`: input i is never kept in 16 bits. `tolerance`
  * is that of the float kernels.
  */
 void check_bf16(const struct dpt_op *op, const void *param, int nin, const struct dpt_tensor *in, unsigned exact,
                 const struct dpt_op_ctx *ctx, double tolerance);
 
-/* The question of placement, optest_split.c. Real inputs in F64; `expected` is of the whole. */
+/*
+ * The question of placement, optest_split.c. Real inputs in F64 that floats hold too; `expected` is of the whole. On a card
+ * it is asked in F32, within the tolerance.
+ */
 void check_splits(const struct dpt_op *op, const void *param, int nin, const struct dpt_tensor *in,
-                  const struct dpt_op_ctx *ctx, const struct results *expected);
+                  const struct dpt_op_ctx *ctx, double tolerance, const struct results *expected);
+
+/* optest_card.c: whether there is a card and a kernel for it. Says once that there is none. */
+bool card_runs(const struct dpt_op *op);
+
+/* dpt_op_call on the card, with operands of this machine that tensor_new made, and scratch with the same guards. */
+enum dpt_status card_call(const struct dpt_op *op, const struct dpt_op_call *call, size_t scratch_nbytes);

@@ -193,6 +193,16 @@ static bool counts(const struct dpt_op *op, const struct dpt_op_types *types, co
     return true;
 }
 
+/* Real numbers of one type as those of the other. */
+static void change_type(struct dpt_tensor *tensor, enum dpt_dtype from, enum dpt_dtype to, const char *op)
+{
+    if (tensor->type.dtype == from) {
+        struct dpt_tensor changed = tensor_convert(tensor, to);
+        tensor_free(tensor, op);
+        *tensor = changed;
+    }
+}
+
 /* Runs one virtual rank and adds its results to `sum`. */
 static void run_rank(const struct dpt_op *op, const struct dpt_op_types *types, enum dpt_run run,
                      const struct dpt_tensor *in, const struct dpt_op_ctx *ctx, const struct share *share,
@@ -207,6 +217,9 @@ static void run_rank(const struct dpt_op *op, const struct dpt_op_types *types, 
     }
     for (int i = 0; i < types->nin; i++) {
         local[i] = take(&in[i], &block[i]);
+        if (run == DPT_RUN_CUDA) {
+            change_type(&local[i], DPT_DTYPE_F64, DPT_DTYPE_F32, op->name);
+        }
     }
     set_part(op, types, block, part);
     set_rows(&local_ctx, share);
@@ -215,6 +228,9 @@ static void run_rank(const struct dpt_op *op, const struct dpt_op_types *types, 
     run_op(op, param, run, types->nin, local, &local_ctx, -1, part, &got);
     for (int i = 0; i < got.count; i++) {
         const struct block *at = &block[got.operand[i]];
+        if (run == DPT_RUN_CUDA) {
+            change_type(&got.tensor[i], DPT_DTYPE_F32, DPT_DTYPE_F64, op->name);
+        }
         if (!dpt_type_equal(&got.tensor[i].type, &at->type)) {
             char text[96], text2[96];
             fail_msg("%s, split along %.2s: %s is %s, its part of the whole is %s", op->name, share->letter,
@@ -234,7 +250,7 @@ static void run_rank(const struct dpt_op *op, const struct dpt_op_types *types, 
 
 static void check_run(const struct dpt_op *op, const struct dpt_op_types *types, enum dpt_run run,
                       const struct dpt_tensor *in, const struct dpt_op_ctx *ctx, const struct split *split,
-                      const struct results *expected)
+                      double tolerance, const struct results *expected)
 {
     struct results sum = {.count = expected->count};
     for (int i = 0; i < sum.count; i++) {
@@ -245,9 +261,9 @@ static void check_run(const struct dpt_op *op, const struct dpt_op_types *types,
         run_rank(op, types, run, in, ctx, &share, &sum);
     }
     char how[96];
-    snprintf(how, sizeof how, "%s, split along %c in %d and along %c in %d", run_name(run, DPT_DTYPE_F64),
+    snprintf(how, sizeof how, "%s, split along %c in %d and along %c in %d", run_name(run, run == DPT_RUN_CUDA ? DPT_DTYPE_F32 : DPT_DTYPE_F64),
              split->letter[0], split->parts[0], split->letter[1], split->parts[1]);
-    compare_results(op->name, how, &sum, expected, 1e-12);
+    compare_results(op->name, how, &sum, expected, tolerance);
     results_free(&sum, op->name);
 }
 
@@ -291,16 +307,20 @@ static bool fits(const struct dpt_op *op, const struct dpt_op_types *types, cons
 
 /* In the plain kernels and in the fast ones; where a letter has fewer elements than parts there is nothing to ask. */
 static void check_split(const struct dpt_op *op, const struct dpt_op_types *types, const struct dpt_tensor *in,
-                        const struct dpt_op_ctx *ctx, const struct split *split, const struct results *expected)
+                        const struct dpt_op_ctx *ctx, const struct split *split, double tolerance,
+                        const struct results *expected)
 {
     if (fits(op, types, split)) {
-        check_run(op, types, DPT_RUN_REF, in, ctx, split, expected);
-        check_run(op, types, DPT_RUN_CPU, in, ctx, split, expected);
+        check_run(op, types, DPT_RUN_REF, in, ctx, split, 1e-12, expected);
+        check_run(op, types, DPT_RUN_CPU, in, ctx, split, 1e-12, expected);
+    }
+    if (fits(op, types, split) && card_runs(op)) {
+        check_run(op, types, DPT_RUN_CUDA, in, ctx, split, tolerance, expected);
     }
 }
 
 void check_splits(const struct dpt_op *op, const void *param, int nin, const struct dpt_tensor *in,
-                  const struct dpt_op_ctx *ctx, const struct results *expected)
+                  const struct dpt_op_ctx *ctx, double tolerance, const struct results *expected)
 {
     /* One letter: both. Two letters, or one on both axes: the first that fits. */
     static const int one[][AXES] = {{2, 1}, {3, 1}}, two[][AXES] = {{2, 3}, {3, 2}, {2, 2}};
@@ -311,14 +331,14 @@ void check_splits(const struct dpt_op *op, const void *param, int nin, const str
     for (int i = 0; i < letters; i++) {
         for (int k = 0; k < 2; k++) {
             const struct split split = {{letter[i], letter[i]}, {one[k][0], one[k][1]}};
-            check_split(op, &types, in, ctx, &split, expected);
+            check_split(op, &types, in, ctx, &split, tolerance, expected);
         }
         for (int j = i; j < letters; j++) {
             struct split split = {{letter[i], letter[j]}, {0}};
             for (int k = 0; k < 3 && (k == 0 || !fits(op, &types, &split)); k++) {
                 memcpy(split.parts, two[k], sizeof split.parts);
             }
-            check_split(op, &types, in, ctx, &split, expected);
+            check_split(op, &types, in, ctx, &split, tolerance, expected);
         }
     }
 }

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* A card of CUDA. The run time library is linked statically and says itself when there is no driver. */
+
+#include "dev/cuda.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+
+enum { STAGING = 8 << 20, WORKSPACE = 32 << 20 };
+
+/* -------------------------------------------------------------------------------------------------------- failures */
+
+enum dpt_status dpt_cuda_failed(const struct dpt_cuda *cuda, cudaError_t error, const char *what)
+{
+    return dpt_error_set(DPT_STATUS_FAILED, __FILE__, __LINE__,
+                         "%s: %s: %s (%s); an earlier kernel may be to blame: with CUDA_LAUNCH_BLOCKING=1 in the "
+                         "environment the message names it",
+                         cuda->dev.name, what, cudaGetErrorString(error), cudaGetErrorName(error));
+}
+
+enum dpt_status dpt_cuda_blas_failed(const struct dpt_cuda *cuda, cublasStatus_t status, const char *what)
+{
+    return dpt_error_set(DPT_STATUS_FAILED, __FILE__, __LINE__, "%s: %s: cuBLASLt refuses it (status %d)", cuda->dev.name,
+                         what, (int)status);
+}
+
+/* ---------------------------------------------------------------------------------------------------------- memory */
+
+/* Words for an allocation that failed. */
+static enum dpt_status no_memory(const struct dpt_cuda *cuda, cudaError_t error, size_t nbytes, const char *what)
+{
+    char asked[24], left[24], all[24];
+    size_t free = 0, total = 0;
+    if (error != cudaErrorMemoryAllocation || cudaMemGetInfo(&free, &total) != cudaSuccess) {
+        return dpt_cuda_failed(cuda, error, what);
+    }
+    cudaGetLastError(); /* this one is told; the next kernel is not to find it */
+    return dpt_error_set(DPT_STATUS_SPACE, __FILE__, __LINE__,
+                         "%s: not enough memory for %s: %s were asked for, %s of %s are free; use more micro-batches "
+                         "(batch.micro_batches), a smaller model, parallel.shard or parallel.recompute, or more ranks",
+                         cuda->dev.name, what, dpt_text_bytes(asked, sizeof asked, nbytes),
+                         dpt_text_bytes(left, sizeof left, free), dpt_text_bytes(all, sizeof all, total));
+}
+
+static enum dpt_status cuda_alloc(struct dpt_dev *dev, size_t nbytes, const char *what, void **block)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    const cudaError_t error = cudaMalloc(block, nbytes);
+    if (error != cudaSuccess) {
+        *block = NULL;
+        return no_memory(cuda, error, nbytes, what);
+    }
+    DPT_CUDA_TRY(cuda, cudaMemsetAsync(*block, 0, nbytes, cuda->stream), what);
+    return DPT_STATUS_OK;
+}
+
+static void cuda_release(struct dpt_dev *dev, void *block, size_t nbytes)
+{
+    (void)dev, (void)nbytes;
+    cudaFree(block);
+}
+
+static enum dpt_status host_alloc(struct dpt_dev *dev, size_t nbytes, const char *what, void **block)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    char asked[24];
+    const cudaError_t error = cudaMallocHost(block, nbytes);
+    if (error != cudaSuccess) {
+        *block = NULL;
+        cudaGetLastError();
+        return dpt_error_set(DPT_STATUS_SPACE, __FILE__, __LINE__,
+                             "%s: no memory of the host for %s: %s were asked for, pinned (%s; look at ulimit -l)",
+                             cuda->dev.name, what, dpt_text_bytes(asked, sizeof asked, nbytes), cudaGetErrorString(error));
+    }
+    memset(*block, 0, nbytes);
+    return DPT_STATUS_OK;
+}
+
+static void host_release(struct dpt_dev *dev, void *block, size_t nbytes)
+{
+    (void)dev, (void)nbytes;
+    cudaFreeHost(block);
+}
+
+/* ---------------------------------------------------------------------------------------------------------- copies */
+
+/* Piece after piece through two pinned buffers: the card copies one while the host fills the other. */
+static enum dpt_status copy_in(struct dpt_dev *dev, void *to, const void *from_host, size_t nbytes)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    for (size_t done = 0; done < nbytes;) {
+        const size_t part = nbytes - done < STAGING ? nbytes - done : STAGING;
+        char *buffer = cuda->staging + (size_t)cuda->slot * STAGING;
+        DPT_CUDA_TRY(cuda, cudaEventSynchronize(cuda->staged[cuda->slot]), "a copy to the card");
+        memcpy(buffer, (const char *)from_host + done, part);
+        DPT_CUDA_TRY(cuda, cudaMemcpyAsync((char *)to + done, buffer, part, cudaMemcpyHostToDevice, cuda->stream),
+                     "a copy to the card");
+        DPT_CUDA_TRY(cuda, cudaEventRecord(cuda->staged[cuda->slot], cuda->stream), "a copy to the card");
+        cuda->slot = !cuda->slot;
+        done += part;
+    }
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status copy_out(struct dpt_dev *dev, void *to_host, const void *from, size_t nbytes)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    DPT_CUDA_TRY(cuda, cudaMemcpyAsync(to_host, from, nbytes, cudaMemcpyDeviceToHost, cuda->stream),
+                 "a copy from the card");
+    DPT_CUDA_TRY(cuda, cudaStreamSynchronize(cuda->stream), "a copy from the card");
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status copy(struct dpt_dev *dev, void *to, const void *from, size_t nbytes)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    DPT_CUDA_TRY(cuda, cudaMemcpyAsync(to, from, nbytes, cudaMemcpyDeviceToDevice, cuda->stream), "a copy on the card");
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status zero(struct dpt_dev *dev, void *to, size_t nbytes)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    DPT_CUDA_TRY(cuda, cudaMemsetAsync(to, 0, nbytes, cuda->stream), "zeroing memory");
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status kernel_end(struct dpt_dev *dev)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    DPT_CUDA_TRY(cuda, cudaGetLastError(), "a kernel");
+    return DPT_STATUS_OK;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- a card */
+
+static void cuda_close(struct dpt_dev *dev)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    if (cuda->handle) {
+        cuda->blas.destroy(cuda->handle);
+    }
+    dpt_cuda__close_blas(&cuda->blas);
+    for (int i = 0; i < 2; i++) {
+        if (cuda->staged[i]) {
+            cudaEventDestroy(cuda->staged[i]);
+        }
+    }
+    cudaFreeHost(cuda->staging);
+    cudaFree(cuda->part);
+    cudaFree(cuda->workspace);
+    if (cuda->stream) {
+        cudaStreamDestroy(cuda->stream);
+    }
+    free(cuda);
+}
+
+static enum dpt_status open_card(struct dpt_cuda *cuda)
+{
+    const char *what = "starting the card";
+    void *pinned = NULL;
+    DPT_CUDA_TRY(cuda, cudaSetDevice(cuda->card), what);
+    DPT_CUDA_TRY(cuda, cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking), what);
+    for (int i = 0; i < 2; i++) {
+        DPT_CUDA_TRY(cuda, cudaEventCreateWithFlags(&cuda->staged[i], cudaEventDisableTiming), what);
+    }
+    DPT_CUDA_TRY(cuda, cudaMallocHost(&pinned, 2 * (size_t)STAGING), "buffers on the host");
+    cuda->staging = pinned;
+    cuda->workspace_nbytes = WORKSPACE;
+    DPT_CUDA_TRY(cuda, cudaMalloc(&cuda->workspace, WORKSPACE), "the workspace of products");
+    DPT_CUDA_TRY(cuda, cudaMalloc((void **)&cuda->part, DPT_CUDA_PARTS * sizeof *cuda->part), "sums on the card");
+    DPT_TRY(dpt_cuda__open_blas(&cuda->blas));
+    DPT_BLAS_TRY(cuda, cuda->blas.create(&cuda->handle), what);
+    return DPT_STATUS_OK;
+}
+
+int dpt_dev_cuda_count(const char **why)
+{
+    int count = 0;
+    const cudaError_t error = cudaGetDeviceCount(&count);
+    *why = "";
+    if (error != cudaSuccess) {
+        cudaGetLastError();
+        *why = error == cudaErrorInsufficientDriver ? "there is no NVIDIA driver here, or it is older than this dpt wants"
+               : error == cudaErrorNoDevice         ? "there is no card here"
+                                                    : cudaGetErrorString(error);
+        return 0;
+    }
+    return count;
+}
+
+enum dpt_status dpt_dev_cuda_info(int card, struct dpt_dev_info *info)
+{
+    struct cudaDeviceProp properties;
+    const char *why;
+    int driver = 0;
+    const int count = dpt_dev_cuda_count(&why);
+    DPT_CHECK(card >= 0 && card < count, DPT_STATUS_USAGE, "there is no card %d: %d are visible", card, count);
+    cudaError_t error = cudaGetDeviceProperties(&properties, card);
+    error = error == cudaSuccess ? cudaDriverGetVersion(&driver) : error;
+    DPT_CHECK(error == cudaSuccess, DPT_STATUS_FAILED, "card %d does not tell what it is: %s", card,
+              cudaGetErrorString(error));
+    *info = (struct dpt_dev_info){
+        .nbytes = properties.totalGlobalMem,
+        .major = properties.major,
+        .minor = properties.minor,
+        .multiprocessors = properties.multiProcessorCount,
+        .driver_major = driver / 1000,
+        .driver_minor = driver % 1000 / 10,
+    };
+    snprintf(info->name, sizeof info->name, "%.*s", (int)sizeof info->name - 1, properties.name);
+    return DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_dev_cuda(int card, struct dpt_dev **dev)
+{
+    struct dpt_dev_info info;
+    char memory[24];
+    *dev = NULL;
+    DPT_TRY(dpt_dev_cuda_info(card, &info));
+    struct dpt_cuda *cuda = calloc(1, sizeof *cuda);
+    DPT_CHECK(cuda, DPT_STATUS_SPACE, "out of memory for a device");
+    cuda->card = card;
+    cuda->multiprocessors = info.multiprocessors;
+    cuda->dev = (struct dpt_dev){
+        .kind = DPT_DEV_KIND_CUDA,
+        .threads = 1,
+        .alloc = cuda_alloc,
+        .release = cuda_release,
+        .copy_in = copy_in,
+        .copy_out = copy_out,
+        .copy = copy,
+        .zero = zero,
+        .host_alloc = host_alloc,
+        .host_release = host_release,
+        .kernel_end = kernel_end,
+        .close = cuda_close,
+    };
+    snprintf(cuda->dev.name, sizeof cuda->dev.name, "cuda %d: %.64s, %s, driver for CUDA %d.%d", card, info.name,
+             dpt_text_bytes(memory, sizeof memory, info.nbytes), info.driver_major, info.driver_minor);
+    const enum dpt_status status = open_card(cuda);
+    if (status != DPT_STATUS_OK) {
+        cuda_close(&cuda->dev);
+        return status;
+    }
+    *dev = &cuda->dev;
+    return DPT_STATUS_OK;
+}

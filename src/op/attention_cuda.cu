@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Twins of attention.c, after FlashAttention (Dao and others, 2022): a block has a tile of rows (of keys for dk and dv) in
+ * shared memory and walks over the tiles of the other side, so that no matrix of rows times keys exists. Sixteen threads
+ * work at one row; they take every sixteenth key, then every sixteenth feature. Sums have one order: dq is made by the
+ * block of its row, dk and dv by that of their key, and nothing is added by two blocks.
+ *
+ * D: the widest head of a kernel, features beyond at.d are 0. Q rows, K keys a tile.
+ */
+
+#include "op/cuda.cuh"
+
+extern "C" {
+#include "op/attention.h"
+}
+
+enum { LANES = 16, WIDEST = 256 };
+
+/* What a kernel needs of a call beside struct dpt_attention. */
+struct flash {
+    struct dpt_attention at;
+    float scale;
+    uint64_t seed, step;
+    uint32_t stream, drop; /* words below `drop` drop; 0: no dropout */
+    float kept;            /* 1 / (1 - rate)                         */
+    float *delta;          /* dy . y of each row, in scratch         */
+};
+
+/* Row i of query head h of sample n. */
+struct row {
+    int64_t q, y, lse, place;
+};
+
+static __device__ struct row row_at(const struct dpt_attention *at, int64_t n, int64_t h, int64_t i)
+{
+    const int64_t a = h / at->g, g = h % at->g;
+    const struct row row = {
+        n * at->q_sample + i * at->q_row + h * at->d,
+        n * at->y_sample + i * at->y_row + h * at->d,
+        (n * at->s + i) * at->a * at->g + h,
+        at->place + n * at->place_sample + a * at->place_head + g * at->place_query + i * at->t,
+    };
+    return row;
+}
+
+static __device__ float mask_at(const struct flash *flash, int64_t place)
+{
+    if (flash->drop == 0) {
+        return 1.0f;
+    }
+    return dpt_dropout_word(flash->seed, flash->stream, flash->step, (uint64_t)place) < flash->drop ? 0.0f : flash->kept;
+}
+
+/* Over the sixteen threads of a row, in each of them. */
+static __device__ float lanes_sum(float value)
+{
+    for (int step = LANES / 2; step > 0; step /= 2) {
+        value += __shfl_xor_sync(0xffffffffu, value, step);
+    }
+    return value;
+}
+
+static __device__ float lanes_max(float value)
+{
+    for (int step = LANES / 2; step > 0; step /= 2) {
+        value = fmaxf(value, __shfl_xor_sync(0xffffffffu, value, step));
+    }
+    return value;
+}
+
+/* Rows first .. first + R - 1 of a matrix to shared memory; what is past `rows` or past d is 0. */
+template <int D, int R>
+static __device__ void load(float (*tile)[D + 1], const float *from, int64_t stride, int64_t first, int64_t rows, int64_t d)
+{
+    for (int e = (int)threadIdx.x; e < R * D; e += (int)blockDim.x) {
+        const int64_t r = first + e / D, f = e % D;
+        tile[e / D][f] = r < rows && f < d ? from[r * stride + f] : 0.0f;
+    }
+}
+
+template <int D> static __device__ float dot(const float *x, const float *y)
+{
+    float sum = 0.0f;
+    for (int f = 0; f < D; f++) {
+        sum += x[f] * y[f];
+    }
+    return sum;
+}
+
+template <int D, int Q, int K> static __global__ void attend(struct flash flash)
+{
+    __shared__ float q[Q][D + 1], kv[K][D + 1], p[Q][K + 1];
+    enum { KEYS = K / LANES, FEATURES = D / LANES };
+    const struct dpt_attention *at = &flash.at;
+    const int mine = (int)threadIdx.x / LANES, lane = (int)threadIdx.x % LANES;
+    const int64_t h = blockIdx.y % (at->a * at->g), n = blockIdx.y / (at->a * at->g), a = h / at->g;
+    const int64_t first = (int64_t)blockIdx.x * Q, i = first + mine;
+    const float *key = (const float *)at->k + n * at->k_sample + a * at->d;
+    const float *value = (const float *)at->v + n * at->k_sample + a * at->d;
+    const struct row row = row_at(at, n, h, i);
+    const int64_t last = at->first + first + Q < at->t ? at->first + first + Q : at->t; /* keys that the tile sees */
+    float max = -INFINITY, sum = 0.0f, out[FEATURES] = {0};
+    load<D, Q>(q, (const float *)at->q + row_at(at, n, h, 0).q, at->q_row, first, at->s, at->d);
+    for (int64_t tile = 0; tile < last; tile += K) {
+        float s[KEYS], most = -INFINITY;
+        __syncthreads(); /* the last tile's values were read */
+        load<D, K>(kv, key, at->k_row, tile, at->t, at->d);
+        __syncthreads();
+        for (int k = 0; k < KEYS; k++) {
+            const int64_t j = tile + lane + k * LANES;
+            s[k] = j <= at->first + i && j < at->t ? flash.scale * dot<D>(q[mine], kv[lane + k * LANES]) : -INFINITY;
+            most = fmaxf(most, s[k]);
+        }
+        most = fmaxf(max, lanes_max(most));
+        const float fade = max == -INFINITY ? 0.0f : expf(max - most);
+        float more = 0.0f;
+        for (int k = 0; k < KEYS; k++) {
+            const int64_t j = tile + lane + k * LANES;
+            const float whole = s[k] == -INFINITY ? 0.0f : expf(s[k] - most);
+            more += whole;
+            p[mine][lane + k * LANES] = whole == 0.0f ? 0.0f : whole * mask_at(&flash, row.place + j);
+        }
+        sum = sum * fade + lanes_sum(more);
+        max = most;
+        __syncthreads(); /* the keys were read */
+        load<D, K>(kv, value, at->k_row, tile, at->t, at->d);
+        __syncthreads();
+        for (int f = 0; f < FEATURES; f++) {
+            float total = out[f] * fade;
+            for (int j = 0; j < K; j++) {
+                total += p[mine][j] * kv[j][lane + f * LANES];
+            }
+            out[f] = total;
+        }
+    }
+    for (int f = 0; f < FEATURES && i < at->s; f++) {
+        if (lane + f * LANES < at->d) {
+            ((float *)at->y)[row.y + lane + f * LANES] = out[f] / sum;
+        }
+    }
+    if (lane == 0 && i < at->s) {
+        ((float *)at->lse)[row.lse] = max + logf(sum);
+    }
+}
+
+/* dy . y of each row, a warp a row. */
+static __global__ void deltas(struct flash flash)
+{
+    const struct dpt_attention *at = &flash.at;
+    const int64_t heads = at->a * at->g, rows = at->b * at->s * heads;
+    const int lane = (int)threadIdx.x % DPT_WARP, warps = (int)blockDim.x / DPT_WARP;
+    for (int64_t r = (int64_t)blockIdx.x * warps + threadIdx.x / DPT_WARP; r < rows; r += (int64_t)gridDim.x * warps) {
+        const struct row row = row_at(at, r / heads / at->s, r % heads, r / heads % at->s);
+        float sum = 0.0f;
+        for (int64_t f = lane; f < at->d; f += DPT_WARP) {
+            sum += ((const float *)at->dy)[row.y + f] * ((const float *)at->y)[row.y + f];
+        }
+        sum = dpt_warp_sum(sum);
+        if (lane == 0) {
+            flash.delta[row.lse] = sum;
+        }
+    }
+}
+
+/* dq: a block a tile of rows, as in `attend`. */
+template <int D, int Q, int K> static __global__ void query_gradients(struct flash flash)
+{
+    __shared__ float q[Q][D + 1], dy[Q][D + 1], kv[K][D + 1], ds[Q][K + 1];
+    enum { KEYS = K / LANES, FEATURES = D / LANES };
+    const struct dpt_attention *at = &flash.at;
+    const int mine = (int)threadIdx.x / LANES, lane = (int)threadIdx.x % LANES;
+    const int64_t h = blockIdx.y % (at->a * at->g), n = blockIdx.y / (at->a * at->g), a = h / at->g;
+    const int64_t first = (int64_t)blockIdx.x * Q, i = first + mine;
+    const float *key = (const float *)at->k + n * at->k_sample + a * at->d;
+    const float *value = (const float *)at->v + n * at->k_sample + a * at->d;
+    const struct row row = row_at(at, n, h, i);
+    const int64_t last = at->first + first + Q < at->t ? at->first + first + Q : at->t;
+    const float lse = i < at->s ? ((const float *)at->lse)[row.lse] : 0.0f, delta = i < at->s ? flash.delta[row.lse] : 0.0f;
+    float out[FEATURES] = {0};
+    load<D, Q>(q, (const float *)at->q + row_at(at, n, h, 0).q, at->q_row, first, at->s, at->d);
+    load<D, Q>(dy, (const float *)at->dy + row_at(at, n, h, 0).y, at->y_row, first, at->s, at->d);
+    for (int64_t tile = 0; tile < last; tile += K) {
+        float dp[KEYS];
+        __syncthreads();
+        load<D, K>(kv, value, at->k_row, tile, at->t, at->d);
+        __syncthreads();
+        for (int k = 0; k < KEYS; k++) {
+            dp[k] = dot<D>(dy[mine], kv[lane + k * LANES]);
+        }
+        __syncthreads();
+        load<D, K>(kv, key, at->k_row, tile, at->t, at->d);
+        __syncthreads();
+        for (int k = 0; k < KEYS; k++) {
+            const int64_t j = tile + lane + k * LANES;
+            const bool seen = i < at->s && j <= at->first + i && j < at->t;
+            const float p = seen ? expf(flash.scale * dot<D>(q[mine], kv[lane + k * LANES]) - lse) : 0.0f;
+            ds[mine][lane + k * LANES] = seen ? p * (mask_at(&flash, row.place + j) * dp[k] - delta) : 0.0f;
+        }
+        __syncthreads();
+        for (int f = 0; f < FEATURES; f++) {
+            for (int j = 0; j < K; j++) {
+                out[f] += ds[mine][j] * kv[j][lane + f * LANES];
+            }
+        }
+    }
+    for (int f = 0; f < FEATURES && i < at->s; f++) {
+        if (lane + f * LANES < at->d) {
+            ((float *)at->dq)[row.q + lane + f * LANES] = flash.scale * out[f];
+        }
+    }
+}
+
+/* dk and dv: a block a tile of keys, over the rows of all queries of the head. */
+template <int D, int Q, int K> static __global__ void key_gradients(struct flash flash)
+{
+    __shared__ float k[K][D + 1], v[K][D + 1], q[Q][D + 1], dy[Q][D + 1], p[K][Q + 1], ds[K][Q + 1];
+    enum { FEATURES = D / LANES };
+    const struct dpt_attention *at = &flash.at;
+    const int mine = (int)threadIdx.x / LANES, lane = (int)threadIdx.x % LANES;
+    const int64_t a = blockIdx.y % at->a, n = blockIdx.y / at->a;
+    const int64_t first = (int64_t)blockIdx.x * K, j = first + mine, base = n * at->k_sample + a * at->d;
+    /* The first row that sees a key of the tile, at the begin of a tile of rows. */
+    const int64_t from = first > at->first ? (first - at->first) / Q * Q : 0;
+    float dk[FEATURES] = {0}, dv[FEATURES] = {0};
+    load<D, K>(k, (const float *)at->k + base, at->k_row, first, at->t, at->d);
+    load<D, K>(v, (const float *)at->v + base, at->k_row, first, at->t, at->d);
+    for (int64_t g = 0; g < at->g; g++) {
+        const struct row head = row_at(at, n, a * at->g + g, 0);
+        for (int64_t tile = from; tile < at->s; tile += Q) {
+            __syncthreads();
+            load<D, Q>(q, (const float *)at->q + head.q, at->q_row, tile, at->s, at->d);
+            load<D, Q>(dy, (const float *)at->dy + head.y, at->y_row, tile, at->s, at->d);
+            __syncthreads();
+            for (int r = lane; r < Q; r += LANES) {
+                const int64_t i = tile + r;
+                const bool seen = i < at->s && j <= at->first + i && j < at->t;
+                float whole = 0.0f, mask = 0.0f, slope = 0.0f;
+                if (seen) {
+                    const struct row row = row_at(at, n, a * at->g + g, i);
+                    whole = expf(flash.scale * dot<D>(q[r], k[mine]) - ((const float *)at->lse)[row.lse]);
+                    mask = mask_at(&flash, row.place + j);
+                    slope = whole * (mask * dot<D>(dy[r], v[mine]) - flash.delta[row.lse]);
+                }
+                p[mine][r] = whole * mask;
+                ds[mine][r] = slope;
+            }
+            __syncthreads();
+            for (int f = 0; f < FEATURES; f++) {
+                for (int r = 0; r < Q; r++) {
+                    dv[f] += p[mine][r] * dy[r][lane + f * LANES];
+                    dk[f] += ds[mine][r] * q[r][lane + f * LANES];
+                }
+            }
+        }
+    }
+    for (int f = 0; f < FEATURES && j < at->t; f++) {
+        if (lane + f * LANES < at->d) {
+            const int64_t to = base + j * at->k_row + lane + f * LANES;
+            ((float *)at->dk)[to] = flash.scale * dk[f];
+            ((float *)at->dv)[to] = dv[f];
+        }
+    }
+}
+
+static struct flash flash_of(const struct dpt_op_call *call)
+{
+    const struct dpt_attention_param *param = (const struct dpt_attention_param *)call->types->param;
+    struct flash flash;
+    flash.at = dpt_op__attention_of(call);
+    flash.scale = (float)param->scale;
+    flash.seed = call->ctx->seed;
+    flash.step = call->ctx->step;
+    flash.stream = param->stream;
+    flash.drop = (uint32_t)(param->rate * 0x1p32);
+    flash.kept = (float)(1.0 / (1.0 - param->rate));
+    flash.delta = (float *)call->scratch;
+    return flash;
+}
+
+static unsigned tiles(int64_t rows, int rows_of_tile)
+{
+    return (unsigned)((rows + rows_of_tile - 1) / rows_of_tile);
+}
+
+template <int D, int Q, int K> static void forward(struct dpt_cuda *cuda, const struct flash &flash)
+{
+    const dim3 grid(tiles(flash.at.s, Q), (unsigned)(flash.at.b * flash.at.a * flash.at.g));
+    DPT_LAUNCH((attend<D, Q, K>), grid, Q * LANES, cuda->stream, flash);
+}
+
+template <int D, int Q, int K> static void backward(struct dpt_cuda *cuda, const struct flash &flash)
+{
+    const struct dpt_attention *at = &flash.at;
+    const dim3 rows(tiles(at->s, Q), (unsigned)(at->b * at->a * at->g)), keys(tiles(at->t, Q), (unsigned)(at->b * at->a));
+    DPT_LAUNCH((query_gradients<D, Q, K>), rows, Q * LANES, cuda->stream, flash);
+    DPT_LAUNCH((key_gradients<D, Q, Q>), keys, Q * LANES, cuda->stream, flash);
+}
+
+/* Shared memory holds 48 KiB without further ado, which decides the tiles. */
+extern "C" enum dpt_status dpt_op__attention_cuda(const struct dpt_op_call *call)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const struct flash flash = flash_of(call);
+    const struct dpt_attention *at = &flash.at;
+    if (at->b * at->s * at->a * at->g == 0) {
+        return DPT_STATUS_OK;
+    }
+    if (at->d <= 64) {
+        forward<64, 16, 32>(cuda, flash);
+    } else if (at->d <= 128) {
+        forward<128, 16, 32>(cuda, flash);
+    } else {
+        forward<WIDEST, 8, 16>(cuda, flash);
+    }
+    return DPT_STATUS_OK;
+}
+
+extern "C" enum dpt_status dpt_op__attention_dx_cuda(const struct dpt_op_call *call)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const struct flash flash = flash_of(call);
+    const struct dpt_attention *at = &flash.at;
+    const int64_t rows = at->b * at->s * at->a * at->g;
+    if (at->b * at->t * at->a * at->g == 0) {
+        return DPT_STATUS_OK;
+    }
+    if (rows > 0) {
+        DPT_LAUNCH(deltas, dpt_blocks(cuda, rows * DPT_WARP), DPT_BLOCK, cuda->stream, flash);
+    }
+    if (at->d <= 64) {
+        backward<64, 16, 32>(cuda, flash);
+    } else if (at->d <= 128) {
+        backward<128, 16, 32>(cuda, flash);
+    } else {
+        backward<WIDEST, 8, 16>(cuda, flash);
+    }
+    return DPT_STATUS_OK;
+}
+
+extern "C" size_t dpt_op__attention_scratch_cuda(const struct dpt_op_types *types)
+{
+    const struct dpt_type *lse = &types->in[types->nin - 2]; /* of the backward ops */
+    return (size_t)dpt_type_numel(lse) * sizeof(float);
+}
+
+extern "C" enum dpt_status dpt_op__attention_check_cuda(const struct dpt_op_types *types)
+{
+    const struct dpt_type *q = &types->in[0];
+    const int64_t most = 65535; /* rows of a grid */
+    DPT_CHECK(q->dim[4] <= WIDEST, DPT_STATUS_USAGE, "heads are %lld wide, the kernel for cards takes at most %d",
+              (long long)q->dim[4], (int)WIDEST);
+    DPT_CHECK(dpt_type_numel(q) == 0 || q->dim[0] * q->dim[2] * q->dim[3] <= most, DPT_STATUS_USAGE,
+              "%lld samples and heads at a time, the kernel for cards takes at most %lld: use more micro-batches",
+              (long long)(q->dim[0] * q->dim[2] * q->dim[3]), (long long)most);
+    return DPT_STATUS_OK;
+}

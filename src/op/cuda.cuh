@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What the kernels for cards share: launching, sums over a block, sums over rows, keyed random words. Every sum has one
+ * order, so that a step gives the same bits whenever it is run; there are no atomic additions.
+ *
+ * The headers of other rooms are C: the block below lets C++ read them.
+ */
+
+#define _Noreturn
+extern "C" {
+#include "base/rng.h"
+#include "op/cuda.h"
+#include "op/op.h"
+}
+#undef _Noreturn
+
+#include <cuda_runtime.h>
+
+#include "dev/cuda.h"
+
+/* DPT_LAUNCH(kernel, grid, block, stream, arguments ...); the emulator of tests/cuda/ has its own. */
+#ifndef DPT_LAUNCH
+#define DPT_LAUNCH(kernel, grid, block, stream, ...) kernel<<<grid, block, 0, stream>>>(__VA_ARGS__)
+#endif
+
+#ifndef DPT_BLOCK_THREADS
+#define DPT_BLOCK_THREADS 256
+#endif
+
+enum { DPT_WARP = 32, DPT_BLOCK = DPT_BLOCK_THREADS };
+
+/* Blocks for n elements, of which a thread may take several. */
+static inline unsigned dpt_blocks(const struct dpt_cuda *cuda, int64_t n)
+{
+    enum { A_MULTIPROCESSOR = 16 };
+    const int64_t wanted = (n + DPT_BLOCK - 1) / DPT_BLOCK;
+    const int64_t most = (int64_t)A_MULTIPROCESSOR * cuda->multiprocessors;
+    return (unsigned)(wanted < most ? wanted : most);
+}
+
+/* Every element of n: a kernel whose first argument is n says DPT_EACH(i, n) { ... }. */
+#define DPT_EACH(i, n)                                                                                                 \
+    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < (n); i += (int64_t)gridDim.x * blockDim.x)
+
+#define DPT_LAUNCH_EACH(cuda, n, kernel, ...)                                                                          \
+    do {                                                                                                               \
+        if ((n) > 0) {                                                                                                 \
+            DPT_LAUNCH(kernel, dpt_blocks(cuda, n), DPT_BLOCK, (cuda)->stream, n, __VA_ARGS__);                        \
+        }                                                                                                              \
+    } while (0)
+
+/* A block for each of n rows. */
+#define DPT_LAUNCH_ROWS(cuda, n, kernel, ...)                                                                          \
+    do {                                                                                                               \
+        if ((n) > 0) {                                                                                                 \
+            DPT_LAUNCH(kernel, (unsigned)(n), DPT_BLOCK, (cuda)->stream, __VA_ARGS__);                                 \
+        }                                                                                                              \
+    } while (0)
+
+/* ------------------------------------------------------------------------------------------------ sums of a block */
+
+template <class T> static __device__ inline T dpt_warp_sum(T value)
+{
+    for (int step = DPT_WARP / 2; step > 0; step /= 2) {
+        value += __shfl_xor_sync(0xffffffffu, value, step);
+    }
+    return value;
+}
+
+static __device__ inline float dpt_warp_max(float value)
+{
+    for (int step = DPT_WARP / 2; step > 0; step /= 2) {
+        value = fmaxf(value, __shfl_xor_sync(0xffffffffu, value, step));
+    }
+    return value;
+}
+
+/* The sum over a block of whole warps, in every thread. All threads of the block must come here. */
+template <class T> static __device__ inline T dpt_block_sum(T value)
+{
+    __shared__ T part[DPT_WARP];
+    const int lane = (int)threadIdx.x % DPT_WARP, warps = (int)blockDim.x / DPT_WARP;
+    value = dpt_warp_sum(value);
+    __syncthreads(); /* the last sum's parts were read */
+    if (lane == 0) {
+        part[threadIdx.x / DPT_WARP] = value;
+    }
+    __syncthreads();
+    return dpt_warp_sum(lane < warps ? part[lane] : T(0));
+}
+
+/* The largest, where nan counts for nothing. */
+static __device__ inline float dpt_block_max(float value)
+{
+    __shared__ float part[DPT_WARP];
+    const int lane = (int)threadIdx.x % DPT_WARP, warps = (int)blockDim.x / DPT_WARP;
+    value = dpt_warp_max(value);
+    __syncthreads();
+    if (lane == 0) {
+        part[threadIdx.x / DPT_WARP] = value;
+    }
+    __syncthreads();
+    return dpt_warp_max(lane < warps ? part[lane] : -INFINITY);
+}
+
+/* --------------------------------------------------------------------------------------------- sums over all rows */
+
+/*
+ * S sums over n rows for each of k columns; value(row, column, out) gives what is added. Parts of the rows first, in float,
+ * then the parts in double. scratch holds DPT_COLUMN_PARTS * S * k floats.
+ */
+enum { DPT_COLUMN_PARTS = 64, DPT_COLUMN_ROWS = 8 };
+
+template <int S> struct dpt_columns {
+    float *at[S];
+};
+
+template <int S, class F>
+static __global__ void dpt_column_parts(int64_t n, int64_t k, int64_t rows, F value, float *part)
+{
+    __shared__ float sum[S][DPT_COLUMN_ROWS][DPT_WARP];
+    const int64_t column = (int64_t)blockIdx.x * DPT_WARP + threadIdx.x, p = blockIdx.y;
+    const int64_t end = (p + 1) * rows < n ? (p + 1) * rows : n;
+    float mine[S] = {0};
+    for (int64_t i = p * rows + threadIdx.y; column < k && i < end; i += DPT_COLUMN_ROWS) {
+        float more[S];
+        value(i, column, more);
+        for (int s = 0; s < S; s++) {
+            mine[s] += more[s];
+        }
+    }
+    for (int s = 0; s < S; s++) {
+        sum[s][threadIdx.y][threadIdx.x] = mine[s];
+    }
+    __syncthreads();
+    for (int s = 0; s < S && threadIdx.y == 0 && column < k; s++) {
+        float total = 0.0f;
+        for (int r = 0; r < DPT_COLUMN_ROWS; r++) {
+            total += sum[s][r][threadIdx.x];
+        }
+        part[(p * S + s) * k + column] = total;
+    }
+}
+
+template <int S>
+static __global__ void dpt_column_totals(int64_t k, int64_t parts, const float *part, struct dpt_columns<S> out)
+{
+    DPT_EACH(column, k)
+    {
+        for (int s = 0; s < S; s++) {
+            double total = 0.0;
+            for (int64_t p = 0; p < parts; p++) {
+                total += part[(p * S + s) * k + column];
+            }
+            out.at[s][column] = (float)total;
+        }
+    }
+}
+
+static inline size_t dpt_column_scratch(int sums, int64_t k)
+{
+    return (size_t)DPT_COLUMN_PARTS * (size_t)sums * (size_t)k * sizeof(float);
+}
+
+template <int S, class F>
+static inline void dpt_column_sums(struct dpt_cuda *cuda, int64_t n, int64_t k, F value, void *scratch,
+                                   struct dpt_columns<S> out)
+{
+    enum { LEAST = 16 * DPT_COLUMN_ROWS };
+    const int64_t most = n > LEAST ? (n + LEAST - 1) / LEAST : 1, limit = DPT_COLUMN_PARTS;
+    const int64_t parts = most < limit ? most : limit;
+    const int64_t rows = (n + parts - 1) / parts;
+    if (k > 0) {
+        const dim3 grid((unsigned)((k + DPT_WARP - 1) / DPT_WARP), (unsigned)parts), block(DPT_WARP, DPT_COLUMN_ROWS);
+        DPT_LAUNCH((dpt_column_parts<S, F>), grid, block, cuda->stream, n, k, rows, value, (float *)scratch);
+        DPT_LAUNCH(dpt_column_totals<S>, dpt_blocks(cuda, k), DPT_BLOCK, cuda->stream, k, parts, (const float *)scratch,
+                   out);
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------- random words */
+
+/* One of the words of base/rng.h: word `element` % 4 of block `element` / 4 of a stream of dropout. */
+static __device__ inline uint32_t dpt_dropout_word(uint64_t seed, uint32_t stream, uint64_t step, uint64_t element)
+{
+    const uint64_t index = element / 4;
+    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+    uint32_t c[4] = {(uint32_t)index, (uint32_t)(index >> 32), (uint32_t)step,
+                     ((uint32_t)DPT_RNG_USE_DROPOUT << 24) | (stream & 0xffffffu)};
+    for (int round = 0; round < 10; round++) {
+        const uint64_t p0 = (uint64_t)0xD2511F53u * c[0], p1 = (uint64_t)0xCD9E8D57u * c[2];
+        c[0] = (uint32_t)(p1 >> 32) ^ c[1] ^ k0;
+        c[1] = (uint32_t)p1;
+        c[2] = (uint32_t)(p0 >> 32) ^ c[3] ^ k1;
+        c[3] = (uint32_t)p0;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    return c[element % 4];
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Kernels for cards: the twins of ops, listed in cuda.def, and arithmetic on flat buffers. A build without CUDA has
+ * cuda_none.c, where no op has a twin. Twins take F32 and integers.
+ */
+
+#include "op/op.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The twin of an op. */
+struct dpt_op_cuda {
+    const struct dpt_op *op;
+    enum dpt_status (*run)(const struct dpt_op_call *call);
+    size_t (*scratch)(const struct dpt_op_types *types);         /* optional, bytes                         */
+    enum dpt_status (*check)(const struct dpt_op_types *types);  /* optional: refuses sizes it is not made for */
+};
+
+#define DPT_CUDA(name, kernel, scratch, check) enum dpt_status kernel(const struct dpt_op_call *call);
+#define DPT_CUDA_SCRATCH(name) size_t name(const struct dpt_op_types *types);
+#define DPT_CUDA_CHECK(name) enum dpt_status name(const struct dpt_op_types *types);
+#include "op/cuda.def"
+#undef DPT_CUDA
+#undef DPT_CUDA_SCRATCH
+#undef DPT_CUDA_CHECK
+
+/* NULL where the op has none. Local. */
+const struct dpt_op_cuda *dpt_op__cuda(const struct dpt_op *op);
+
+/* flat.h for F32 on a card. */
+enum dpt_status dpt_flat__add_cuda(struct dpt_dev *dev, int64_t n, const float *x, const float *y, float *z);
+enum dpt_status dpt_flat__scale_cuda(struct dpt_dev *dev, int64_t n, double factor, float *x);
+enum dpt_status dpt_flat__square_cuda(struct dpt_dev *dev, int64_t n, const float *x, double *sum);
+
+#ifdef __cplusplus
+}
+#endif

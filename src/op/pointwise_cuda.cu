@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Twins of ops that compute each element by itself: activation.c, bias_act.c, combine.c, dropout.c, swiglu.c, update.c. */
+
+#include "op/cuda.cuh"
+
+extern "C" {
+#include "op/combine.h"
+#include "op/dropout.h"
+#include "op/linear.h"
+#include "op/update.h"
+}
+
+static __device__ float logistic(float x)
+{
+    return 1.0f / (1.0f + expf(-x));
+}
+
+/* ------------------------------------------------------------------------------------------------------ activation */
+
+/* Phi: the normal distribution function. */
+static __device__ float normal(float x)
+{
+    return 0.5f * erfcf(-x * 0.70710678118654752440f);
+}
+
+/* Twice the argument of tanh in gelu_tanh. */
+static __device__ float gelu_twice(float x)
+{
+    return 1.59576912160573071176f * (x + 0.044715f * x * x * x);
+}
+
+static __device__ float activate(enum dpt_activation_kind kind, float x)
+{
+    switch (kind) {
+    case DPT_ACTIVATION_KIND_NONE:
+        break;
+    case DPT_ACTIVATION_KIND_RELU:
+        return x < 0.0f ? 0.0f : x;
+    case DPT_ACTIVATION_KIND_GELU:
+        return x * normal(x);
+    case DPT_ACTIVATION_KIND_SILU:
+        return x * logistic(x);
+    case DPT_ACTIVATION_KIND_SIGMOID:
+        return logistic(x);
+    case DPT_ACTIVATION_KIND_TANH:
+        return tanhf(x);
+    case DPT_ACTIVATION_KIND_GELU_TANH:
+        return x * logistic(gelu_twice(x));
+    }
+    return x;
+}
+
+static __device__ float activate_back(enum dpt_activation_kind kind, float dy, float t)
+{
+    switch (kind) {
+    case DPT_ACTIVATION_KIND_NONE:
+        break;
+    case DPT_ACTIVATION_KIND_RELU:
+        return t <= 0.0f ? 0.0f : dy;
+    case DPT_ACTIVATION_KIND_GELU:
+        return dy * (normal(t) + t * 0.39894228040143267794f * expf(-0.5f * t * t));
+    case DPT_ACTIVATION_KIND_SILU: {
+        const float s = logistic(t);
+        return dy * s * (1.0f + t * (1.0f - s));
+    }
+    case DPT_ACTIVATION_KIND_SIGMOID:
+        return dy * t * (1.0f - t);
+    case DPT_ACTIVATION_KIND_TANH:
+        return dy * (1.0f - t * t);
+    case DPT_ACTIVATION_KIND_GELU_TANH: {
+        const float s = logistic(gelu_twice(t)), slope = 1.59576912160573071176f * (1.0f + 3.0f * 0.044715f * t * t);
+        return dy * s * (1.0f + t * slope * (1.0f - s));
+    }
+    }
+    return dy;
+}
+
+static __global__ void activation(int64_t n, enum dpt_activation_kind kind, const float *x, float *y)
+{
+    DPT_EACH(i, n)
+    {
+        y[i] = activate(kind, x[i]);
+    }
+}
+
+static __global__ void activation_dx(int64_t n, enum dpt_activation_kind kind, const float *dy, const float *t, float *dx)
+{
+    DPT_EACH(i, n)
+    {
+        dx[i] = activate_back(kind, dy[i], t[i]);
+    }
+}
+
+extern "C" enum dpt_status dpt_op__activation_cuda(const struct dpt_op_call *call)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const struct dpt_activation_param *param = (const struct dpt_activation_param *)call->types->param;
+    const int64_t n = dpt_type_numel(&call->in[0].type);
+    DPT_LAUNCH_EACH(cuda, n, activation, param->kind, (const float *)call->in[0].data, (float *)call->out[0].data);
+    return DPT_STATUS_OK;
+}
+
+extern "C" enum dpt_status dpt_op__activation_dx_cuda(const struct dpt_op_call *call)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const struct dpt_activation_param *param = (const struct dpt_activation_param *)call->types->param;
+    const int64_t n = dpt_type_numel(&call->in[0].type);
+    DPT_LAUNCH_EACH(cuda, n, activation_dx, param->kind, (const float *)call->in[0].data,
+                    (const float *)call->in[1].data, (float *)call->out[0].data);
+    return DPT_STATUS_OK;
+}
+
+/* bias may be NULL; x and y may be the same. A nan stays one. */
+static __global__ void bias_act(int64_t n, int64_t k, const float *x, const float *bias, bool relu, float *y)
+{
+    DPT_EACH(i, n)
+    {
+        const float z = x[i] + (bias ? bias[i % k] : 0.0f);
+        y[i] = relu && z < 0.0f ? 0.0f : z;
+    }
+}
+
+extern "C" enum dpt_status dpt_op__bias_act_cuda(const struct dpt_op_call *call)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const struct dpt_linear_param *param = (const struct dpt_linear_param *)call->types->param;
+    const struct dpt_type *type = &call->in[0].type;
+    const int64_t n = dpt_type_numel(type), k = type->dim[type->ndim - 1];
+    const float *bias = call->types->nin > 1 ? (const float *)call->in[1].data : NULL;
+    DPT_LAUNCH_EACH(cuda, n, bias_act, k, (const float *)call->in[0].data, bias,
+                    param->act == DPT_ACTIVATION_KIND_RELU, (float *)call->out[0].data);
+    return DPT_STATUS_OK;
+}
+
+extern "C" void dpt_op__relu_cuda(struct dpt_cuda *cuda, int64_t n, float *y)
+{
+    DPT_LAUNCH_EACH(cuda, n, bias_act, n, (const float *)y, (const float *)NULL, true, y);
+}
+
+/* --------------------------------------------------------------------------------------------------------- combine */
+
+static __global__ void add(int64_t n, const float *x, const float *y, float *z)
+{
+    DPT_EACH(i, n)
+    {
+        z[i] = x[i] + y[i];
+    }
+}
+
+static __global__ void mul(int64_t n, const float *x, const float *y, float *z)
+{
+    DPT_EACH(i, n)
+    {
+        z[i] = x[i] * y[i];
+    }
+}
+
+extern "C" enum dpt_status dpt_op__add_cuda(const struct dpt_op_call *call)
+{
+    return dpt_flat__add_cuda(call->dev, dpt_type_numel(&call->in[0].type), (const float *)call->in[0].data,
+                              (const float *)call->in[1].data, (float *)call->out[0].data);
+}
+
+extern "C" enum dpt_status dpt_op__mul_cuda(const struct dpt_op_call *call)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const int64_t n = dpt_type_numel(&call->in[0].type);
+    DPT_LAUNCH_EACH(cuda, n, mul, (const float *)call->in[0].data, (const float *)call->in[1].data,
+                    (float *)call->out[0].data);
+    return DPT_STATUS_OK;
+}
+
+/* Runs of `width` bytes that lie `from_stride` apart, to places `to_stride` apart. */
+static enum dpt_status copy_runs(const struct dpt_cuda *cuda, int64_t runs, size_t width, char *to, size_t to_stride,
+                                 const char *from, size_t from_stride)
+{
+    if (runs > 0 && width > 0) {
+        DPT_CUDA_TRY(cuda, cudaMemcpy2DAsync(to, to_stride, from, from_stride, width, (size_t)runs,
+                                             cudaMemcpyDeviceToDevice, cuda->stream), "a copy on the card");
+    }
+    return DPT_STATUS_OK;
+}
+
+static size_t row_nbytes(const struct dpt_type *type)
+{
+    return (size_t)type->dim[type->ndim - 1] * sizeof(float);
+}
+
+static int64_t rows_of(const struct dpt_type *type)
+{
+    const int64_t width = type->dim[type->ndim - 1];
+    return width > 0 ? dpt_type_numel(type) / width : 0;
+}
+
+extern "C" enum dpt_status dpt_op__concat_cuda(const struct dpt_op_call *call)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const size_t stride = row_nbytes(&call->out[0].type);
+    char *to = (char *)call->out[0].data;
+    for (int i = 0; i < call->types->nin; i++) {
+        const struct dpt_type *x = &call->in[i].type;
+        const size_t width = row_nbytes(x);
+        DPT_TRY(copy_runs(cuda, rows_of(x), width, to, stride, (const char *)call->in[i].data, width));
+        to += width;
+    }
+    return DPT_STATUS_OK;
+}
+
+extern "C" enum dpt_status dpt_op__slice_cuda(const struct dpt_op_call *call)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const struct dpt_slice_param *param = (const struct dpt_slice_param *)call->types->param;
+    const size_t width = row_nbytes(&call->out[0].type);
+    const char *from = (const char *)call->in[0].data + (size_t)param->begin * sizeof(float);
+    return copy_runs(cuda, rows_of(&call->out[0].type), width, (char *)call->out[0].data, width, from,
+                     row_nbytes(&call->in[0].type));
+}
+
+/* --------------------------------------------------------------------------------------------------------- dropout */
+
+static __global__ void dropout(int64_t n, int64_t length, struct dpt_dropout_place place, uint64_t seed, uint64_t step,
+                               uint32_t stream, uint32_t drop, float scale, const float *x, float *y)
+{
+    DPT_EACH(i, n)
+    {
+        const uint64_t element = dpt_dropout_first(&place, i / length) + (uint64_t)(i % length);
+        y[i] = dpt_dropout_word(seed, stream, step, element) < drop ? 0.0f : x[i] * scale;
+    }
+}
+
+extern "C" enum dpt_status dpt_op__dropout_cuda(const struct dpt_op_call *call)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const struct dpt_dropout_param *param = (const struct dpt_dropout_param *)call->types->param;
+    const struct dpt_dropout_place place = dpt_op__dropout_place(call);
+    const int64_t n = dpt_type_numel(&call->in[0].type);
+    DPT_LAUNCH_EACH(cuda, n, dropout, place.length, place, call->ctx->seed, call->ctx->step, param->stream,
+                    dpt_dropout_threshold(param->rate), (float)(1.0 / (1.0 - param->rate)),
+                    (const float *)call->in[0].data, (float *)call->out[0].data);
+    return DPT_STATUS_OK;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- swiglu */
+
+static __global__ void swiglu(int64_t n, const float *gate, const float *up, float *y)
+{
+    DPT_EACH(i, n)
+    {
+        y[i] = gate[i] * logistic(gate[i]) * up[i];
+    }
+}
+
+static __global__ void swiglu_dx(int64_t n, const float *dy, const float *gate, const float *up, float *dgate, float *dup)
+{
+    DPT_EACH(i, n)
+    {
+        const float s = logistic(gate[i]), d = dy[i], g = gate[i], u = up[i];
+        dgate[i] = d * u * s * (1.0f + g * (1.0f - s));
+        dup[i] = d * g * s;
+    }
+}
+
+extern "C" enum dpt_status dpt_op__swiglu_cuda(const struct dpt_op_call *call)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const int64_t n = dpt_type_numel(&call->in[0].type);
+    DPT_LAUNCH_EACH(cuda, n, swiglu, (const float *)call->in[0].data, (const float *)call->in[1].data,
+                    (float *)call->out[0].data);
+    return DPT_STATUS_OK;
+}
+
+extern "C" enum dpt_status dpt_op__swiglu_dx_cuda(const struct dpt_op_call *call)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const int64_t n = dpt_type_numel(&call->in[0].type);
+    DPT_LAUNCH_EACH(cuda, n, swiglu_dx, (const float *)call->in[0].data, (const float *)call->in[1].data,
+                    (const float *)call->in[2].data, (float *)call->out[0].data, (float *)call->out[1].data);
+    return DPT_STATUS_OK;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- update */
+
+/* Of all updates, made of a call's context and parameters once. */
+struct step {
+    float lr, scale, decay;
+};
+
+static __global__ void sgd(int64_t n, struct step step, float momentum, float kept, bool first, bool nesterov, float *p,
+                           const float *g, float *m)
+{
+    DPT_EACH(i, n)
+    {
+        float d = step.scale * g[i] + step.decay * p[i];
+        if (m) {
+            const float moved = first ? d : momentum * m[i] + kept * d;
+            m[i] = moved;
+            d = nesterov ? d + momentum * moved : moved;
+        }
+        p[i] -= step.lr * d;
+    }
+}
+
+extern "C" enum dpt_status dpt_op__sgd_cuda(const struct dpt_op_call *call)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const struct dpt_sgd_param *param = (const struct dpt_sgd_param *)call->types->param;
+    const struct step step = {(float)call->ctx->lr, (float)call->ctx->grad_scale, (float)param->weight_decay};
+    float *m = call->types->nin > 2 ? (float *)call->in[2].data : NULL;
+    const int64_t n = dpt_type_numel(&call->in[0].type);
+    DPT_LAUNCH_EACH(cuda, n, sgd, step, (float)param->momentum, (float)(1.0 - param->dampening), call->ctx->update == 1,
+                    param->nesterov, (float *)call->in[0].data, (const float *)call->in[1].data, m);
+    return DPT_STATUS_OK;
+}
+
+/* Corrections of the averages, which begin at 0. */
+struct adam {
+    float beta1, beta2, rest1, rest2, eps;
+    float bias1, root2; /* 1 / (1 - beta1^t), sqrt(1 / (1 - beta2^t)) */
+    bool decoupled;
+};
+
+static __global__ void adam(int64_t n, struct step step, struct adam at, float *p, const float *g, float *m, float *v)
+{
+    DPT_EACH(i, n)
+    {
+        const float decay = step.decay * p[i];
+        const float d = step.scale * g[i] + (at.decoupled ? 0.0f : decay);
+        const float kept = at.decoupled ? p[i] - step.lr * decay : p[i];
+        const float m1 = at.beta1 * m[i] + at.rest1 * d;
+        const float v1 = at.beta2 * v[i] + at.rest2 * d * d;
+        m[i] = m1;
+        v[i] = v1;
+        p[i] = kept - step.lr * (m1 * at.bias1) / (sqrtf(v1) * at.root2 + at.eps);
+    }
+}
+
+extern "C" enum dpt_status dpt_op__adam_cuda(const struct dpt_op_call *call)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const struct dpt_adam_param *param = (const struct dpt_adam_param *)call->types->param;
+    const struct step step = {(float)call->ctx->lr, (float)call->ctx->grad_scale, (float)param->weight_decay};
+    const double t = (double)call->ctx->update;
+    const struct adam at = {
+        (float)param->beta1,
+        (float)param->beta2,
+        (float)(1.0 - param->beta1),
+        (float)(1.0 - param->beta2),
+        (float)param->eps,
+        (float)(1.0 / (1.0 - pow(param->beta1, t))),
+        (float)sqrt(1.0 / (1.0 - pow(param->beta2, t))),
+        param->decoupled,
+    };
+    const int64_t n = dpt_type_numel(&call->in[0].type);
+    DPT_LAUNCH_EACH(cuda, n, adam, step, at, (float *)call->in[0].data, (const float *)call->in[1].data,
+                    (float *)call->in[2].data, (float *)call->in[3].data);
+    return DPT_STATUS_OK;
+}
+
+static __global__ void ema(int64_t n, float rate, float kept, float *p, const float *g)
+{
+    DPT_EACH(i, n)
+    {
+        p[i] = kept * p[i] + rate * g[i];
+    }
+}
+
+extern "C" enum dpt_status dpt_op__ema_cuda(const struct dpt_op_call *call)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const struct dpt_ema_param *param = (const struct dpt_ema_param *)call->types->param;
+    const int64_t n = dpt_type_numel(&call->in[0].type);
+    DPT_LAUNCH_EACH(cuda, n, ema, (float)param->rate, (float)(1.0 - param->rate), (float *)call->in[0].data,
+                    (const float *)call->in[1].data);
+    return DPT_STATUS_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------------------ flat */
+
+extern "C" enum dpt_status dpt_flat__add_cuda(struct dpt_dev *dev, int64_t n, const float *x, const float *y, float *z)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    DPT_LAUNCH_EACH(cuda, n, add, x, y, z);
+    return DPT_STATUS_OK;
+}
+
+static __global__ void scale(int64_t n, float factor, float *x)
+{
+    DPT_EACH(i, n)
+    {
+        x[i] *= factor;
+    }
+}
+
+extern "C" enum dpt_status dpt_flat__scale_cuda(struct dpt_dev *dev, int64_t n, double factor, float *x)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    DPT_LAUNCH_EACH(cuda, n, scale, (float)factor, x);
+    return DPT_STATUS_OK;
+}
+
+/* A part of the sum a block. */
+static __global__ void square(int64_t n, const float *x, double *part)
+{
+    double sum = 0.0;
+    DPT_EACH(i, n)
+    {
+        sum += (double)x[i] * (double)x[i];
+    }
+    sum = dpt_block_sum(sum);
+    if (threadIdx.x == 0) {
+        part[blockIdx.x] = sum;
+    }
+}
+
+static __global__ void add_up(int64_t n, const double *part, double *total)
+{
+    double sum = 0.0;
+    for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
+        sum += part[i];
+    }
+    sum = dpt_block_sum(sum);
+    if (threadIdx.x == 0) {
+        *total = sum;
+    }
+}
+
+extern "C" enum dpt_status dpt_flat__square_cuda(struct dpt_dev *dev, int64_t n, const float *x, double *sum)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    const int64_t wanted = (n + DPT_BLOCK - 1) / DPT_BLOCK, most = DPT_CUDA_PARTS, parts = wanted < most ? wanted : most;
+    *sum = 0.0;
+    if (n <= 0) {
+        return DPT_STATUS_OK;
+    }
+    DPT_LAUNCH(square, (unsigned)parts, DPT_BLOCK, cuda->stream, n, x, cuda->part);
+    DPT_LAUNCH(add_up, 1u, DPT_BLOCK, cuda->stream, parts, (const double *)cuda->part, cuda->part);
+    DPT_CUDA_TRY(cuda, cudaGetLastError(), "the norm of the gradient");
+    return dpt_dev_copy_out(dev, sum, cuda->part, sizeof *sum);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What nvcc gives to kernels, for a C++ compiler: the threads of a block are fibers that run one after the other and change
+ * at barriers and at exchanges within a warp, blocks follow each other. Every other launch runs its threads and blocks
+ * backwards, so that a kernel whose result depends on their order shows it.
+ */
+
+#include <math.h>
+#include <string.h>
+
+#include <functional>
+
+#include "cuda_runtime_api.h"
+
+#define __global__
+#define __device__
+#define __host__
+#define __shared__ static
+
+struct dim3 {
+    unsigned x, y, z;
+    dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+
+struct emulated_place {
+    unsigned x, y, z;
+};
+
+extern struct emulated_place threadIdx, blockIdx, blockDim, gridDim;
+
+/* Runs `kernel` for every thread of the grid. */
+void emulated_launch(const char *name, dim3 grid, dim3 block, const std::function<void()> &kernel);
+
+/* Waits for all threads of the block, or of the warp. A thread that never comes ends the program with a message. */
+void emulated_block_barrier(void);
+void emulated_warp_barrier(void);
+
+/* 8 bytes of each thread of a warp, for exchanges. */
+unsigned char *emulated_slot(int lane);
+int emulated_lane(void);
+
+#define DPT_LAUNCH(kernel, grid, block, stream, ...)                                                                   \
+    ((void)(stream), emulated_launch(#kernel, grid, block, [=] { kernel(__VA_ARGS__); }))
+
+static inline void __syncthreads(void)
+{
+    emulated_block_barrier();
+}
+
+template <class T> static inline T __shfl_xor_sync(unsigned mask, T value, int other)
+{
+    static_assert(sizeof value <= 8, "at most 8 bytes travel at once");
+    (void)mask;
+    memcpy(emulated_slot(emulated_lane()), &value, sizeof value);
+    emulated_warp_barrier();
+    memcpy(&value, emulated_slot(emulated_lane() ^ other), sizeof value);
+    emulated_warp_barrier();
+    return value;
+}

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The card that is not there; see cuda_runtime.h. */
+
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <ucontext.h>
+
+#include <vector>
+
+#include "cuda_runtime.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#define FIBER_SWITCH(keep, stack, size) __sanitizer_start_switch_fiber(keep, stack, size)
+#define FIBER_ARRIVED(keep) __sanitizer_finish_switch_fiber(keep, &from_stack, &from_size)
+#else
+#define FIBER_SWITCH(keep, stack, size) ((void)(keep), (void)(stack), (void)(size))
+#define FIBER_ARRIVED(keep) ((void)(keep))
+#endif
+
+/* ---------------------------------------------------------------------------------------------------------- memory */
+
+static const size_t MEMORY = (size_t)4 << 30;
+static size_t used;
+enum { HEADER = 256, JUNK = 0xA5 };
+
+extern "C" {
+
+const char *cudaGetErrorString(cudaError_t error)
+{
+    return error == cudaErrorMemoryAllocation ? "out of memory" : error == cudaSuccess ? "no error" : "invalid argument";
+}
+
+const char *cudaGetErrorName(cudaError_t error)
+{
+    return error == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation" : "cudaErrorInvalidValue";
+}
+
+cudaError_t cudaGetLastError(void)
+{
+    return cudaSuccess;
+}
+
+/* DPT_EMULATED_CARDS in the environment says how many there are; else none, so that other tests compute on the cores. */
+cudaError_t cudaGetDeviceCount(int *count)
+{
+    const char *text = getenv("DPT_EMULATED_CARDS");
+    *count = text ? atoi(text) : 0;
+    return *count > 0 ? cudaSuccess : cudaErrorNoDevice;
+}
+
+cudaError_t cudaSetDevice(int device)
+{
+    (void)device;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int device)
+{
+    (void)device;
+    *properties = {};
+    snprintf(properties->name, sizeof properties->name, "emulated card");
+    properties->totalGlobalMem = MEMORY;
+    properties->major = 8;
+    properties->multiProcessorCount = 1;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDriverGetVersion(int *version)
+{
+    *version = 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(size_t *free, size_t *total)
+{
+    *free = MEMORY - used;
+    *total = MEMORY;
+    return cudaSuccess;
+}
+
+/* The size lies before the block. */
+cudaError_t cudaMalloc(void **block, size_t nbytes)
+{
+    if (nbytes > MEMORY - used) {
+        return cudaErrorMemoryAllocation;
+    }
+    char *at = (char *)aligned_alloc(HEADER, HEADER + (nbytes + HEADER - 1) / HEADER * HEADER);
+    if (!at) {
+        return cudaErrorMemoryAllocation;
+    }
+    memcpy(at, &nbytes, sizeof nbytes);
+    memset(at + HEADER, JUNK, nbytes);
+    used += nbytes;
+    *block = at + HEADER;
+    return cudaSuccess;
+}
+
+cudaError_t cudaFree(void *block)
+{
+    if (block) {
+        size_t nbytes;
+        char *at = (char *)block - HEADER;
+        memcpy(&nbytes, at, sizeof nbytes);
+        used -= nbytes;
+        free(at);
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaMallocHost(void **block, size_t nbytes)
+{
+    *block = malloc(nbytes);
+    return *block ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+
+cudaError_t cudaFreeHost(void *block)
+{
+    free(block);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t nbytes, enum cudaMemcpyKind kind, cudaStream_t stream)
+{
+    (void)kind, (void)stream;
+    memcpy(to, from, nbytes);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_stride, const void *from, size_t from_stride, size_t width, size_t rows,
+                              enum cudaMemcpyKind kind, cudaStream_t stream)
+{
+    (void)kind, (void)stream;
+    if (width > to_stride || width > from_stride) {
+        return cudaErrorInvalidValue;
+    }
+    for (size_t i = 0; i < rows; i++) {
+        memcpy((char *)to + i * to_stride, (const char *)from + i * from_stride, width);
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *to, int byte, size_t nbytes, cudaStream_t stream)
+{
+    (void)stream;
+    memset(to, byte, nbytes);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
+{
+    (void)flags;
+    *stream = NULL;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream)
+{
+    (void)stream;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream)
+{
+    (void)stream;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags)
+{
+    (void)flags;
+    *event = NULL;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event)
+{
+    (void)event;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
+{
+    (void)event, (void)stream;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event)
+{
+    (void)event;
+    return cudaSuccess;
+}
+
+} /* extern "C" */
+
+/* ---------------------------------------------------------------------------------------------------------- kernels */
+
+struct emulated_place threadIdx, blockIdx, blockDim, gridDim;
+
+static const unsigned MAX_THREADS = 1024, WARP = 32;
+static const size_t STACK = 64 << 10;
+
+/* Threads that met at a barrier go on when `generation` has changed. */
+struct barrier {
+    unsigned arrived, generation, threads;
+};
+
+/* A fiber is made once and runs the threads of its number of all blocks, one after the other. */
+struct fiber {
+    jmp_buf at; /* where it goes on; swapcontext would ask the system for the signal mask each time */
+    char *stack;
+    struct emulated_place place;
+    bool done;
+};
+
+static std::vector<struct fiber *> fibers;
+static jmp_buf scheduler;
+static const void *scheduler_stack, *from_stack; /* for address sanitizers */
+static size_t scheduler_size, from_size;
+static struct barrier of_block, of_warp[MAX_THREADS / WARP];
+static unsigned char slot[MAX_THREADS][8];
+static unsigned now; /* number of the thread that runs */
+static const char *kernel_name;
+static const std::function<void()> *kernel_body;
+static bool moved; /* a thread ended or a barrier opened in this round */
+
+/* Lets the other threads run. */
+static void yield(void)
+{
+    struct fiber *me = fibers[now];
+    void *keep = NULL;
+    FIBER_SWITCH(&keep, scheduler_stack, scheduler_size);
+    if (_setjmp(me->at) == 0) {
+        _longjmp(scheduler, 1);
+    }
+    FIBER_ARRIVED(keep);
+}
+
+static void run_threads(void)
+{
+    FIBER_ARRIVED(NULL);
+    scheduler_stack = from_stack;
+    scheduler_size = from_size;
+    for (;;) {
+        struct fiber *me = fibers[now];
+        yield();
+        (*kernel_body)();
+        me->done = moved = true;
+    }
+}
+
+/* Makes the fiber of a number; it waits for its first thread. */
+static void add_fiber(void)
+{
+    struct fiber *fiber = (struct fiber *)calloc(1, sizeof *fiber);
+    ucontext_t context;
+    void *keep = NULL;
+    fiber->stack = (char *)malloc(STACK);
+    now = (unsigned)fibers.size();
+    fibers.push_back(fiber);
+    getcontext(&context);
+    context.uc_stack.ss_sp = fiber->stack;
+    context.uc_stack.ss_size = STACK;
+    context.uc_link = NULL;
+    makecontext(&context, run_threads, 0);
+    FIBER_SWITCH(&keep, fiber->stack, STACK);
+    if (_setjmp(scheduler) == 0) {
+        setcontext(&context);
+    }
+    FIBER_ARRIVED(keep);
+}
+
+static void wait(struct barrier *barrier)
+{
+    const unsigned generation = barrier->generation;
+    if (++barrier->arrived == barrier->threads) {
+        barrier->arrived = 0;
+        barrier->generation++;
+        moved = true;
+    }
+    while (barrier->generation == generation) {
+        yield();
+    }
+}
+
+void emulated_block_barrier(void)
+{
+    wait(&of_block);
+}
+
+void emulated_warp_barrier(void)
+{
+    wait(&of_warp[now / WARP]);
+}
+
+int emulated_lane(void)
+{
+    return (int)(now % WARP);
+}
+
+unsigned char *emulated_slot(int lane)
+{
+    return slot[now / WARP * WARP + (unsigned)lane];
+}
+
+/* Runs a thread until it yields. */
+static void resume(struct fiber *fiber)
+{
+    void *keep = NULL;
+    threadIdx = fiber->place;
+    FIBER_SWITCH(&keep, fiber->stack, STACK);
+    if (_setjmp(scheduler) == 0) {
+        _longjmp(fiber->at, 1);
+    }
+    FIBER_ARRIVED(keep);
+}
+
+static void run_block(unsigned threads, bool backwards)
+{
+    of_block = {0, 0, threads};
+    for (unsigned w = 0; w * WARP < threads; w++) {
+        of_warp[w] = {0, 0, threads - w * WARP < WARP ? threads - w * WARP : WARP};
+    }
+    for (unsigned t = 0; t < threads; t++) {
+        fibers[t]->place = {t % blockDim.x, t / blockDim.x % blockDim.y, t / (blockDim.x * blockDim.y)};
+        fibers[t]->done = false;
+    }
+    for (unsigned left = threads; left > 0;) {
+        moved = false;
+        left = 0;
+        for (unsigned i = 0; i < threads; i++) {
+            now = backwards ? threads - 1 - i : i;
+            if (!fibers[now]->done) {
+                resume(fibers[now]);
+                left += !fibers[now]->done;
+            }
+        }
+        if (!moved && left > 0) {
+            fprintf(stderr, "kernel %s: %u threads of block %u, %u wait at a barrier that the others never reach\n",
+                    kernel_name, left, blockIdx.x, blockIdx.y);
+            abort();
+        }
+    }
+}
+
+void emulated_launch(const char *name, dim3 grid, dim3 block, const std::function<void()> &kernel)
+{
+    static bool backwards;
+    const unsigned threads = block.x * block.y * block.z, blocks = grid.x * grid.y * grid.z;
+    if (threads == 0 || threads > MAX_THREADS || blocks == 0 || grid.y > 65535 || grid.z > 65535) {
+        fprintf(stderr, "kernel %s: a grid of %u, %u, %u blocks of %u threads cannot be launched\n", name, grid.x, grid.y,
+                grid.z, threads);
+        abort();
+    }
+    while (fibers.size() < threads) {
+        add_fiber();
+    }
+    kernel_name = name;
+    kernel_body = &kernel;
+    blockDim = {block.x, block.y, block.z};
+    gridDim = {grid.x, grid.y, grid.z};
+    for (unsigned i = 0; i < blocks; i++) {
+        const unsigned b = backwards ? blocks - 1 - i : i;
+        blockIdx = {b % grid.x, b / grid.x % grid.y, b / (grid.x * grid.y)};
+        run_block(threads, backwards);
+    }
+    backwards = !backwards;
+}
