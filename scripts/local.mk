@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-EXTRA_DIST += %D%/common.sh %D%/quickstart %D%/test
+EXTRA_DIST += %D%/common.sh %D%/quickstart %D%/test %D%/test-gpu

@@ -16,9 +16,11 @@
 #include "base/arena.h"
 #include "base/text.h"
 #include "ckpt/ckpt.h"
+#include "dev/dev.h"
 
 static const char usage[] =
     "Usage: dpt-info [OPTION]... PATH\n"
+    "       dpt-info --devices\n"
     "Print what is in a run directory or a checkpoint.\n"
     "\n"
     "  -t, --tensors   list all tensors: name, type, shape\n"
@@ -27,6 +29,7 @@ static const char usage[] =
     "      --verify    read every byte and check it; exit status 3 when something is damaged\n"
     "  -b, --best      look at the best checkpoint of the run, not the newest\n"
     "      --json      print as JSON\n"
+    "      --devices   print what this machine computes on: its cores and its cards, and nothing else\n"
     "      --help      print this text\n"
     "      --version   print the version\n"
     "\n"
@@ -311,6 +314,29 @@ static enum dpt_status run(const struct options *options)
     return options->verify ? verify(options) : look(options);
 }
 
+/* A line a device, with which a job would begin on this host. */
+static enum dpt_status print_devices(void)
+{
+    struct dpt_dev *cores;
+    const char *why;
+    char memory[24];
+    const int cards = dpt_dev_cuda_count(&why);
+    DPT_TRY(dpt_dev_cpu(1, &cores));
+    printf("%s\n", cores->name);
+    dpt_dev_close(cores);
+    for (int card = 0; card < cards; card++) {
+        struct dpt_dev_info info;
+        DPT_TRY(dpt_dev_cuda_info(card, &info));
+        printf("cuda %d: %s, %s, %d multiprocessors of compute capability %d.%d, driver for CUDA %d.%d\n", card, info.name,
+               dpt_text_bytes(memory, sizeof memory, info.nbytes), info.multiprocessors, info.major, info.minor,
+               info.driver_major, info.driver_minor);
+    }
+    if (cards == 0) {
+        printf("no cards: %s\n", why);
+    }
+    return DPT_STATUS_OK;
+}
+
 static _Noreturn void wrong_usage(const char *what)
 {
     fprintf(stderr, "dpt-info: %sTry 'dpt-info --help'.\n", what);
@@ -329,7 +355,7 @@ static enum dpt_status finish(enum dpt_status status)
 
 int main(int argc, char **argv)
 {
-    enum { OPT_STATE = 256, OPT_VERIFY, OPT_JSON, OPT_HELP, OPT_VERSION };
+    enum { OPT_STATE = 256, OPT_VERIFY, OPT_JSON, OPT_DEVICES, OPT_HELP, OPT_VERSION };
     static const struct option longs[] = {
         {"tensors", no_argument, NULL, 't'},
         {"config", no_argument, NULL, 'c'},
@@ -337,11 +363,13 @@ int main(int argc, char **argv)
         {"state", no_argument, NULL, OPT_STATE},
         {"verify", no_argument, NULL, OPT_VERIFY},
         {"json", no_argument, NULL, OPT_JSON},
+        {"devices", no_argument, NULL, OPT_DEVICES},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
         {NULL, 0, NULL, 0},
     };
     struct options options = {0};
+    bool devices = false;
     for (int option; (option = getopt_long(argc, argv, "tcb", longs, NULL)) != -1;) {
         switch (option) {
         case 't':
@@ -362,6 +390,9 @@ int main(int argc, char **argv)
         case OPT_JSON:
             options.json = true;
             break;
+        case OPT_DEVICES:
+            devices = true;
+            break;
         case OPT_HELP:
             fputs(usage, stdout);
             return (int)finish(DPT_STATUS_OK);
@@ -372,11 +403,14 @@ int main(int argc, char **argv)
             wrong_usage("");
         }
     }
-    if (argc - optind != 1) {
+    if (devices && argc > optind) {
+        wrong_usage("--devices takes no path. ");
+    }
+    if (!devices && argc - optind != 1) {
         wrong_usage(argc == optind ? "a run directory or checkpoint is missing. " : "more than one path is given. ");
     }
     options.path = argv[optind];
-    const enum dpt_status status = run(&options);
+    const enum dpt_status status = devices ? print_devices() : run(&options);
     if (status != DPT_STATUS_OK && *dpt_error_text()) {
         fprintf(stderr, "dpt-info: %s\n", dpt_error_text());
     }

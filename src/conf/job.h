@@ -84,6 +84,7 @@ enum dpt_update {
     DPT_UPDATE_ASYNC_AVERAGE
 };
 enum dpt_mailbox_by { DPT_MAILBOX_BY_AUTO, DPT_MAILBOX_BY_SHM, DPT_MAILBOX_BY_RMA, DPT_MAILBOX_BY_P2P };
+enum dpt_device { DPT_DEVICE_AUTO, DPT_DEVICE_CPU, DPT_DEVICE_CUDA };
 enum dpt_route { DPT_ROUTE_AUTO, DPT_ROUTE_SHARED, DPT_ROUTE_HIERARCHICAL, DPT_ROUTE_FLAT };
 enum dpt_precision { DPT_PRECISION_FP32, DPT_PRECISION_BF16, DPT_PRECISION_FP64 };
 enum dpt_norm_mode { DPT_NORM_MODE_SYNC, DPT_NORM_MODE_LOCAL };
@@ -217,6 +218,10 @@ struct dpt_job {
         double final;                /* cosine, linear, one-cycle: last lr as a share of lr              */
         double peak_at;              /* one-cycle: share of the run at which lr is highest               */
     } schedule;
+    struct {
+        enum dpt_device kind;
+        bool share;                  /* several ranks of a host on one card                              */
+    } device;
     struct {
         char *layout;                /* "auto", or axes: "data:2 tensor:2" (layout.h)                     */
         char *schedule;              /* of a pipeline: "1f1b", "interleaved:2" ... (layout.h)            */

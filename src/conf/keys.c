@@ -19,6 +19,7 @@ const struct dpt_conf_section dpt_conf__sections[] = {
     {"loss", "What is minimised."},
     {"optimizer", "How the weights follow their gradients."},
     {"schedule", "How the learning rate changes during the run."},
+    {"device", "What computes: the cores of the machine, or its cards."},
     {"parallel", "How the work is shared by the ranks. Leave it alone unless you measure."},
     {"checkpoint", "When the state is saved, and how many are kept."},
     {"eval", "When the model is tried on data that it does not learn from."},
@@ -98,6 +99,12 @@ static const struct dpt_conf_word mailbox_ways[] = {
     {"shm", "in the memory of the host"},
     {"rma", "by one-sided MPI"},
     {"p2p", "in messages of MPI"},
+    {0},
+};
+static const struct dpt_conf_word devices[] = {
+    {"auto", "a card of the host where there is one and the job can run on it, else the cores"},
+    {"cpu", "the cores"},
+    {"cuda", "a card, or the job does not start"},
     {0},
 };
 static const struct dpt_conf_word routes[] = {
@@ -474,6 +481,11 @@ const struct dpt_conf_key dpt_conf__keys[] = {
     {KEY("schedule", "peak_at", REAL, schedule.peak_at), .fallback = "0.3", .max = 1,
      .ends = DPT_CONF_ABOVE_MIN | DPT_CONF_BELOW_MAX, .when = &one_cycle, .aka = "pct_start peak",
      .text = "Share of the run after which the rate is highest."},
+
+    {KEY("device", "kind", ENUM, device.kind), .fallback = "auto", .words = devices, .aka = "gpu accelerator use_cuda",
+     .text = "What computes. Rank r of a host takes card r modulo the cards that it sees (CUDA_VISIBLE_DEVICES)."},
+    {KEY("device", "share", BOOL, device.share), .fallback = "no", .aka = "oversubscribe",
+     .text = "Let several ranks of a host compute on one card. Otherwise more ranks than cards are refused."},
 
     {KEY("parallel", "layout", TEXT, parallel.layout), .fallback = "auto", .aka = "mesh strategy mode tensor pipeline",
      .text = "How ranks are arranged: axes such as data:2 tensor:2 pipeline:2, neighbours along the last one. Along data "

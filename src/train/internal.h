@@ -65,6 +65,10 @@ struct dpt_train {
     int threads;
     int64_t ahead;            /* micro-batches that a thread reads ahead */
     struct dpt_dev *dev;
+    enum dpt_run run;         /* kernels for it                          */
+    bool anyone_apart;        /* the device of a rank has memory of its own */
+    const char *no_card;      /* why the cores compute although device.kind is auto and dpt knows cards; or NULL */
+    char *devices;            /* on rank 0: names of the ranks' devices, for the banner; or NULL: all alike */
 
     struct dpt_data *data;
     struct dpt_train__eval valid, test;
@@ -141,6 +145,15 @@ struct dpt_wire dpt_train__wire(const struct dpt_job *job);
 
 /* Opens the data, makes graphs and plans for a rank of train->mesh. Local. */
 enum dpt_status dpt_train__plan(struct dpt_train *train);
+
+/*
+ * device.c: opens what the job computes on, for the training's graph. DPT_STATUS_USAGE where it asks for a card that is
+ * not there or that cannot run it; DPT_STATUS_FAILED where a card does not start. Local.
+ */
+enum dpt_status dpt_train__open_device(struct dpt_train *train);
+
+/* device.c: tells all ranks which devices there are. Collective over the world. */
+enum dpt_status dpt_train__tell_devices(struct dpt_train *train);
 
 /* Takes memory, binds plans to it, makes the exchange. Collective over the world. */
 enum dpt_status dpt_train__bind(struct dpt_train *train);

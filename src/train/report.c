@@ -33,7 +33,12 @@ static void tell_ranks(const struct dpt_train *train)
                               : dpt_train__layout_text(train, layout));
     const bool is_wire = train->exchange && dpt_exchange_is_wire(train->exchange);
     dpt_log("%s%s\n", is_wire ? ", " : "", is_wire ? train->job->parallel.wire : "");
-    dpt_log("device  %s\n", train->dev->name);
+    if (!train->devices) {
+        dpt_log("device  %s\n", train->dev->name);
+    }
+    for (int r = 0; r < ranks && train->devices; r++) {
+        dpt_log("device  rank %d: %s\n", r, train->devices + (size_t)r * sizeof train->dev->name);
+    }
 }
 
 static void tell_bucket(const struct dpt_train *train)
@@ -197,6 +202,12 @@ static void tell_notes(const struct dpt_train *train)
     }
     if (train->async && *dpt_train__async_note(train)) {
         dpt_log("NOTE    mailboxes go by %s: %s\n", dpt_train__async_name(train), dpt_train__async_note(train));
+    }
+    if (train->no_card) {
+        dpt_log("NOTE    there is a card, but the cores compute: %s\n", train->no_card);
+    }
+    if (train->anyone_apart && dpt_train__ranks(train) > 1) {
+        dpt_log("NOTE    what ranks exchange goes through memory of the host\n");
     }
     if (train->exchange && *dpt_exchange_note(train->exchange)) {
         dpt_log("NOTE    gradients go through MPI and not through the memory of a host: %s\n",

@@ -58,8 +58,9 @@ static struct dpt_plan_conf plan_conf(const struct dpt_train *train, int64_t bat
     dpt_layout_read_schedule(job->parallel.schedule, &schedule, &chunks); /* was checked when the job was read */
     return (struct dpt_plan_conf){
         .mesh = &train->mesh,
-        .run = DPT_RUN_CPU,
+        .run = train->run,
         .threads = train->threads,
+        .apart = train->run == DPT_RUN_CUDA,
         .batch_rows = at_most(batch, samples),
         .tail_rows = samples % batch,
         .micro_batches = 1,
@@ -223,14 +224,15 @@ enum dpt_status dpt_train__plan(struct dpt_train *train)
     const struct dpt_job *job = train->job;
     train->valid.name = "valid";
     train->test.name = "test";
+    train->run = DPT_RUN_CPU;
     DPT_TRY(take_ranks(train));
-    DPT_TRY(dpt_dev_cpu(train->threads, &train->dev)); /* before plans: kernels prepare for its number of threads */
     DPT_TRY(open_data(train));
     const int64_t samples = dpt_data_info(train->data)->samples;
     const struct dpt_plan_conf conf = train_conf(train);
     train->steps_per_epoch = dpt_batch_steps_per_epoch(samples, job->batch.global);
     train->steps = dpt_span_steps(job->run.length, train->steps_per_epoch);
     DPT_TRY(build(train, (conf.batch_rows + conf.micro_batches - 1) / conf.micro_batches, true, &train->graph));
+    DPT_TRY(dpt_train__open_device(train)); /* before plans: kernels prepare for its number of threads */
     return plan_all(train);
 }
 
@@ -353,7 +355,7 @@ static enum dpt_status ask_for_parts(struct dpt_train *train)
 static enum dpt_status new_state(struct dpt_train *train)
 {
     const uint64_t seed = (uint64_t)train->job->run.seed;
-    if (!train->exchange) {
+    if (!train->exchange || train->anyone_apart) {
         return dpt_agree(dpt_state_new(train->plan, train->dev, seed, &train->state), train->world);
     }
     return dpt_state_new_shared(train->plan, train->dev, train->exchange,
@@ -388,6 +390,7 @@ enum dpt_status dpt_train__bind(struct dpt_train *train)
 {
     DPT_TRY(choose_bucket(train));
     DPT_TRY(compare_plans(train));
+    DPT_TRY(dpt_train__tell_devices(train));
     DPT_TRY(dpt_agree(new_exchange(train), train->world));
     DPT_TRY(new_state(train));
     DPT_TRY(ask_for_parts(train));

@@ -4,6 +4,7 @@ set -u
 train=${abs_builddir:=$PWD}/dpt-train
 info=$abs_builddir/dpt-info
 : "${MPIEXEC:=mpirun}"
+export CUDA_VISIBLE_DEVICES="" # jobs are on the cores: device.sh is about cards
 dir=$(mktemp -d) || exit 1
 trap 'cd /; rm -rf "$dir"' EXIT
 cd "$dir" || exit 1

@@ -51,7 +51,6 @@ void compare_results(const char *op, const char *how, const struct results *got,
                      double tolerance);
 
 /*
-/*
  * The question of 16 bits, optest_bf16.c. Real inputs in F32; bit i of `exact`: input i is never kept in 16 bits. `tolerance`
  * is that of the float kernels.
  */

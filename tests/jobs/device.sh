@@ -1,0 +1,132 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Jobs on cards. Without one kind = cuda is an error and auto takes the cores; with one (or in a build --with-cuda=emulate)
+# the curve is that of the cores, checkpoints go from one to the other and back, ranks share a card only when asked to.
+. "${abs_srcdir:=$PWD}/tests/jobs/common.sh"
+
+cat >job.ini <<EOF
+[run]
+length = 12 steps
+[data]
+format = synthetic
+samples = 70
+shape = 12
+classes = 7
+valid_share = 0.2
+[model]
+type = mlp
+widths = 24 16
+dropout = 0.3
+[batch]
+global = 22
+micro_batches = 2
+[optimizer]
+type = adamw
+lr = 0.01
+clip = 1.5
+[checkpoint]
+every = 6 steps
+[log]
+every = 1 step
+EOF
+
+# refused NAME WORDS OPTION...: exit status 2 with these words, on two ranks.
+refused() {
+    to=$1 words=$2
+    shift 2
+    run 2 "$to" "$@"
+    status=$?
+    [ $status = 2 ] || fail "$to: exit status $status, expected 2"
+    grep -q "$words" "$to.log" || fail "$to: nothing about '$words'"
+}
+
+# same A B: losses within 1e-4.
+same() {
+    curve "$1" loss >"$1.loss"
+    curve "$2" loss >"$2.loss"
+    near "$1.loss" "$2.loss" 1e-4 || fail "the loss of $2 is not that of $1"
+}
+
+must 2 cores -s device.kind=cpu
+grep -q '^device  cpu' cores.log || fail "no line about the device"
+"$train" -c job.ini --dry-run -s device.kind=cpu >dry.log 2>&1 || fail "dry run"
+
+# No card is visible (common.sh), and the emulator has none.
+refused none 'device\] kind = cuda on host' -s device.kind=cuda
+must 2 auto
+grep -q '^device  cpu' auto.log || fail "auto without a card does not take the cores"
+[ "$(sum cores 12)" = "$(sum auto 12)" ] || fail "auto without a card computes something else"
+"$info" --devices >devices.log 2>&1 || fail "dpt-info --devices"
+grep -q '^no cards: ' devices.log || fail "dpt-info --devices: no reason"
+unset CUDA_VISIBLE_DEVICES
+export DPT_EMULATED_CARDS=1
+
+"$info" --devices >devices.log 2>&1 || fail "dpt-info --devices"
+if ! grep -q '^cuda 0: ' devices.log; then
+    echo "SKIP: jobs on cards: $(grep '^no cards' devices.log)"
+    exit 0
+fi
+
+must 1 card
+grep -q '^device  cuda 0: ' card.log || fail "auto does not take the card"
+same cores card
+cards=$(grep -c '^cuda ' devices.log)
+if [ "$cards" = 1 ]; then
+    refused two 'device.share = yes' -s device.kind=cuda
+fi
+must 2 shared -s device.kind=cuda -s device.share=yes
+same cores shared
+must 2 tensor -s device.share=yes -s 'parallel.layout=tensor:2'
+same cores tensor
+must 2 pipeline -s device.share=yes -s 'parallel.layout=pipeline:2'
+same cores pipeline
+must 2 zero -s device.share=yes -s parallel.shard=parameters
+same cores zero
+
+# Half of the steps on a card, the others on the cores, and the other way round.
+must 1 there -s device.kind=cuda -s 'run.length=6 steps'
+must 1 there -s device.kind=cpu
+same cores there
+must 1 back -s device.kind=cpu -s 'run.length=6 steps'
+must 1 back -s device.kind=cuda
+same cores back
+
+# What has no kernel: an error where a card was asked for, else the cores and a note.
+refused double 'takes F32' -s device.kind=cuda -s device.share=yes -s run.precision=fp64
+must 1 double-auto -s run.precision=fp64
+grep -q 'NOTE    there is a card, but the cores compute' double-auto.log || fail "no note about the cores"
+
+# Language models: the same curve as on the cores.
+for model in gpt 'llama
+kv_heads = 2
+ffn = 24
+tied = no'; do
+    cat >job.ini <<EOF
+[run]
+length = 6 steps
+[model]
+type = $model
+depth = 2
+width = 16
+heads = 4
+context = 16
+[data]
+format = tokens
+train = $abs_srcdir/tests/reference/gpt/tokens.bin
+context = 12
+vocab = 24
+[batch]
+global = 6
+[optimizer]
+type = adamw
+lr = 0.01
+[checkpoint]
+every = never
+[log]
+every = 1 step
+EOF
+    name=${model%%[!a-z]*}
+    must 1 "$name-cores" -s device.kind=cpu
+    must 1 "$name-card" -s device.kind=cuda
+    same "$name-cores" "$name-card"
+done
