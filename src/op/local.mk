@@ -110,6 +110,7 @@ endif
 if CUDA
 libdpt_a_SOURCES += \
 	%D%/attention_cuda.cu \
+	%D%/conv_cuda.cu \
 	%D%/cuda.cuh \
 	%D%/cuda_table.c \
 	%D%/embedding_cuda.cu \
@@ -119,7 +120,8 @@ libdpt_a_SOURCES += \
 	%D%/linear_loss_cuda.cu \
 	%D%/loss_cuda.cu \
 	%D%/norm_cuda.cu \
-	%D%/pointwise_cuda.cu
+	%D%/pointwise_cuda.cu \
+	%D%/pool_cuda.cu
 else
 libdpt_a_SOURCES += %D%/cuda_none.c
 endif

@@ -67,7 +67,7 @@ enum dpt_status dpt_op_check_run(const struct dpt_op *op, const struct dpt_op_ty
     DPT_CHECK(!types->bf16, DPT_STATUS_USAGE,
               "kernels for cards take numbers of 32 bits: set run.precision = fp32, or device.kind = cpu");
     for (int i = 0; i < types->nin; i++) {
-        DPT_CHECK(types->in[i].dtype == DPT_DTYPE_F32 || types->in[i].dtype == DPT_DTYPE_I32, DPT_STATUS_USAGE,
+        DPT_CHECK(types->in[i].dtype != DPT_DTYPE_F64, DPT_STATUS_USAGE,
                   "the kernel of %s for cards takes F32, not %s: set device.kind = cpu", op->name,
                   dpt_dtype_name(types->in[i].dtype));
     }

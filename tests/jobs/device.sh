@@ -130,3 +130,28 @@ EOF
     must 1 "$name-card" -s device.kind=cuda
     same "$name-cores" "$name-card"
 done
+
+# A convolutional net.
+cat >job.ini <<EOF
+[run]
+length = 5 steps
+[model]
+type = cnn
+channels = 4 8
+kernel = 3
+hidden = 16
+[data]
+format = synthetic
+samples = 40
+shape = 8 8 2
+classes = 5
+[batch]
+global = 9
+[checkpoint]
+every = never
+[log]
+every = 1 step
+EOF
+must 1 cnn-cores -s device.kind=cpu
+must 1 cnn-card -s device.kind=cuda
+same cnn-cores cnn-card

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Twins of pool.c: a thread an element of the result. */
+
+#include "op/cuda.cuh"
+
+extern "C" {
+#include "op/pool.h"
+}
+
+/* Kernel places [begin, end) of the window at output place `out` that lie inside the image. */
+static __device__ void window(const struct dpt_op__pool &pool, int axis, int64_t out, int64_t *begin, int64_t *end)
+{
+    const int64_t first = out * pool.stride[axis] - pool.pad[axis], left = pool.in[axis] - first;
+    *begin = first < 0 ? -first : 0;
+    *end = pool.kernel[axis] < left ? pool.kernel[axis] : left;
+}
+
+/* Output place whose window has the image place `in` as its place k, or -1. */
+static __device__ int64_t window_of(const struct dpt_op__pool &pool, int axis, int64_t in, int64_t k)
+{
+    const int64_t first = in + pool.pad[axis] - k;
+    const bool has = first >= 0 && first % pool.stride[axis] == 0 && first / pool.stride[axis] < pool.out[axis];
+    return has ? first / pool.stride[axis] : -1;
+}
+
+/* `at` is NULL for the mean. A number that is not one counts as the greatest. */
+static __global__ void pool_windows(int64_t numel, struct dpt_op__pool pool, const float *x, float *y, uint8_t *at)
+{
+    DPT_EACH(index, numel)
+    {
+        const int64_t c = index % pool.c, place = index / pool.c, column = place % pool.out[1];
+        const int64_t row = place / pool.out[1] % pool.out[0], n = place / pool.out[1] / pool.out[0];
+        int64_t top, bottom, left, right;
+        window(pool, 0, row, &top, &bottom);
+        window(pool, 1, column, &left, &right);
+        float most = -INFINITY, sum = 0.0f;
+        int where = -1;
+        for (int64_t i = top; i < bottom; i++) {
+            for (int64_t j = left; j < right; j++) {
+                const int64_t in_y = row * pool.stride[0] - pool.pad[0] + i;
+                const int64_t in_x = column * pool.stride[1] - pool.pad[1] + j;
+                const float value = x[((n * pool.in[0] + in_y) * pool.in[1] + in_x) * pool.c + c];
+                sum += value;
+                if (where < 0 || value > most || value != value) {
+                    most = value;
+                    where = (int)(i * pool.kernel[1] + j);
+                }
+            }
+        }
+        y[index] = at ? most : sum / (float)((bottom - top) * (right - left));
+        if (at) {
+            at[index] = (uint8_t)where;
+        }
+    }
+}
+
+static __global__ void pool_windows_dx(int64_t numel, struct dpt_op__pool pool, const float *dy, const uint8_t *at, float *dx)
+{
+    DPT_EACH(index, numel)
+    {
+        const int64_t c = index % pool.c, place = index / pool.c, column = place % pool.in[1];
+        const int64_t row = place / pool.in[1] % pool.in[0], n = place / pool.in[1] / pool.in[0];
+        float sum = 0.0f;
+        for (int64_t i = 0; i < pool.kernel[0]; i++) {
+            for (int64_t j = 0; j < pool.kernel[1]; j++) {
+                const int64_t y = window_of(pool, 0, row, i), x = window_of(pool, 1, column, j);
+                if (y < 0 || x < 0) {
+                    continue;
+                }
+                const int64_t from = ((n * pool.out[0] + y) * pool.out[1] + x) * pool.c + c;
+                if (at) {
+                    sum += at[from] == i * pool.kernel[1] + j ? dy[from] : 0.0f;
+                } else {
+                    int64_t top, bottom, left, right;
+                    window(pool, 0, y, &top, &bottom);
+                    window(pool, 1, x, &left, &right);
+                    sum += dy[from] / (float)((bottom - top) * (right - left));
+                }
+            }
+        }
+        dx[index] = sum;
+    }
+}
+
+static enum dpt_status pool(const struct dpt_op_call *call, uint8_t *at)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const struct dpt_pool_param *param = (const struct dpt_pool_param *)call->types->param;
+    const struct dpt_op__pool sizes = dpt_op__pool_sizes(param, &call->in[0].type, &call->out[0].type);
+    const int64_t n = dpt_type_numel(&call->out[0].type);
+    DPT_LAUNCH_EACH(cuda, n, pool_windows, sizes, (const float *)call->in[0].data, (float *)call->out[0].data, at);
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status pool_dx(const struct dpt_op_call *call, const uint8_t *at)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const struct dpt_pool_param *param = (const struct dpt_pool_param *)call->types->param;
+    const struct dpt_op__pool sizes = dpt_op__pool_sizes(param, &call->out[0].type, &call->in[0].type);
+    const int64_t n = dpt_type_numel(&call->out[0].type);
+    DPT_LAUNCH_EACH(cuda, n, pool_windows_dx, sizes, (const float *)call->in[0].data, at, (float *)call->out[0].data);
+    return DPT_STATUS_OK;
+}
+
+extern "C" enum dpt_status dpt_op__max_pool_cuda(const struct dpt_op_call *call)
+{
+    return pool(call, (uint8_t *)call->out[1].data);
+}
+
+extern "C" enum dpt_status dpt_op__max_pool_dx_cuda(const struct dpt_op_call *call)
+{
+    return pool_dx(call, (const uint8_t *)call->in[1].data);
+}
+
+extern "C" enum dpt_status dpt_op__avg_pool_cuda(const struct dpt_op_call *call)
+{
+    return pool(call, NULL);
+}
+
+extern "C" enum dpt_status dpt_op__avg_pool_dx_cuda(const struct dpt_op_call *call)
+{
+    return pool_dx(call, NULL);
+}
+
+/* n: elements of y[b,c]. */
+static __global__ void global_pool(int64_t n, int64_t places, int64_t channels, float divisor, const float *x, float *y)
+{
+    DPT_EACH(i, n)
+    {
+        const float *from = x + i / channels * places * channels + i % channels;
+        double sum = 0.0;
+        for (int64_t p = 0; p < places; p++) {
+            sum += from[p * channels];
+        }
+        y[i] = (float)(sum / divisor);
+    }
+}
+
+extern "C" enum dpt_status dpt_op__global_pool_cuda(const struct dpt_op_call *call)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const struct dpt_type *x = &call->in[0].type;
+    const double divisor = (double)dpt_op_whole(call, 0, 1) * (double)dpt_op_whole(call, 0, 2);
+    const int64_t n = dpt_type_numel(&call->out[0].type);
+    DPT_LAUNCH_EACH(cuda, n, global_pool, x->dim[1] * x->dim[2], x->dim[3], (float)divisor,
+                    (const float *)call->in[0].data, (float *)call->out[0].data);
+    return DPT_STATUS_OK;
+}
+
+/* n: elements of dx. */
+static __global__ void global_pool_dx(int64_t n, int64_t places, int64_t channels, float divisor, const float *dy, float *dx)
+{
+    DPT_EACH(i, n)
+    {
+        dx[i] = dy[i / (places * channels) * channels + i % channels] / divisor;
+    }
+}
+
+extern "C" enum dpt_status dpt_op__global_pool_dx_cuda(const struct dpt_op_call *call)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const struct dpt_type *dx = &call->out[0].type;
+    const double divisor = (double)dpt_op_whole(call, 1, 1) * (double)dpt_op_whole(call, 1, 2);
+    const int64_t n = dpt_type_numel(dx);
+    DPT_LAUNCH_EACH(cuda, n, global_pool_dx, dx->dim[1] * dx->dim[2], dx->dim[3], (float)divisor,
+                    (const float *)call->in[0].data, (float *)call->out[0].data);
+    return DPT_STATUS_OK;
+}
