@@ -239,6 +239,7 @@ struct dpt_job {
         char *wire;                  /* of gradients in messages: "fp32", "topk:1%" ... (layout.h)       */
         enum dpt_update update;
         struct dpt_span every;       /* local updates: from one meeting of the ranks to the next         */
+        int64_t fragments;           /* of the parameters, one after the other within that; 1: all at once */
         struct dpt_span sync_until;  /* post-local-sgd; NONE: the first milestone, or half of the run    */
         double outer_lr, outer_momentum; /* diloco                                                       */
         int64_t max_staleness;       /* async: steps that a rank may be ahead of the slowest; -1: any    */

@@ -225,6 +225,8 @@ static const struct dpt_conf_when async = {
     "parallel", "update",
     BIT(DPT_UPDATE_ASYNC_OWNER) | BIT(DPT_UPDATE_ASYNC_PUSHSUM) | BIT(DPT_UPDATE_ASYNC_AVERAGE)};
 static const struct dpt_conf_when owner = {"parallel", "update", BIT(DPT_UPDATE_ASYNC_OWNER)};
+static const struct dpt_conf_when meeting = {
+    "parallel", "update", BIT(DPT_UPDATE_LOCAL_SGD) | BIT(DPT_UPDATE_POST_LOCAL_SGD) | BIT(DPT_UPDATE_DILOCO)};
 static const struct dpt_conf_when post_local = {"parallel", "update", BIT(DPT_UPDATE_POST_LOCAL_SGD)};
 static const struct dpt_conf_when diloco = {"parallel", "update", BIT(DPT_UPDATE_DILOCO)};
 static const struct dpt_conf_when reproducible = {"run", "reproducible", BIT(true)};
@@ -540,6 +542,10 @@ const struct dpt_conf_key dpt_conf__keys[] = {
      .aka = "h local_steps inner_steps period",
      .text = "Steps between two meetings of the ranks. Evaluations, checkpoints and stops wait for the next one. "
              "async-average: steps after which a rank puts its parameters into another's mailbox."},
+    {KEY("parallel", "fragments", INT, parallel.fragments), .fallback = "1", .min = 1, .max = 64, .when = &meeting,
+     .fixed = true, .aka = "streaming num_fragments",
+     .text = "Parts of the parameters that are combined one after the other, each every so many steps, and travel while "
+             "steps go on; every is a multiple of it. 1: all at once."},
     {KEY("parallel", "sync_until", SPAN, parallel.sync_until), .fallback = "auto", .units = STEPS | EPOCHS,
      .zero = "auto", .when = &post_local, .aka = "switch switch_step",
      .text = "How long every step is synchronous. auto: until schedule.milestones first lets the rate drop, or half "

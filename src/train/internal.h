@@ -51,6 +51,8 @@ struct dpt_train__local {
     int64_t meetings;
     bool bound;                      /* the exchange sums parameters                 */
     void *start, *momentum;          /* diloco                                       */
+    int under_way;                   /* the fragment that travels, see stream.c; -1: none */
+    void *travels, *old;             /* it, and what was sent of it                  */
 };
 
 struct dpt_train__async; /* of ranks that do not wait for each other, see async.h */
@@ -190,6 +192,26 @@ enum dpt_status dpt_train__local_begin(struct dpt_train *train);
  * those of all ranks and all steps since the last meeting; else its metrics are kept for then. Collective if they meet.
  */
 enum dpt_status dpt_train__local_step(struct dpt_train *train, struct dpt_exec_step *step, bool meets);
+
+/* The sum of a range of the ranks' parameters becomes what all take: the mean, or what the outer rule makes of it. Local. */
+void dpt_train__local_result(struct dpt_train *train, struct dpt_range range, void *sum);
+
+/* ---------------------------------------------------------------------------------------------------- stream.c */
+
+/* Whether parameters are combined in fragments, while steps go on. Local. */
+bool dpt_train__streams(const struct dpt_train *train);
+
+/* Memory for it, and how much that is. DPT_STATUS_USAGE where fragments have no turns. Local. */
+enum dpt_status dpt_train__stream_open(struct dpt_train *train);
+void dpt_train__stream_close(struct dpt_train *train);
+int64_t dpt_train__stream_nbytes(const struct dpt_train *train);
+
+/* Binds the exchange to the fragments. Then in each turn: takes in one, sends the next. Collective over the world, both. */
+enum dpt_status dpt_train__stream_bind(struct dpt_train *train);
+enum dpt_status dpt_train__stream_turn(struct dpt_train *train);
+
+/* Makes the ranks equal, for what needs one set of parameters; nothing where they are. Collective over the world. */
+enum dpt_status dpt_train__stream_join(struct dpt_train *train);
 
 /* Before a checkpoint, where ranks have met: one state of the optimizer. Collective over the world. */
 enum dpt_status dpt_train__local_save(struct dpt_train *train);

@@ -71,8 +71,8 @@ bool dpt_train__alone(const struct dpt_train *train)
 bool dpt_train__meets(const struct dpt_train *train)
 {
     const int64_t every = dpt_span_steps(train->job->parallel.every, train->steps_per_epoch);
-    const int64_t next = train->state->step + 1;
-    return !dpt_train__alone(train) || next >= train->steps || next % (every > 0 ? every : 1) == 0;
+    const int64_t next = train->state->step + 1, turn = every / train->job->parallel.fragments;
+    return !dpt_train__alone(train) || next >= train->steps || next % (turn > 0 ? turn : 1) == 0;
 }
 
 /* ---------------------------------------------------------------------------------------------------------- memory */
@@ -84,7 +84,8 @@ static size_t flat_nbytes(const struct dpt_train *train)
 
 int64_t dpt_train__local_nbytes(const struct dpt_train *train)
 {
-    return dpt_train__apart(train) && is_diloco(train) ? 2 * (int64_t)flat_nbytes(train) : 0;
+    const int64_t outer = dpt_train__apart(train) && is_diloco(train) ? 2 * (int64_t)flat_nbytes(train) : 0;
+    return outer + dpt_train__stream_nbytes(train);
 }
 
 enum dpt_status dpt_train__local_open(struct dpt_train *train)
@@ -102,11 +103,12 @@ enum dpt_status dpt_train__local_open(struct dpt_train *train)
         DPT_TRY(dpt_dev_alloc(train->dev, flat_nbytes(train), "the outer start", &train->local.start));
         DPT_TRY(dpt_dev_alloc(train->dev, flat_nbytes(train), "the outer momentum", &train->local.momentum));
     }
-    return DPT_STATUS_OK;
+    return dpt_train__stream_open(train);
 }
 
 void dpt_train__local_close(struct dpt_train *train)
 {
+    dpt_train__stream_close(train);
     if (train->local.start) {
         dpt_dev_release(train->dev, train->local.start, flat_nbytes(train));
     }
@@ -123,7 +125,9 @@ static enum dpt_status bind_params(struct dpt_train *train)
         memcpy(train->local.start, train->state->param, flat_nbytes(train));
     }
     train->local.bound = true;
-    return dpt_exchange_bind(train->exchange, train->state->param, train->graph->real, 1, &all);
+    return dpt_train__streams(train)
+               ? dpt_train__stream_bind(train)
+               : dpt_exchange_bind(train->exchange, train->state->param, train->graph->real, 1, &all);
 }
 
 enum dpt_status dpt_train__local_begin(struct dpt_train *train)
@@ -165,32 +169,42 @@ static void outer_f64(int64_t n, double rate, double keep, double *restrict star
     }
 }
 
-static void outer(struct dpt_train *train, struct dpt_range range)
+/* The outer rule on a range of the flat layout, whose means are in w. */
+static void outer(struct dpt_train *train, struct dpt_range range, void *w)
 {
     const double rate = train->job->parallel.outer_lr, keep = train->job->parallel.outer_momentum;
     const int64_t n = range.end - range.begin;
     if (train->graph->real == DPT_DTYPE_F32) {
         outer_f32(n, (float)rate, (float)keep, (float *)train->local.start + range.begin,
-                  (float *)train->local.momentum + range.begin, (float *)train->state->param + range.begin);
+                  (float *)train->local.momentum + range.begin, w);
     } else {
         outer_f64(n, rate, keep, (double *)train->local.start + range.begin,
-                  (double *)train->local.momentum + range.begin, (double *)train->state->param + range.begin);
+                  (double *)train->local.momentum + range.begin, w);
+    }
+}
+
+void dpt_train__local_result(struct dpt_train *train, struct dpt_range range, void *sum)
+{
+    const struct dpt_plan *plan = train->plan;
+    const size_t width = dpt_dtype_nbytes(train->graph->real);
+    scale(train->graph->real, range.end - range.begin, 1.0 / ranks_of(train), sum);
+    for (int b = 0; b < plan->nbuckets && is_diloco(train); b++) {
+        struct dpt_range part = plan->bucket[b].range;
+        part.begin = part.begin > range.begin ? part.begin : range.begin;
+        part.end = part.end < range.end ? part.end : range.end;
+        if (plan->bucket[b].trained && part.begin < part.end) {
+            outer(train, part, (char *)sum + (size_t)(part.begin - range.begin) * width);
+        }
     }
 }
 
 /* The parameters become their mean, or what the outer rule makes of it. Collective. */
 static enum dpt_status combine(struct dpt_train *train)
 {
-    const struct dpt_plan *plan = train->plan;
     dpt_comm_action("average", "the parameters");
     DPT_TRY(dpt_exchange_start(train->exchange, 0));
     DPT_TRY(dpt_exchange_wait(train->exchange, 0));
-    scale(train->graph->real, plan->nflat, 1.0 / ranks_of(train), train->state->param);
-    for (int b = 0; b < plan->nbuckets && is_diloco(train); b++) {
-        if (plan->bucket[b].trained) {
-            outer(train, plan->bucket[b].range);
-        }
-    }
+    dpt_train__local_result(train, (struct dpt_range){0, train->plan->nflat}, train->state->param);
     return DPT_STATUS_OK;
 }
 
@@ -227,7 +241,7 @@ enum dpt_status dpt_train__local_step(struct dpt_train *train, struct dpt_exec_s
     }
     DPT_TRY(compare(train, step));
     if (step->finite) {
-        DPT_TRY(combine(train));
+        DPT_TRY(dpt_train__streams(train) ? dpt_train__stream_turn(train) : combine(train));
         local->meetings++;
     }
     dpt_exec_seconds(train->exec)[DPT_SECTION_EXCHANGE] += dpt_clock_s() - begin_s;

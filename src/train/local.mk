@@ -25,6 +25,7 @@ libdpt_a_SOURCES += \
 	%D%/setup.c \
 	%D%/shares.c \
 	%D%/stop.c \
+	%D%/stream.c \
 	%D%/tensorboard.c \
 	%D%/tensorboard.h \
 	%D%/train.h

@@ -49,17 +49,22 @@ static enum dpt_status between_steps(struct dpt_train *train, const struct dpt_e
 {
     const struct dpt_job *job = train->job;
     const bool last = train->state->step >= train->steps;
+    const bool asked = step->flag[DPT_TRAIN__FLAG_SAVE] > 0.0;
+    const bool evaluates = train->valid.data && (last || is_due(train, job->eval.every, DPT_TRAIN__BIT_EVAL, step));
+    const bool saves = asked || is_due(train, job->checkpoint.every, DPT_TRAIN__BIT_SAVE, step);
     bool best = false;
-    if (train->valid.data && (last || is_due(train, job->eval.every, DPT_TRAIN__BIT_EVAL, step))) {
+    if (last || train->stopped || evaluates || saves) {
+        DPT_TRY(dpt_train__stream_join(train));
+    }
+    if (evaluates) {
         dpt_train__line(train, step, true);
         best = dpt_train__evaluate(train, &train->valid);
     }
     const bool keep_best = best && job->checkpoint.best && job->checkpoint.every.unit != DPT_SPAN_UNIT_NONE;
-    const bool asked = step->flag[DPT_TRAIN__FLAG_SAVE] > 0.0;
     if (last || train->stopped) {
         dpt_train__line(train, step, true);
         DPT_TRY(dpt_train__save(train, best && job->checkpoint.best));
-    } else if (keep_best || asked || is_due(train, job->checkpoint.every, DPT_TRAIN__BIT_SAVE, step)) {
+    } else if (keep_best || saves) {
         dpt_train__line(train, step, true);
         DPT_TRY(save_on_the_way(train, best && job->checkpoint.best));
     }

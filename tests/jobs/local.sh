@@ -90,6 +90,27 @@ done
 grep -a -q '\.outer' whole-diloco-2/checkpoints/step-00000024/optimizer.safetensors ||
     fail "whole-diloco-2: the outer momentum is not in the checkpoint"
 
+# Fragments: as much is sent, a part at a time; near the training without, but another one; exact going on; one rank alone.
+set -- -s parallel.every='4 steps' -s optimizer.momentum=0.9 -s parallel.fragments=2
+must 2 stream -s parallel.update=local-sgd "$@"
+[ "$(awk -v a="$(bytes stream)" -v b="$(bytes four)" 'BEGIN { print (a > 0.9 * b && a < 1.5 * b) }')" = 1 ] ||
+    fail "stream: summed $(bytes stream) bytes, without fragments $(bytes four)"
+curve stream loss | awk 'NR % 2 { before = $2; next } { print $1, (before + $2) / 2 }' >stream.loss
+near four.loss stream.loss 0.2 >near.out || fail "stream: far from the training without fragments: $(cat near.out)"
+! near four.loss stream.loss 1e-9 >near.out || fail "stream: no other training"
+must 1 streamalone -s parallel.update=diloco "$@"
+[ "$(sum streamalone 24)" = "$(sum single 24)" ] || fail "streamalone: one rank does not train as always"
+for update in local-sgd diloco; do
+    set -- -s parallel.update=$update -s parallel.every='4 steps' -s parallel.fragments=4 -s optimizer.type=adamw \
+        -s optimizer.lr=0.003 -s checkpoint.every='10 steps' -s checkpoint.keep=9
+    must 3 whole-stream-$update "$@"
+    must 3 parts-stream-$update "$@" -s run.length='10 steps'
+    must 3 parts-stream-$update "$@"
+    [ "$(sum whole-stream-$update 24)" = "$(sum parts-stream-$update 24)" ] || fail "$update: fragments go on with other bits"
+done
+run 2 odd -s parallel.update=diloco -s parallel.every='5 steps' -s parallel.fragments=2
+[ $? = 2 ] && grep -q 'fragments = 2, but every = 5 steps' odd.log || fail "odd: fragments without a turn each"
+
 # Gradients that are not finite on one rank end the run of all, when they meet.
 run 2 wild -s parallel.update=local-sgd -s parallel.every='3 steps' -s optimizer.lr=1e6 -s run.precision=fp32
 status=$?
