@@ -74,15 +74,6 @@ void dpt_mailbox__place(struct dpt_mailboxes *boxes, bool by_reader, int reader,
     }
 }
 
-size_t dpt_mailboxes_nbytes(const struct dpt_mailbox_conf *conf, int rank)
-{
-    size_t nbytes = 0;
-    for (int b = 0; b < conf->nboxes; b++) {
-        nbytes += conf->box[b].reader == rank ? DPT_MAILBOX__SLOTS * slot_nbytes(&conf->box[b]) : 0;
-    }
-    return nbytes;
-}
-
 /* Whether a way passes its test and opens; if not, `reason` says why. Collective. */
 static bool open_way(struct dpt_mailboxes *boxes, const struct dpt_mailbox__way *way, char reason[160])
 {

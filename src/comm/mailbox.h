@@ -70,9 +70,6 @@ const char *dpt_mailboxes_note(const struct dpt_mailboxes *boxes);
 /* Whether this rank writes box `box`. Local. */
 bool dpt_mailbox_is_written_here(const struct dpt_mailboxes *boxes, int box);
 
-/* Bytes of memory that this rank needs for a list of boxes. Pure. */
-size_t dpt_mailboxes_nbytes(const struct dpt_mailbox_conf *conf, int rank);
-
 /*
  * Whoever writes box `box`: takes back the message before if its reader has not taken it; *unread says so. The writer
  * still knows what was in it, and merges that into its next message. Local.

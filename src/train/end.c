@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "train/internal.h"
+#include "train/async.h"
 
 static const char *const section_name[DPT_SECTION_COUNT] = {
     [DPT_SECTION_DATA] = "data wait",   [DPT_SECTION_FORWARD] = "forward",       [DPT_SECTION_BACKWARD] = "backward",
@@ -237,6 +237,9 @@ static void write_end(const struct dpt_train *train, const struct tale *tale, in
     struct dpt_exchange_stats stats = {.nbytes = (uint64_t)dpt_exec_sent(train->exec), .sent = (uint64_t)dpt_exec_sent(train->exec)};
     if (train->exchange) {
         dpt_exchange_stats(train->exchange, &stats);
+    }
+    if (train->async) {
+        stats.sent += train->async->sent.posted_nbytes / (uint64_t)ranks;
     }
     dpt_train__record(train, "end", &record);
     dpt_train__field_text(&record, "state", train->stopped ? "paused" : "finished");
