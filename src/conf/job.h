@@ -91,6 +91,7 @@ enum dpt_norm_mode { DPT_NORM_MODE_SYNC, DPT_NORM_MODE_LOCAL };
 enum dpt_sharding { DPT_SHARD_NONE, DPT_SHARD_OPTIMIZER, DPT_SHARD_GRADIENTS, DPT_SHARD_PARAMETERS };
 enum dpt_recomputing { DPT_RECOMPUTING_NONE, DPT_RECOMPUTING_BLOCKS, DPT_RECOMPUTING_FULL };
 enum dpt_tie { DPT_TIE_SUM, DPT_TIE_AVERAGE };
+enum dpt_vocabulary { DPT_VOCABULARY_WHOLE, DPT_VOCABULARY_SPLIT };
 enum dpt_progress { DPT_PROGRESS_LINES, DPT_PROGRESS_BAR, DPT_PROGRESS_NONE };
 
 /*
@@ -231,6 +232,7 @@ struct dpt_job {
         enum dpt_sharding shard;
         enum dpt_recomputing recompute;
         enum dpt_tie tie;
+        enum dpt_vocabulary vocabulary; /* along tensor, of the output layer                         */
         enum dpt_reduce reduce;      /* TREE, FIXED: run.reproducible is true, AUTO there: TREE          */
         int64_t shards;              /* reproducible: virtual shards of the batch; tree: a power of two  */
         int64_t bucket_bytes;        /* 0: auto                                                          */

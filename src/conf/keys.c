@@ -137,6 +137,11 @@ static const struct dpt_conf_word ties[] = {
     {"average", "each follows its own gradient, then they are averaged"},
     {0},
 };
+static const struct dpt_conf_word vocabularies[] = {
+    {"whole", "every rank has all tokens, and some of the positions"},
+    {"split", "every rank has some of the tokens: less memory, a third more arithmetic in the output layer"},
+    {0},
+};
 static const struct dpt_conf_word formats[] = {
     {"idx", "images and labels as in MNIST, plain or gzipped"},
     {"csv", "a table as text: comma, tab, semicolon or space between columns"},
@@ -512,6 +517,9 @@ const struct dpt_conf_key dpt_conf__keys[] = {
      .text = "Shares of the batch of the ranks along data: equal, auto (by their measured speed), or numbers such as 3, 1."},
     {KEY("parallel", "tie", ENUM, parallel.tie), .fallback = "sum", .words = ties, .fixed = true,
      .text = "What is done with copies of a parameter that several stages of a pipeline use."},
+    {KEY("parallel", "vocabulary", ENUM, parallel.vocabulary), .fallback = "whole", .words = vocabularies,
+     .aka = "vocab_parallel vocab",
+     .text = "Output layer of a language model, and the embedding that it is tied to, on the ranks along tensor."},
     {KEY("parallel", "reduce", ENUM, parallel.reduce), .fallback = "auto", .words = reduces, .fixed = true,
      .aka = "allreduce_order summation sum_order",
      .text = "How the gradients of parts of a batch are added up. tree and fixed make a run reproducible."},

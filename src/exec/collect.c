@@ -138,6 +138,16 @@ static enum dpt_status all_reduce(struct dpt_exec *exec, int axis, const struct 
     return dpt_comm_allreduce(exec->plan->conf.mesh->axis[axis].comm, out->data, count, out->type.dtype, DPT_COMM_REDUCE_SUM);
 }
 
+static enum dpt_status all_max(struct dpt_exec *exec, int axis, const struct dpt_tensor *in, const struct dpt_tensor *out)
+{
+    const size_t nbytes = dpt_type_nbytes(&in->type);
+    if (out->data != in->data && nbytes > 0) {
+        memcpy(out->data, in->data, nbytes);
+    }
+    return dpt_comm_allreduce(exec->plan->conf.mesh->axis[axis].comm, out->data, dpt_type_numel(&in->type),
+                              out->type.dtype, DPT_COMM_REDUCE_MAX);
+}
+
 static enum dpt_status reduce_scatter(struct dpt_exec *exec, const struct dpt_mesh_axis *axis, int dim,
                                       const int64_t *length, const struct dpt_tensor *in, const struct dpt_tensor *out)
 {
@@ -233,6 +243,9 @@ enum dpt_status dpt_exec__move(struct dpt_exec *exec, int n, int micro, const st
     }
     if (node->op == &dpt_op_all_reduce) {
         return all_reduce(exec, param->axis, in, out);
+    }
+    if (node->op == &dpt_op_all_max) {
+        return all_max(exec, param->axis, in, out);
     }
     if (node->op == &dpt_op_reduce_scatter) {
         return reduce_scatter(exec, axis, param->to, length->to, in, out);

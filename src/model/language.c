@@ -77,7 +77,7 @@ static int output_weight(const struct dpt_model__net *net, bool gpt)
 static enum dpt_status add_loss(const struct dpt_model__net *net, int weight)
 {
     struct dpt_graph *graph = net->graph;
-    const struct dpt_linear_loss_param param = {.gradients = graph->training};
+    const struct dpt_linear_loss_param param = {.gradients = graph->training, .real = graph->real};
     const int64_t positions = graph->value[graph->input].type.dim[1];
     graph->target = dpt_graph_input(graph, "target", DPT_DTYPE_I32, 1, &positions);
     const int in[3] = {graph->output, weight, graph->target};

@@ -65,6 +65,7 @@ const struct dpt_op dpt_op_all_reduce = {
         .run = {[DPT_RUN_REF] = refuse},                                                                               \
     }
 
+COLLECTIVE(all_max, "the greatest over the ranks");
 COLLECTIVE(reduce_scatter, "the sum over the ranks, of which each keeps its part");
 COLLECTIVE(all_gather, "the parts of all ranks, put together");
 COLLECTIVE(all_to_all, "split along another dimension");

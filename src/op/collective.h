@@ -6,6 +6,7 @@
  * dimension, or copied:
  *
  *   all_reduce      x[.] -> y[.]   partial to copied
+ *   all_max         x[.] -> y[.]   the greatest over the ranks, for all
  *   reduce_scatter  x[.] -> y[.]   partial to split along `to`
  *   all_gather      x[.] -> y[.]   split along `from` to copied
  *   all_to_all      x[.] -> y[.]   split along `from` to split along `to`

@@ -79,12 +79,22 @@ static enum dpt_status grad(struct dpt_op_grad *grad)
     return DPT_STATUS_OK;
 }
 
+/* With v split (vocab_loss.h). Values: 0 x, 1 w, 2 target; 3 top, 4 stat; 5 top of all; 6 sums; 7 sums of all. */
+static const struct dpt_op_step steps[] = {
+    {"vocab_stat", 3, {0, 1, 2}, -1},       {"all_max", 1, {3}, -1},
+    {"vocab_share", 4, {3, 4, 5, 2}, -1},   {"all_reduce", 1, {6}, -1},
+    {"vocab_loss", 3, {7, 5, 2}, 0},        {"vocab_loss_dx", 5, {0, 1, 2, 5, 7}, 2},
+    {0},
+};
+
 const struct dpt_op dpt_op_linear_loss = {
     .name = "linear_loss",
     .doc = "an output layer and the cross-entropy of the target tokens, with both gradients",
     .param_nbytes = sizeof(struct dpt_linear_loss_param),
     .signature = "bsh,vh,bs->b,bm,bsh,vh",
     .whole = "hvm",
+    .stat = "v",
+    .steps = steps,
     .seed = true,
     .factors = 1u << 0 | 1u << 1,
     .exact = 1u << 0 | 1u << 1,

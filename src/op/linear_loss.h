@@ -23,7 +23,7 @@
 
 struct dpt_linear_loss_param {
     int32_t gradients; /* 0 or 1: has the outputs dx and dw */
-    int32_t zero;      /* no padding, see op.h              */
+    int32_t real;      /* enum dpt_dtype of the loss, F32 or F64: for vocab_loss, whose inputs do not tell */
 };
 
 /* Fast kernel in float, linear_loss_cpu.c. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Fast kernel of op/linear_loss.c, in float. The logits of a chunk of positions are made, turned into their own
- * gradient in place, and used for dx and dw while they are warm. A chunk is as large as fits CHUNK_BYTES, since each
- * passes over w and dw once, but at least LEAST_ROWS positions, so that those passes take little beside the products.
+ * Fast kernels of op/linear_loss.c and op/vocab_loss.c, in float. The logits of a chunk of positions are made,
+ * turned into their own gradient in place, and used for dx and dw while they are warm. A chunk is as large as fits
+ * CHUNK_BYTES, since each passes over w and dw once, but at least LEAST_ROWS positions, so that those passes take
+ * little beside the products.
  */
 
 #include "op/linear_loss.h"
@@ -14,6 +15,7 @@
 #include "base/simd.h"
 #include "op/gemm.h"
 #include "op/softmax.h"
+#include "op/vocab_loss.h"
 
 enum { CHUNK_BYTES = 1 << 26, LEAST_ROWS = 64, BLOCK = 2048 }; /* BLOCK numbers are summed in float, blocks in double */
 
@@ -145,6 +147,104 @@ enum dpt_status dpt_op__linear_loss_f32(const struct dpt_op_call *call)
         if (param->gradients) {
             DPT_TRY(gradients(here, classes, h, z, x + begin * h, w, dx + begin * h, dw, begin == 0, scratch));
         }
+    }
+    return DPT_STATUS_OK;
+}
+
+/* Sizes of a call of vocab_stat or vocab_loss_dx, and chunks of its positions. */
+struct part {
+    const float *x, *w;
+    const int32_t *target;
+    int64_t n, h, classes, rows, begin; /* begin: the first token that is here */
+    float *z;
+    void *scratch; /* of products */
+};
+
+static struct part part_of(const struct dpt_op_call *call)
+{
+    const struct dpt_type *x = &call->in[0].type;
+    struct part part = {
+        .x = call->in[0].data,
+        .w = call->in[1].data,
+        .target = call->in[2].data,
+        .n = x->dim[0] * x->dim[1],
+        .h = x->dim[2],
+        .classes = call->in[1].type.dim[0],
+        .begin = dpt_op_begin(call, 1, 0),
+        .z = call->scratch,
+    };
+    part.rows = chunk_rows(part.n, part.classes);
+    part.scratch = (char *)call->scratch + logits_nbytes(part.n, part.classes);
+    return part;
+}
+
+/* The logits of the positions of a chunk, [begin, begin + *here). */
+static enum dpt_status make_logits(const struct part *part, int64_t begin, int64_t *here)
+{
+    *here = part->n - begin < part->rows ? part->n - begin : part->rows;
+    const struct dpt_op__gemm logits = {
+        .dtype = DPT_DTYPE_F32, .tb = true, .m = *here, .n = part->classes, .k = part->h,
+        .a = part->x + begin * part->h, .lda = part->h, .b = part->w, .ldb = part->h, .c = part->z,
+        .ldc = part->classes};
+    return dpt_op__gemm(&logits, part->scratch);
+}
+
+enum dpt_status dpt_op__vocab_stat_f32(const struct dpt_op_call *call)
+{
+    const struct part part = part_of(call);
+    int64_t here;
+    double *top = call->out[0].data, *stat = call->out[1].data;
+    for (int64_t begin = 0; begin < part.n; begin += part.rows) {
+        DPT_TRY(make_logits(&part, begin, &here));
+        for (int64_t i = begin; i < begin + here; i++) {
+            float *z = part.z + (i - begin) * part.classes;
+            const int64_t mine = part.target[i] - part.begin;
+            double *at = stat + 3 * i;
+            top[i] = at[0] = at[1] = at[2] = 0.0;
+            if (part.target[i] < 0) {
+                continue;
+            }
+            const float max = dpt_op__max_f32(part.classes, z, z[0]);
+            int64_t first = 0;
+            while (first < part.classes - 1 && z[first] != max) {
+                first++;
+            }
+            top[i] = max;
+            at[1] = mine >= 0 && mine < part.classes ? z[mine] : 0.0;
+            at[2] = (double)(part.begin + first);
+            at[0] = exp_all(part.classes, max, z);
+        }
+    }
+    return DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_op__vocab_loss_dx_f32(const struct dpt_op_call *call)
+{
+    const struct part part = part_of(call);
+    int64_t here;
+    const double *top = call->in[3].data, *sums = call->in[4].data;
+    const double scale = 1.0 / ((double)dpt_op_whole(call, 0, 1) * (double)call->ctx->batch_rows);
+    float *dx = call->out[0].data, *dw = call->out[1].data;
+    if (part.n == 0) {
+        memset(dw, 0, (size_t)(part.classes * part.h) * sizeof *dw);
+    }
+    for (int64_t begin = 0; begin < part.n; begin += part.rows) {
+        DPT_TRY(make_logits(&part, begin, &here));
+        for (int64_t i = begin; i < begin + here; i++) {
+            float *z = part.z + (i - begin) * part.classes;
+            const int64_t mine = part.target[i] - part.begin;
+            if (part.target[i] < 0) {
+                memset(z, 0, (size_t)part.classes * sizeof *z);
+                continue;
+            }
+            exp_all(part.classes, (float)top[i], z);
+            linear_loss_scale(part.classes, (float)(scale / sums[3 * i]), z);
+            if (mine >= 0 && mine < part.classes) {
+                z[mine] -= (float)scale;
+            }
+        }
+        DPT_TRY(gradients(here, part.classes, part.h, part.z, part.x + begin * part.h, part.w, dx + begin * part.h, dw,
+                          begin == 0, part.scratch));
     }
     return DPT_STATUS_OK;
 }

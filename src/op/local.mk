@@ -93,7 +93,10 @@ libdpt_a_SOURCES += \
 	%D%/update.c \
 	%D%/update.h \
 	%D%/update_cpu.c \
-	%D%/update_ref.inc
+	%D%/update_ref.inc \
+	%D%/vocab_loss.c \
+	%D%/vocab_loss.h \
+	%D%/vocab_loss_ref.inc
 
 # oneDNN: the version that configure found, or the one that is not here.
 if ONEDNN_V2

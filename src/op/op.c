@@ -179,6 +179,15 @@ bool dpt_op_is_image(const struct dpt_op *op, int nin, int operand, char letter)
     return names(op->halo, letter) && operand == (op->spreads ? nin : 0);
 }
 
+const struct dpt_op_step *dpt_op_step_of(const struct dpt_op *op, int output)
+{
+    const struct dpt_op_step *found = NULL;
+    for (const struct dpt_op_step *step = op->steps; step->op; step++) {
+        found = step->out >= 0 && step->out <= output ? step : found;
+    }
+    return found;
+}
+
 static int64_t clamp(int64_t x, int64_t most)
 {
     return x < 0 ? 0 : x < most ? x : most;

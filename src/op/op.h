@@ -49,6 +49,16 @@ struct dpt_op_window {
     int64_t stride, pad, reach;
 };
 
+/*
+ * A step of an op that is split along a letter for which its ranks must know of one another in between. Values are counted:
+ * the op's inputs, then what the steps give, in order. A step has the op's parameters, or is a collective over the axis.
+ */
+struct dpt_op_step {
+    const char *op;
+    int nin, in[DPT_OP_MAX_IN];
+    int out;         /* the op's output that the first output of the step is; -1: it is between steps */
+};
+
 /* What changes from call to call; the same for all nodes of a micro-batch. */
 struct dpt_op_ctx {
     uint64_t seed;
@@ -124,6 +134,8 @@ struct dpt_op {
     const char *halo;
     bool spreads;
     void (*window)(const struct dpt_op_types *types, char letter, struct dpt_op_window *window);
+    const char *stat;    /* letters that need steps: `whole` names them too                      */
+    const struct dpt_op_step *steps; /* of `stat`, up to one without an op                       */
     bool view;           /* output 0 is input 0 with another shape: no kernel, no memory         */
     bool update;         /* a node of the update phase: reads input 1.., writes input 0.. in place */
     unsigned writes;     /* bit i: input i is written in place (updates only)                    */
@@ -256,6 +268,9 @@ bool dpt_op_may_split(const struct dpt_op *op, const struct dpt_op_types *types,
 
 /* True when `letter` is a halo letter and operand `operand` (inputs first, then outputs) the image. Local. */
 bool dpt_op_is_image(const struct dpt_op *op, int nin, int operand, char letter);
+
+/* The step that gives output `output` of an op with steps. Local. */
+const struct dpt_op_step *dpt_op_step_of(const struct dpt_op *op, int output);
 
 /* range: the places of an image of `whole` that windows [begin, end) read; both ends are equal for none. Local. */
 void dpt_op_window_range(const struct dpt_op_window *window, int64_t begin, int64_t end, int64_t whole,

@@ -22,6 +22,13 @@ struct dpt_plan__form dpt_plan__form_as(const struct dpt_place *place)
     return form;
 }
 
+static struct dpt_plan__form form_at(const struct dpt_plan__localizer *local, int id)
+{
+    struct dpt_plan__form form = dpt_plan__form_as(local->plan->value[id].place);
+    memcpy(form.border, local->plan->value[id].border, sizeof form.border);
+    return form;
+}
+
 static bool is_same(const struct dpt_plan *plan, const struct dpt_plan_value *value, const struct dpt_plan__form *want,
                     int axis)
 {
@@ -62,7 +69,9 @@ void dpt_plan__set_local(struct dpt_plan__localizer *local, int id, const struct
 
 /* ------------------------------------------------------------------------------------------------ values and nodes */
 
-int dpt_plan__add_value(struct dpt_plan__localizer *local, int of, const struct dpt_plan__form *form, const char *what)
+/* Appends a value of this rank's graph that is no logical one. */
+static int append_value(struct dpt_plan__localizer *local, const char *name, bool batch,
+                        const struct dpt_plan__form *form)
 {
     struct dpt_graph *graph = local->graph;
     struct dpt_plan *plan = local->plan;
@@ -75,9 +84,9 @@ int dpt_plan__add_value(struct dpt_plan__localizer *local, int of, const struct 
     local->next = dpt_arena_grow(plan->arena, local->next, count, &local->next_capacity, sizeof *local->next);
     graph->nvalues++;
     graph->value[id] = (struct dpt_value){
-        .name = dpt_arena_printf(plan->arena, "%s (%s)", local->logical->value[of].name, what),
+        .name = name,
         .kind = DPT_VALUE_KIND_ACTIVATION,
-        .batch = local->logical->value[of].batch,
+        .batch = batch,
         .producer = -1,
         .of = -1,
         .gradient = -1,
@@ -85,9 +94,30 @@ int dpt_plan__add_value(struct dpt_plan__localizer *local, int of, const struct 
     plan->value[id] = (struct dpt_plan_value){.alias = -1, .offset = -1, .here = true};
     memcpy(plan->value[id].place, form->place, sizeof plan->value[id].place);
     memcpy(plan->value[id].border, form->border, sizeof plan->value[id].border);
-    dpt_plan__set_local(local, id, &local->logical->value[of].type);
+    local->next[id] = -1;
+    return id;
+}
+
+int dpt_plan__add_value(struct dpt_plan__localizer *local, int of, const struct dpt_plan__form *form, const char *what)
+{
+    const struct dpt_value *logical = &local->logical->value[of];
+    const int id = append_value(local, dpt_arena_printf(local->plan->arena, "%s (%s)", logical->name, what),
+                                logical->batch, form);
+    dpt_plan__set_local(local, id, &logical->type);
     local->next[id] = local->first[of];
     local->first[of] = id;
+    return id;
+}
+
+int dpt_plan__add_between(struct dpt_plan__localizer *local, int like, int axis, const struct dpt_op *op,
+                          const struct dpt_type *type)
+{
+    struct dpt_plan__form form = form_at(local, like);
+    form.place[axis].kind = op->collective ? DPT_PLACE_KIND_COPIED : DPT_PLACE_KIND_PARTIAL;
+    const char *name = dpt_arena_printf(local->plan->arena, "%s.%s", local->layer, op->name);
+    const int id = append_value(local, name, local->graph->value[like].batch, &form);
+    local->graph->value[id].type = *type;
+    memcpy(local->plan->value[id].part.whole, type->dim, sizeof type->dim);
     return id;
 }
 
@@ -132,13 +162,6 @@ void dpt_plan__add_collective(struct dpt_plan__localizer *local, const struct dp
 }
 
 /* ------------------------------------------------------------------------------------------------ edges */
-
-static struct dpt_plan__form form_at(const struct dpt_plan__localizer *local, int id)
-{
-    struct dpt_plan__form form = dpt_plan__form_as(local->plan->value[id].place);
-    memcpy(form.border, local->plan->value[id].border, sizeof form.border);
-    return form;
-}
 
 /* Brings value `id`, a form of `of`, to another place on one axis, copied ones with a border; returns the new form. */
 static int move(struct dpt_plan__localizer *local, int of, int id, int axis, struct dpt_place want, int border)

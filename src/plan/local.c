@@ -251,6 +251,65 @@ static enum dpt_status add_spreading(struct dpt_plan__localizer *local, int n, c
     return DPT_STATUS_OK;
 }
 
+/* The axis along which the node is split in steps, or -1. */
+static int axis_of_steps(const struct dpt_plan__localizer *local, int n)
+{
+    const struct dpt_op *op = local->logical->node[n].op;
+    int found = -1;
+    for (int axis = 0; axis < local->plan->conf.mesh->naxes && op->stat; axis++) {
+        const char letter = local->placed->letter[n][axis];
+        found = letter && strchr(op->stat, letter) && !dpt_plan__is_idle(local->plan, axis) ? axis : found;
+    }
+    return found;
+}
+
+/* Runs one step: adds the values that it gives, or takes those of the op, to `value`, of which there are *count. */
+static enum dpt_status add_step(struct dpt_plan__localizer *local, int n, int axis, const struct dpt_op_step *step,
+                                int *value, int *count)
+{
+    const struct dpt_node *node = &local->logical->node[n];
+    const struct dpt_op *op = dpt_op_find(step->op);
+    local->narrow = step->out >= 0 ? (unsigned char)(node->narrow >> step->out) : 0;
+    struct dpt_op_types types = {
+        .param = node->param, .nin = step->nin, .bf16 = local->bf16, .narrow = local->narrow};
+    int in[DPT_OP_MAX_IN], *out = value + *count;
+    for (int i = 0; i < step->nin; i++) {
+        in[i] = value[step->in[i]];
+        types.in[i] = local->graph->value[in[i]].type;
+    }
+    DPT_CHECK(dpt_op_shape(op, &types) == DPT_STATUS_OK, DPT_STATUS_FAILED, "%s: %s cannot run on this rank's part: %s",
+              node->name, op->name, dpt_error_text());
+    for (int o = 0; o < types.nout; o++) {
+        out[o] = step->out >= 0 ? local->target[node->out[step->out + o]]
+                                : dpt_plan__add_between(local, value[node->nin - 1], axis, op, &types.out[o]);
+    }
+    *count += types.nout;
+    if (op->collective) {
+        dpt_plan__add_collective(local, op,
+                                 (struct dpt_collective_param){.axis = axis, .from = -1, .to = -1, .message = -1}, in[0],
+                                 out[0]);
+        return DPT_STATUS_OK;
+    }
+    return check_types(local, dpt_plan__add_node(local, op, node->param, step->out >= 0 ? n : -1, step->nin, in,
+                                                 types.nout, out));
+}
+
+/* An op that is split along a letter for which the ranks of the axis must know of one another. */
+static enum dpt_status add_steps(struct dpt_plan__localizer *local, int n, int axis, const int *in)
+{
+    const struct dpt_node *node = &local->logical->node[n];
+    int value[64], count = node->nin;
+    memcpy(value, in, (size_t)node->nin * sizeof *value);
+    for (const struct dpt_op_step *step = node->op->steps; step->op; step++) {
+        DPT_ASSERT(count + DPT_OP_MAX_OUT <= (int)(sizeof value / sizeof value[0]));
+        if (step->out < node->nout) {
+            DPT_TRY(add_step(local, n, axis, step, value, &count));
+        }
+    }
+    local->narrow = node->narrow;
+    return DPT_STATUS_OK;
+}
+
 static enum dpt_status add_logical(struct dpt_plan__localizer *local, int n)
 {
     const struct dpt_node *node = &local->logical->node[n];
@@ -269,9 +328,12 @@ static enum dpt_status add_logical(struct dpt_plan__localizer *local, int n)
         out[o] = local->target[node->out[o]];
         local->first[node->out[o]] = out[o];
     }
+    const int steps = axis_of_steps(local, n);
     struct dpt_plan__form given = dpt_plan__form_as(local->plan->value[node->out[0]].place);
     if (node->op->spreads && set_borders(local, n, node->nin, &given)) {
         DPT_TRY(add_spreading(local, n, &given, in, out));
+    } else if (steps >= 0) {
+        DPT_TRY(add_steps(local, n, steps, in));
     } else if (local->placed->stripped[n]) {
         DPT_TRY(add_stripped(local, n, in));
     } else {

@@ -44,6 +44,13 @@ void dpt_plan__set_local(struct dpt_plan__localizer *local, int id, const struct
 /* Adds a further form of logical value `of`, called "<name> (what)", and returns its number. Local. */
 int dpt_plan__add_value(struct dpt_plan__localizer *local, int of, const struct dpt_plan__form *form, const char *what);
 
+/*
+ * Adds a value between the steps of an op, a result of `op` of this type, that lies like value `like` but on `axis`: what a
+ * collective gives is copied there, the rest is this rank's own. Local.
+ */
+int dpt_plan__add_between(struct dpt_plan__localizer *local, int like, int axis, const struct dpt_op *op,
+                          const struct dpt_type *type);
+
 /* Adds a node to the rank's graph and returns its number. `logical`: the node it is, -1: put in. Local. */
 int dpt_plan__add_node(struct dpt_plan__localizer *local, const struct dpt_op *op, const void *param, int logical,
                        int nin, const int *in, int nout, const int *out);

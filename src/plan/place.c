@@ -90,11 +90,18 @@ bool dpt_plan__strip(const struct dpt_node *node, struct dpt_arena *arena, const
     return true;
 }
 
+/* True when the op is to be split along the letter in steps. */
+static bool needs_steps(const struct placer *placer, const struct dpt_node *node, char letter)
+{
+    return letter && node->op->stat && strchr(node->op->stat, letter) && placer->plan->conf.split_vocabulary &&
+           !placer->image;
+}
+
 /* True when the op may be split along the letter, if need be without its bias and activation. */
 static bool may_split(const struct placer *placer, const struct dpt_node *node, const struct dpt_op_types *types,
                       char letter)
 {
-    if (dpt_op_may_split(node->op, types, letter)) {
+    if (dpt_op_may_split(node->op, types, letter) || needs_steps(placer, node, letter)) {
         return true;
     }
     struct dpt_op_types bare = *types;
@@ -235,6 +242,10 @@ static char weighted(const struct placer *placer, int n, const struct dpt_op_typ
     const struct dpt_node *node = &placer->graph->node[n];
     const struct dpt_place x = place_of(placer, node->in[0]);
     const char kept = x.kind == DPT_PLACE_KIND_SPLIT ? split_letter(placer, node, types, 0, x.dim) : 0;
+    const char rows_of_w = split_letter(placer, node, types, w, 0);
+    if (needs_steps(placer, node, rows_of_w)) {
+        return rows_of_w;
+    }
     if (kept && (has(node, types, w, kept) || node->op->seed)) {
         return kept; /* row; a loss keeps the places that it has */
     }
@@ -245,7 +256,8 @@ static char weighted(const struct placer *placer, int n, const struct dpt_op_typ
     for (int d = 0; d < types->in[w].ndim; d++) { /* a table, or the weight of a loss: its rows */
         const char letter = split_letter(placer, node, types, w, d);
         const bool rows = letter && !has(node, types, 0, letter) && !has(node, types, types->nin, letter);
-        if (rows && !(types->in[0].dtype == DPT_DTYPE_I32 && is_tied(placer->graph, node->in[w]))) {
+        const bool tied = types->in[0].dtype == DPT_DTYPE_I32 && is_tied(placer->graph, node->in[w]);
+        if (rows && (!tied || placer->plan->conf.split_vocabulary)) {
             return letter;
         }
     }
@@ -319,6 +331,9 @@ static struct dpt_place output_place(const struct placer *placer, const struct d
 {
     const bool data = dpt_plan__axis_kind(placer->plan->conf.mesh, placer->axis) == DPT_PLAN__AXIS_DATA;
     const struct dpt_place place = operand_place(node, types, node->nin + o, letter);
+    if (needs_steps(placer, node, letter) && !strchr(dpt_op_find(dpt_op_step_of(node->op, o)->op)->signature, letter)) {
+        return (struct dpt_place){.kind = DPT_PLACE_KIND_COPIED}; /* from what all ranks know by then */
+    }
     if (data && (node->op->partial >> o & 1)) {
         return (struct dpt_place){.kind = DPT_PLACE_KIND_PARTIAL};
     }
@@ -372,7 +387,7 @@ static enum dpt_status place_node(struct placer *placer, int n)
     for (int o = 0; o < node->nout; o++) {
         placer->placed->place[node->out[o]][placer->axis] = output_place(placer, node, &types, o, letter);
     }
-    if (letter && !dpt_op_may_split(node->op, &types, letter)) {
+    if (letter && !dpt_op_may_split(node->op, &types, letter) && !needs_steps(placer, node, letter)) {
         placer->placed->stripped[n] |= 1u << placer->axis;
         placer->placed->place[node->out[0]][placer->axis] = stripped_place(placer, &types);
     }

@@ -52,6 +52,7 @@ struct dpt_plan_conf {
     const char *const *cut;
     const int *backward;         /* place whose ranks compute the gradients of each place's stages; NULL: its own */
     enum dpt_plan_shard shard;
+    bool split_vocabulary;       /* along tensor: the output layer by its tokens, and the embedding with it       */
     bool average;                /* copies of a parameter on several stages: averaged after their own updates     */
     const double *share;         /* of the batch, for each coordinate of the data axis; NULL: equal               */
     bool sketch;                 /* kernels prepare nothing: for plans that are only looked at                    */

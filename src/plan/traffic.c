@@ -14,6 +14,7 @@ double dpt_plan_sent(const struct dpt_op *op, int ranks, double nbytes_in, doubl
 {
     const double others = (double)(ranks - 1) / ranks;
     return op == &dpt_op_all_reduce       ? 2.0 * others * nbytes_in
+           : op == &dpt_op_all_max        ? 2.0 * others * nbytes_in
            : op == &dpt_op_reduce_scatter ? others * nbytes_in
            : op == &dpt_op_all_gather     ? others * nbytes_out
            : op == &dpt_op_all_to_all     ? others * nbytes_in

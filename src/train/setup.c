@@ -75,6 +75,7 @@ static struct dpt_plan_conf plan_conf(const struct dpt_train *train, int64_t bat
         .backward = train->backward,
         .shard = (enum dpt_plan_shard)job->parallel.shard,
         .average = job->parallel.tie == DPT_TIE_AVERAGE,
+        .split_vocabulary = job->parallel.vocabulary == DPT_VOCABULARY_SPLIT,
         .share = train->share,
         .sketch = train->sketch,
     };

@@ -60,8 +60,9 @@ heads = 4
 dropout = 0.1'
 must 1 gpt-1
 same gpt 3 'tensor:3'
+same gpt 3 'tensor:3' -s parallel.vocabulary=split
 same gpt 2 'pipeline:2' -s parallel.schedule=zb-h1
-same gpt 8 'data:2 tensor:2 pipeline:2'
+same gpt 8 'data:2 tensor:2 pipeline:2' -s parallel.vocabulary=split
 same gpt 1 'data:1' -s parallel.recompute=blocks
 same gpt 2 'tensor:2' -s parallel.recompute=full
 same gpt 4 'data:2 pipeline:2' -s parallel.shard=optimizer
@@ -74,6 +75,7 @@ heads = 4
 kv_heads = 2'
 must 1 llama-1
 same llama 2 'tensor:2'
+same llama 2 'tensor:2' -s parallel.vocabulary=split -s parallel.recompute=blocks
 same llama 4 'pipeline:2 tensor:2' -s parallel.schedule=gpipe
 
 # Copies that are averaged are another training, but still one: it learns.

@@ -100,6 +100,10 @@ unit_tests += tests/op/test_update
 tests_op_test_update_SOURCES = %D%/test_update.c
 tests_op_test_update_LDADD = $(OP_TEST_LDADD)
 
+unit_tests += tests/op/test_vocab_loss
+tests_op_test_vocab_loss_SOURCES = %D%/test_vocab_loss.c
+tests_op_test_vocab_loss_LDADD = $(OP_TEST_LDADD)
+
 unit_tests += tests/op/test_onednn
 tests_op_test_onednn_SOURCES = %D%/test_onednn.c
 tests_op_test_onednn_LDADD = $(TEST_LDADD)
