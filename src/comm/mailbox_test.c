@@ -15,7 +15,7 @@
 #include "comm/mailbox_impl.h"
 
 enum { NUMBERS = 509, MESSAGES = 200, DRAWS = 50 };
-static const double limit_s = 5.0;
+static const double limit_s = 20.0;
 
 static int32_t pattern(int writer, int64_t number, int i)
 {
