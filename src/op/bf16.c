@@ -7,7 +7,10 @@
  * rounded, outputs narrowed afterwards. Both compute the same: products of bfloat16 added up in float, all else in float,
  * one rounding of each number that is kept in 16 bits.
  *
- *   scratch:   [widened or rounded inputs][outputs before narrowing][scratch of the float kernel]
+ * The float kernel runs on slices of the samples where that takes less memory, so that its operands come and go in the
+ * caches. That needs nothing of an op that its signature does not promise to ranks: an output without samples is a sum.
+ *
+ *   scratch:   [factors without samples][sums][inputs and outputs of a slice][scratch of the float kernel]
  */
 
 #include <stdio.h>
@@ -16,6 +19,7 @@
 
 #include "base/bf16.h"
 #include "op/cuda.h"
+#include "op/flat.h"
 #include "op/op.h"
 
 enum { ALIGN = 64 };
@@ -74,6 +78,93 @@ enum dpt_status dpt_op_shape(const struct dpt_op *op, struct dpt_op_types *types
     return DPT_STATUS_OK;
 }
 
+/* ------------------------------------------------------------------------------------------------ float kernels */
+
+size_t dpt_op__slice_nbytes = 1 << 20;
+
+static bool is_batch(const struct dpt_op *op, const struct dpt_op_types *types, int operand)
+{
+    return dpt_op_index_dim(op, types, operand, 'b') == 0;
+}
+
+static bool is_copied(const struct dpt_op *op, const struct dpt_op_types *types, int operand)
+{
+    const struct dpt_type *type = operand < types->nin ? &types->in[operand] : &types->out[operand - types->nin];
+    const bool factor = operand < types->nin && type->dtype == DPT_DTYPE_F32 && (op->factors >> operand & 1);
+    return type->dtype == DPT_DTYPE_BF16 || factor;
+}
+
+/* The input in whose widened copy the kernel may write output 0, or -1. */
+static int shared_input(const struct dpt_op *op, const struct dpt_op_types *types)
+{
+    for (int i = 0; i < types->nin && types->nout > 0; i++) {
+        if ((op->alias >> i & 1) && types->in[i].dtype == DPT_DTYPE_BF16 &&
+            dpt_type_equal(&types->in[i], &types->out[0])) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static size_t aligned(size_t nbytes)
+{
+    return (nbytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* How a call is cut along the samples, and the bytes of what does not lie where the caller has it. */
+struct cut {
+    int64_t rows;  /* samples of the whole, at the planned size; 0: nothing has any  */
+    int64_t slice; /* of one slice                                                   */
+    size_t copies; /* of a slice                                                     */
+    size_t fixed;  /* of what has no samples: factors, and with several slices sums  */
+};
+
+/* An output without samples is the sum over the slices, as over ranks: made by the kernel where it can add, else by us. */
+static bool is_summed(const struct dpt_op *op, const struct dpt_op_types *types, enum dpt_run run, int o)
+{
+    return !is_batch(op, types, types->nin + o) && !(o == 0 && (op->adds >> run & 1));
+}
+
+static struct cut cut_of(const struct dpt_op *op, const struct dpt_op_types *types, enum dpt_run run)
+{
+    struct cut cut = {0};
+    size_t sample = 0, sums = 0;
+    const int shared = shared_input(op, types);
+    for (int i = 0; i < types->nin + types->nout; i++) {
+        const bool out = i >= types->nin, batch = is_batch(op, types, i);
+        const struct dpt_type *type = out ? &types->out[i - types->nin] : &types->in[i];
+        const size_t count = (size_t)dpt_type_numel(type);
+        cut.rows = batch ? type->dim[0] : cut.rows;
+        if (is_copied(op, types, i) && !(i == types->nin && shared >= 0)) {
+            sample += batch && type->dim[0] > 0 ? count / (size_t)type->dim[0] * sizeof(float) : 0;
+            cut.fixed += batch ? 0 : aligned(count * sizeof(float));
+        }
+        sums += out && is_summed(op, types, run, i - types->nin) ? aligned(dpt_type_nbytes(type)) : 0;
+    }
+    const bool local = op->local && op->local(types->param); /* asks for the number of samples */
+    const int64_t most = sample > 0 ? (int64_t)(dpt_op__slice_nbytes / sample) + 1 : cut.rows;
+    cut.slice = cut.rows;
+    if (most < cut.rows && dpt_op_may_split(op, types, 'b') && !local &&
+        sums + (size_t)most * sample < (size_t)cut.rows * sample) {
+        cut.slice = most;
+        cut.fixed += sums;
+    }
+    cut.copies = (size_t)cut.slice * sample + (DPT_OP_MAX_IN + DPT_OP_MAX_OUT) * ALIGN;
+    return cut;
+}
+
+/* The types of the float kernel for one slice. */
+static struct dpt_op_types sliced(const struct dpt_op *op, const struct dpt_op_types *types, int64_t rows)
+{
+    struct dpt_op_types wide = widened(types);
+    for (int i = 0; i < types->nin + types->nout; i++) {
+        if (is_batch(op, types, i)) {
+            *(i < types->nin ? &wide.in[i].dim[0] : &wide.out[i - types->nin].dim[0]) = rows;
+        }
+    }
+    return wide;
+}
+
 enum dpt_status dpt_op_prepare(const struct dpt_op *op, const struct dpt_op_types *types, enum dpt_run run, int threads,
                                void **prep)
 {
@@ -82,7 +173,7 @@ enum dpt_status dpt_op_prepare(const struct dpt_op *op, const struct dpt_op_type
         return op->prepare && run != DPT_RUN_CUDA ? op->prepare(types, run, threads, prep) : DPT_STATUS_OK;
     }
     struct prep made = {NULL, NULL};
-    const struct dpt_op_types wide = widened(types);
+    const struct dpt_op_types wide = sliced(op, types, cut_of(op, types, run).slice);
     if (op->bf16 && run == DPT_RUN_CPU) {
         DPT_TRY(op->bf16->prepare(types, threads, &made.narrow));
     }
@@ -115,45 +206,6 @@ void dpt_op_release(const struct dpt_op *op, const struct dpt_op_types *types, v
     free(prep);
 }
 
-/* ------------------------------------------------------------------------------------------------ float kernels */
-
-static bool is_rounded(const struct dpt_op *op, const struct dpt_type *type, int i)
-{
-    return type->dtype == DPT_DTYPE_F32 && (op->factors >> i & 1);
-}
-
-/* The input in whose widened copy the kernel may write output 0, or -1. */
-static int shared_input(const struct dpt_op *op, const struct dpt_op_types *types)
-{
-    for (int i = 0; i < types->nin && types->nout > 0; i++) {
-        if ((op->alias >> i & 1) && types->in[i].dtype == DPT_DTYPE_BF16 &&
-            dpt_type_equal(&types->in[i], &types->out[0])) {
-            return i;
-        }
-    }
-    return -1;
-}
-
-static size_t float_nbytes(const struct dpt_type *type)
-{
-    return ((size_t)dpt_type_numel(type) * sizeof(float) + ALIGN - 1) / ALIGN * ALIGN;
-}
-
-/* Bytes of the operands of the float kernel that do not lie where the caller has them. */
-static size_t copies_nbytes(const struct dpt_op *op, const struct dpt_op_types *types)
-{
-    size_t nbytes = 0;
-    for (int i = 0; i < types->nin; i++) {
-        const bool copied = types->in[i].dtype == DPT_DTYPE_BF16 || is_rounded(op, &types->in[i], i);
-        nbytes += copied ? float_nbytes(&types->in[i]) : 0;
-    }
-    for (int o = 0; o < types->nout; o++) {
-        const bool shared = o == 0 && shared_input(op, types) >= 0;
-        nbytes += types->out[o].dtype == DPT_DTYPE_BF16 && !shared ? float_nbytes(&types->out[o]) : 0;
-    }
-    return nbytes;
-}
-
 size_t dpt_op_scratch(const struct dpt_op *op, const struct dpt_op_types *types, enum dpt_run run, int threads,
                       const void *prep)
 {
@@ -165,57 +217,165 @@ size_t dpt_op_scratch(const struct dpt_op *op, const struct dpt_op_types *types,
         return op->scratch ? op->scratch(types, run, threads, prep) : 0;
     }
     const struct prep *made = prep;
-    const struct dpt_op_types wide = widened(types);
+    const struct cut cut = cut_of(op, types, run);
+    const struct dpt_op_types wide = sliced(op, types, cut.slice);
     const size_t floats = op->scratch ? op->scratch(&wide, run, threads, made ? made->wide : NULL) : 0;
     const size_t least = made && made->narrow ? op->bf16->scratch(types, made->narrow) : 0;
-    const size_t all = copies_nbytes(op, types) + floats;
+    const size_t all = cut.fixed + cut.copies + floats;
     return all > least ? all : least;
 }
+
+/* One call of a float kernel in slices. */
+struct walk {
+    const struct dpt_op *op;
+    const struct dpt_op_call *call; /* of the node                          */
+    struct dpt_op_types types;      /* of a slice                           */
+    bool batch[DPT_OP_MAX_IN + DPT_OP_MAX_OUT];
+    int shared;
+    struct dpt_tensor in[DPT_OP_MAX_IN], out[DPT_OP_MAX_OUT]; /* of the slice at work, for the kernel */
+    void *sum[DPT_OP_MAX_OUT];      /* where slices behind the first put what is to be added */
+};
 
 /* The next `type` floats of the scratch memory. */
 static struct dpt_tensor take(char **at, struct dpt_type type)
 {
-    struct dpt_tensor tensor = {type, *at};
-    tensor.type.dtype = DPT_DTYPE_F32;
-    *at += float_nbytes(&type);
+    type.dtype = DPT_DTYPE_F32;
+    const struct dpt_tensor tensor = {type, *at};
+    *at += aligned(dpt_type_nbytes(&type));
     return tensor;
+}
+
+/* Rows [begin, begin + rows) of a tensor with samples. */
+static struct dpt_tensor rows_of(const struct dpt_tensor *tensor, int64_t begin, int64_t rows)
+{
+    struct dpt_tensor part = *tensor;
+    part.type.dim[0] = 1;
+    part.data = (char *)tensor->data + (size_t)begin * dpt_type_nbytes(&part.type);
+    part.type.dim[0] = rows;
+    return part;
+}
+
+/* The operand as the float kernel wants it, in scratch memory unless that is how it lies. */
+static struct dpt_tensor widen(const struct walk *walk, int i, const struct dpt_tensor *tensor, char **at)
+{
+    if (!is_copied(walk->op, walk->call->types, i)) {
+        return *tensor;
+    }
+    const struct dpt_tensor copy = take(at, tensor->type);
+    const int64_t count = dpt_type_numel(&tensor->type);
+    if (tensor->type.dtype == DPT_DTYPE_BF16) {
+        dpt_bf16_widen(count, tensor->data, copy.data);
+    } else {
+        dpt_bf16_round(count, tensor->data, copy.data);
+    }
+    return copy;
+}
+
+/* What all slices share: factors without samples, room for sums. */
+static void open_walk(struct walk *walk, enum dpt_run run, bool several, char **at)
+{
+    const struct dpt_op_types *types = walk->call->types;
+    walk->shared = shared_input(walk->op, types);
+    for (int i = 0; i < types->nin + types->nout; i++) {
+        walk->batch[i] = is_batch(walk->op, types, i);
+    }
+    for (int i = 0; i < types->nin; i++) {
+        if (!walk->batch[i]) {
+            walk->in[i] = widen(walk, i, &walk->call->in[i], at);
+        }
+    }
+    for (int o = 0; o < types->nout; o++) {
+        if (several && is_summed(walk->op, types, run, o)) {
+            walk->sum[o] = *at;
+            *at += aligned(dpt_type_nbytes(&walk->call->out[o].type));
+        }
+    }
+}
+
+/* Operands of the slice from sample `begin` on; the rest of the scratch memory is the kernel's. */
+static void set_slice(struct walk *walk, int64_t begin, int64_t rows, char **at)
+{
+    const struct dpt_op_call *call = walk->call;
+    const int nin = walk->types.nin;
+    for (int i = 0; i < nin; i++) {
+        if (walk->batch[i]) {
+            const struct dpt_tensor part = rows_of(&call->in[i], begin, rows);
+            walk->in[i] = widen(walk, i, &part, at);
+        }
+    }
+    for (int o = 0; o < walk->types.nout; o++) {
+        walk->out[o] = walk->batch[nin + o] ? rows_of(&call->out[o], begin, rows) : call->out[o];
+        if (walk->out[o].type.dtype == DPT_DTYPE_BF16) {
+            walk->out[o] = o == 0 && walk->shared >= 0 ? walk->in[walk->shared] : take(at, walk->out[o].type);
+        } else if (begin > 0 && walk->sum[o]) {
+            walk->out[o].data = walk->sum[o];
+        }
+    }
+}
+
+/* Narrows what the kernel made of a slice, and adds what is a sum. */
+static enum dpt_status keep_slice(const struct walk *walk, int64_t begin, int64_t rows)
+{
+    const int nin = walk->types.nin;
+    for (int o = 0; o < walk->types.nout; o++) {
+        const struct dpt_tensor *made = &walk->out[o], *out = &walk->call->out[o];
+        const int64_t count = dpt_type_numel(&made->type);
+        if (out->type.dtype == DPT_DTYPE_BF16) {
+            const struct dpt_tensor to = walk->batch[nin + o] ? rows_of(out, begin, rows) : *out;
+            dpt_bf16_narrow(count, made->data, to.data);
+        } else if (begin > 0 && walk->sum[o]) {
+            DPT_TRY(dpt_flat_add(NULL, out->type.dtype, count, out->data, made->data, out->data));
+        }
+    }
+    return DPT_STATUS_OK;
+}
+
+/* The types of the operands as this call has them, with its number of samples. */
+static struct dpt_op_types types_now(const struct dpt_op_call *call)
+{
+    struct dpt_op_types types = *call->types;
+    for (int i = 0; i < types.nin; i++) {
+        types.in[i] = call->in[i].type;
+    }
+    for (int o = 0; o < types.nout; o++) {
+        types.out[o] = call->out[o].type;
+    }
+    return types;
 }
 
 static enum dpt_status call_float(const struct dpt_op *op, enum dpt_run run, const struct dpt_op_call *call)
 {
-    const struct dpt_op_types types = widened(call->types);
     const struct prep *made = call->prep;
-    struct dpt_tensor in[DPT_OP_MAX_IN], out[DPT_OP_MAX_OUT];
-    char *at = call->scratch;
-    const int shared = shared_input(op, call->types);
-    for (int i = 0; i < types.nin; i++) {
-        const struct dpt_type *type = &call->in[i].type;
-        in[i] = call->in[i];
-        if (type->dtype == DPT_DTYPE_BF16) {
-            in[i] = take(&at, *type);
-            dpt_bf16_widen(dpt_type_numel(type), call->in[i].data, in[i].data);
-        } else if (is_rounded(op, type, i)) {
-            in[i] = take(&at, *type);
-            dpt_bf16_round(dpt_type_numel(type), call->in[i].data, in[i].data);
-        }
-    }
-    for (int o = 0; o < types.nout; o++) {
-        out[o] = call->out[o].type.dtype != DPT_DTYPE_BF16 ? call->out[o]
-                 : o == 0 && shared >= 0                  ? in[shared]
-                                                           : take(&at, call->out[o].type);
-    }
+    const struct dpt_op_types now = types_now(call);
+    const struct cut cut = cut_of(op, &now, run);
+    const bool several = cut.slice < cut.rows;
+    struct walk walk = {
+        .op = op, .call = call, .types = sliced(op, call->types, cut_of(op, call->types, run).slice)};
+    struct dpt_op_ctx ctx = {0};
     struct dpt_op_call wide = *call;
-    wide.types = &types;
-    wide.in = in;
-    wide.out = out;
+    char *shared = call->scratch;
+    int64_t begin = 0;
+    open_walk(&walk, run, several, &shared);
+    wide.types = &walk.types;
+    wide.in = walk.in;
+    wide.out = walk.out;
     wide.prep = made ? made->wide : NULL;
-    wide.scratch = at;
-    DPT_TRY(kernel(op, run)(&wide));
-    for (int o = 0; o < types.nout; o++) {
-        if (call->out[o].type.dtype == DPT_DTYPE_BF16) {
-            dpt_bf16_narrow(dpt_type_numel(&out[o].type), out[o].data, call->out[o].data);
+    do {
+        const int64_t rows = cut.slice < cut.rows - begin ? cut.slice : cut.rows - begin;
+        char *at = shared;
+        set_slice(&walk, begin, rows, &at);
+        if (several) {
+            ctx = *call->ctx;
+            ctx.rows = rows;
+            ctx.first_row += begin;
+            wide.ctx = &ctx;
         }
-    }
+        wide.scratch = at;
+        wide.add = call->add || (begin > 0 && (op->adds >> run & 1));
+        DPT_TRY(kernel(op, run)(&wide));
+        DPT_TRY(keep_slice(&walk, begin, rows));
+        begin += rows;
+    } while (begin < cut.rows);
     return DPT_STATUS_OK;
 }
 

@@ -255,6 +255,12 @@ enum dpt_status dpt_op_call(const struct dpt_op *op, enum dpt_run run, const str
 enum dpt_status dpt_op_check_run(const struct dpt_op *op, const struct dpt_op_types *types, enum dpt_run run);
 
 /*
+ * About so many bytes of widened operands a float kernel gets at once where a node computes in 16 bits: they stay in the
+ * caches between their making and their use. The tests make it small.
+ */
+extern size_t dpt_op__slice_nbytes;
+
+/*
  * The letter of the split dimension in operand `operand` (inputs first, then outputs) of these types: its dimension,
  * or -1 when the operand does not have it. Expands '.', '?' and '*'. Local.
  */

@@ -81,8 +81,11 @@ void check_bf16(const struct dpt_op *op, const void *param, int nin, const struc
     }
     narrow_types(op, param, nin, narrow, &types);
     run_op(op, param, DPT_RUN_REF, nin, rounded, ctx, -1, NULL, &expected);
-    for (enum dpt_run run = DPT_RUN_REF; run <= DPT_RUN_CPU; run++) {
-        const char *how = run == DPT_RUN_CPU ? "CPU in 16 bits" : "REF in 16 bits";
+    const size_t nbytes = dpt_op__slice_nbytes;
+    for (int k = 0; k < 4; k++) { /* both kernels, at once and in slices of a sample or two */
+        const enum dpt_run run = k & 1 ? DPT_RUN_CPU : DPT_RUN_REF;
+        const char *how = k & 1 ? "CPU in 16 bits" : "REF in 16 bits";
+        dpt_op__slice_nbytes = k & 2 ? 1 + dpt_type_nbytes(&in[0].type) / 5 : nbytes;
         for (int alias = -1; alias < nin; alias++) {
             if (alias < 0 || ((op->alias >> alias & 1) && dpt_type_equal(&types.out[0], &narrow[alias].type))) {
                 run_types(op, run, &types, narrow, ctx, alias, NULL, &got);
@@ -91,6 +94,7 @@ void check_bf16(const struct dpt_op *op, const void *param, int nin, const struc
             }
         }
     }
+    dpt_op__slice_nbytes = nbytes;
     results_free(&expected, op->name);
     for (int i = 0; i < nin; i++) {
         tensor_free(&narrow[i], op->name);
