@@ -384,7 +384,7 @@ static enum dpt_status call_bf16(const struct dpt_op *op, enum dpt_run run, cons
 {
     const struct prep *made = call->prep;
     DPT_CHECK(run != DPT_RUN_CUDA, DPT_STATUS_FAILED, "%s: no kernels in 16 bits for this device", op->name);
-    if (run == DPT_RUN_CPU && made && made->narrow && !call->add) { /* none of these adds */
+    if (run == DPT_RUN_CPU && made && made->narrow) {
         struct dpt_op_call narrow = *call;
         bool done = true;
         narrow.prep = made->narrow;
