@@ -90,7 +90,7 @@ for run in half flat; do
 done
 near flat.loss half.loss 0.05 || fail "half: another curve"
 bytes() {
-    sed -n 's/.*"summed_bytes": \([-+.e0-9]*\)[,}].*/\1/p' "$1/metrics.jsonl"
+    sed -n 's/.*"kind": "end".*"sent_bytes": \([-+.e0-9]*\)[,}].*/\1/p' "$1/metrics.jsonl"
 }
 [ "$(awk -v a="$(bytes half)" -v b="$(bytes flat)" 'BEGIN { print (a > 0.45 * b && a < 0.6 * b) }')" = 1 ] ||
     fail "half: $(bytes half) bytes, flat: $(bytes flat)"
