@@ -57,21 +57,12 @@ static void *flat_data(const struct dpt_exec *exec, int value)
     return NULL; /* a slot: updates find theirs by range */
 }
 
-/* The root of a value: the one whose memory it has. */
-static int root_of(const struct dpt_plan *plan, int value)
-{
-    while (plan->value[value].alias >= 0) {
-        value = plan->value[value].alias;
-    }
-    return value;
-}
-
 /* Where every value lies; those of inputs that the loader keeps change with each batch. */
 static void place_values(struct dpt_exec *exec)
 {
     const struct dpt_plan *plan = exec->plan;
     for (int v = 0; v < plan->graph->nvalues; v++) {
-        const int root = root_of(plan, v);
+        const int root = dpt_plan_root(plan, v);
         const struct dpt_plan_value *value = &plan->value[root];
         const struct dpt_plan_frame *frame = value->frame >= 0 ? &plan->frame[value->frame] : NULL;
         exec->frames[v] = frame ? frame->count : 1;
@@ -289,6 +280,7 @@ enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec *
     const struct dpt_plan *plan = conf->plan;
     const struct dpt_graph *graph = plan->graph;
     const size_t values = (size_t)graph->nvalues;
+    const int pipeline = dpt_mesh_axis(plan->conf.mesh, "pipeline");
     struct dpt_exec *made = array(1, sizeof *made);
     *exec = NULL;
     DPT_ASSERT(graph->metric < 0 || dpt_type_numel(&graph->value[graph->metric].type) <= DPT_EXEC_METRICS);
@@ -319,6 +311,7 @@ enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec *
         .micro = array((size_t)plan->micros, sizeof *made->micro),
         .metric_counts = counts_metrics(plan),
         .flat = conf->flat,
+        .pipeline = pipeline >= 0 ? &plan->conf.mesh->axis[pipeline] : NULL,
         .slowness = conf->slowness,
         .ctx = {.seed = conf->seed, .grad_scale = 1.0},
     };

@@ -54,6 +54,7 @@ struct dpt_exec {
     void *block, *scratch;
     void *messages;                       /* of the host, as all that MPI sees; the channels' where there are any */
     struct dpt_channels *channels;        /* to the stages on this host, or NULL                 */
+    const struct dpt_mesh_axis *pipeline; /* of the mesh, or NULL                                */
     bool flat;
     char *stays;                          /* on the host, where the device is apart: buckets that travel for a stay     */
     size_t stays_nbytes;

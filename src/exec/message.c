@@ -10,12 +10,6 @@
 
 #include "exec/internal.h"
 
-static const struct dpt_mesh_axis *pipeline_axis(const struct dpt_exec *exec)
-{
-    const struct dpt_mesh *mesh = exec->plan->conf.mesh;
-    return &mesh->axis[dpt_mesh_axis(mesh, "pipeline")];
-}
-
 static char *buffer_of(const struct dpt_exec *exec, int m, int micro)
 {
     const struct dpt_plan_message *message = &exec->plan->message[m];
@@ -25,7 +19,7 @@ static char *buffer_of(const struct dpt_exec *exec, int m, int micro)
 static bool is_received(const struct dpt_exec *exec, int m)
 {
     const struct dpt_plan_message *message = &exec->plan->message[m];
-    return message->value >= 0 && message->to == pipeline_axis(exec)->coord;
+    return message->value >= 0 && message->to == exec->pipeline->coord;
 }
 
 /* Bytes of a message of this micro-batch: those of its rows. */
@@ -46,7 +40,7 @@ static enum dpt_status post_receive(struct dpt_exec *exec, int m, int micro)
     struct dpt_exec__message *at = &exec->message[m];
     const int slot = micro % exec->plan->message[m].window;
     at->open[slot] = true;
-    return dpt_comm_recv_start(pipeline_axis(exec)->comm, message->from, m, buffer_of(exec, m, micro),
+    return dpt_comm_recv_start(exec->pipeline->comm, message->from, m, buffer_of(exec, m, micro),
                                message_nbytes(exec, m, micro), &at->request[slot]);
 }
 
@@ -66,7 +60,7 @@ enum dpt_status dpt_exec__take_messages(struct dpt_exec *exec)
     const struct dpt_plan *plan = exec->plan;
     const size_t nbytes = (size_t)plan->memory.messages;
     if (!exec->flat) {
-        DPT_TRY(dpt_channels_open(pipeline_axis(exec)->comm, plan->nmessages, nbytes, &exec->channels));
+        DPT_TRY(dpt_channels_open(exec->pipeline->comm, plan->nmessages, nbytes, &exec->channels));
     }
     if (!exec->channels) {
         return dpt_dev_host_alloc(exec->dev, nbytes, "messages between stages", &exec->messages);
@@ -138,7 +132,7 @@ enum dpt_status dpt_exec__send(struct dpt_exec *exec, int m, int micro, const st
         memcpy(buffer, in->data, nbytes);
     }
     exec->message[m].open[slot] = true;
-    return dpt_comm_send_start(pipeline_axis(exec)->comm, exec->plan->message[m].to, m, buffer, nbytes,
+    return dpt_comm_send_start(exec->pipeline->comm, exec->plan->message[m].to, m, buffer, nbytes,
                                &exec->message[m].request[slot]);
 }
 

@@ -5,6 +5,8 @@
  * Where a parameter lies changes with every stay.
  */
 
+#include <stdlib.h>
+
 #include "exec/internal.h"
 
 static int64_t width_of(const struct dpt_exec *exec)
@@ -17,27 +19,37 @@ static char *stay_data(const struct dpt_exec *exec, const struct dpt_plan_stay *
     return (char *)exec->block + stay->offset;
 }
 
+/* Bytes from the begin of its bucket to a parameter or its gradient. */
+static int64_t offset_in(const struct dpt_exec *exec, const struct dpt_plan_param *param)
+{
+    return (param->offset - exec->plan->bucket[param->bucket].range.begin) * width_of(exec);
+}
+
 void dpt_exec__prepare_stays(struct dpt_exec *exec)
 {
     const struct dpt_plan *plan = exec->plan;
-    const struct dpt_graph *graph = plan->graph;
-    for (int i = 0; i < plan->nparams && plan->nstays > 0; i++) {
-        const struct dpt_plan_param *param = &plan->param[i];
-        const struct dpt_plan_bucket *bucket = &plan->bucket[param->bucket];
-        const int64_t offset = (param->offset - bucket->range.begin) * width_of(exec);
-        for (int v = 0; v < graph->nvalues && bucket->gather; v++) {
-            int root = v;
-            while (plan->value[root].alias >= 0) {
-                root = plan->value[root].alias;
-            }
-            if (root == param->value) {
-                exec->stayer[exec->nstayers++] = (struct dpt_exec__stayer){v, param->bucket, offset};
-            }
+    if (plan->nstays == 0) {
+        return;
+    }
+    int *param = calloc((size_t)plan->graph->nvalues, sizeof *param); /* of each value, + 1 */
+    if (!param) {
+        dpt_fatal(DPT_STATUS_SPACE, "out of memory for the places of %d values", plan->graph->nvalues);
+    }
+    for (int i = 0; i < plan->nparams; i++) {
+        param[plan->param[i].value] = i + 1;
+    }
+    for (int v = 0; v < plan->graph->nvalues; v++) {
+        const int i = param[dpt_plan_root(plan, v)] - 1;
+        if (i >= 0 && plan->bucket[plan->param[i].bucket].gather) {
+            exec->stayer[exec->nstayers++] =
+                (struct dpt_exec__stayer){v, plan->param[i].bucket, offset_in(exec, &plan->param[i])};
         }
-        for (int s = 0; s < plan->nstays && bucket->scatter; s++) {
-            if (plan->stay[s].gradient && plan->stay[s].bucket == param->bucket) {
-                exec->data[param->gradient] = stay_data(exec, &plan->stay[s]) + offset;
-            }
+    }
+    free(param);
+    for (int s = 0; s < plan->nstays; s++) {
+        const struct dpt_plan_bucket *bucket = &plan->bucket[plan->stay[s].bucket];
+        for (int i = bucket->first; i < bucket->end && plan->stay[s].gradient; i++) {
+            exec->data[plan->param[i].gradient] = stay_data(exec, &plan->stay[s]) + offset_in(exec, &plan->param[i]);
         }
     }
 }
@@ -63,19 +75,13 @@ static size_t bucket_nbytes(const struct dpt_exec *exec, int bucket)
 /* Two of each kind are under way at a time, and they are neighbours. */
 enum { UNDER_WAY = 2 };
 
-static int64_t longest_stay(const struct dpt_exec *exec)
-{
-    int64_t most = 0;
-    for (int s = 0; s < exec->plan->nstays; s++) {
-        most = exec->plan->stay[s].nbytes > most ? exec->plan->stay[s].nbytes : most;
-    }
-    return most;
-}
-
 enum dpt_status dpt_exec__take_stays(struct dpt_exec *exec)
 {
     void *stays = NULL;
-    exec->stays_nbytes = (size_t)(2 * UNDER_WAY * longest_stay(exec));
+    for (int s = 0; s < exec->plan->nstays; s++) {
+        const size_t nbytes = 2 * UNDER_WAY * (size_t)exec->plan->stay[s].nbytes;
+        exec->stays_nbytes = nbytes > exec->stays_nbytes ? nbytes : exec->stays_nbytes;
+    }
     DPT_TRY(dpt_dev_host_alloc(exec->dev, exec->stays_nbytes, "buckets on the host", &stays));
     exec->stays = stays;
     return DPT_STATUS_OK;
@@ -85,7 +91,7 @@ enum dpt_status dpt_exec__take_stays(struct dpt_exec *exec)
 static char *travelling(const struct dpt_exec *exec, const struct dpt_plan_stay *stay)
 {
     const int64_t place = (stay - exec->plan->stay) % UNDER_WAY + (stay->gradient ? UNDER_WAY : 0);
-    return dpt_dev_is_apart(exec->dev) ? exec->stays + place * longest_stay(exec) : stay_data(exec, stay);
+    return dpt_dev_is_apart(exec->dev) ? exec->stays + place * (int64_t)(exec->stays_nbytes / (2 * UNDER_WAY)) : stay_data(exec, stay);
 }
 
 /* Begins a sum of slices, or a collection of slices, of a bucket that begins at `data`. */

@@ -86,9 +86,6 @@ enum dpt_status dpt_plan__memory(struct dpt_plan *plan);
 /* actions.c: what is done in a step, in order. */
 enum dpt_status dpt_plan__actions(struct dpt_plan *plan);
 
-/* memory.c: the value whose memory a value has: itself, or at the end of its chain of aliases. Local. */
-int dpt_plan__root(const struct dpt_plan *plan, int value);
-
 /* memory.c: the unit of work that a node belongs to. Local. */
 enum dpt_unit_kind dpt_plan__unit(const struct dpt_plan *plan, int node);
 

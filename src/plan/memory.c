@@ -41,7 +41,7 @@ struct packer {
     bool frames;    /* several micro-batches are under way */
 };
 
-int dpt_plan__root(const struct dpt_plan *plan, int value)
+int dpt_plan_root(const struct dpt_plan *plan, int value)
 {
     while (plan->value[value].alias >= 0) {
         value = plan->value[value].alias;
@@ -113,7 +113,7 @@ static void share(struct packer *packer, int n)
     const struct dpt_node *node = &graph->node[n];
     const int out = node->nout > 0 ? node->out[0] : -1;
     for (int i = 0; i < node->nin && out >= 0 && plan->value[out].alias < 0; i++) {
-        const int root = dpt_plan__root(plan, node->in[i]);
+        const int root = dpt_plan_root(plan, node->in[i]);
         const bool free = graph->value[root].kind == DPT_VALUE_KIND_ACTIVATION && end[root] == n &&
                           (graph->value[out].kind == DPT_VALUE_KIND_ACTIVATION || plan->value[out].apart) &&
                           dpt_type_nbytes(&graph->value[root].type) == dpt_type_nbytes(&graph->value[out].type);
@@ -131,7 +131,7 @@ static void find_crossings(struct packer *packer)
     for (int n = 0; n < plan->graph->nnodes; n++) {
         const struct dpt_node *node = &plan->graph->node[n];
         for (int i = 0; i < node->nin && !node->op->update; i++) {
-            const int root = dpt_plan__root(plan, node->in[i]);
+            const int root = dpt_plan_root(plan, node->in[i]);
             packer->crosses[root] = packer->crosses[root] || is_elsewhere(plan, root, n);
         }
     }
@@ -151,7 +151,7 @@ static bool reads_frame(const struct packer *packer, const struct dpt_unit *unit
         for (int i = 0; i < node->nin && !node->op->update && plan->node[n].chunk == unit->chunk &&
                         dpt_plan__unit(plan, n) == unit->kind;
              i++) {
-            const int root = dpt_plan__root(plan, node->in[i]);
+            const int root = dpt_plan_root(plan, node->in[i]);
             if (packer->crosses[root] && chunk_of(plan, root) == chunk &&
                 !dpt_plan__is_flat(plan, root)) {
                 return true;

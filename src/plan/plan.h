@@ -282,6 +282,9 @@ struct dpt_plan {
 enum dpt_status dpt_plan_new(const struct dpt_graph *graph, const struct dpt_plan_conf *conf, struct dpt_plan **plan);
 void dpt_plan_free(struct dpt_plan *plan);
 
+/* The value whose memory a value has: itself, or what is at the end of its chain of aliases. Pure. */
+int dpt_plan_root(const struct dpt_plan *plan, int value);
+
 /* Length of dimension `dim` of a value at another coordinate of an axis. Pure. */
 int64_t dpt_plan_extent(const struct dpt_plan *plan, int value, int dim, int axis, int coord);
 

@@ -25,7 +25,7 @@ static void use(struct use *use, int n)
 /* The bucket of the parameters that are kept in slices in which a value lies, or -1. */
 static int gathered_bucket(const struct dpt_plan *plan, const int *bucket, int value)
 {
-    const int b = bucket[dpt_plan__root(plan, value)];
+    const int b = bucket[dpt_plan_root(plan, value)];
     return b >= 0 && plan->bucket[b].gather ? b : -1;
 }
 

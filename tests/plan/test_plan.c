@@ -563,19 +563,11 @@ struct paper {
     int *content; /* of a view: the value whose content it shows; of others themselves */
 };
 
-static int root_of(const struct dpt_plan *plan, int value)
-{
-    while (plan->value[value].alias >= 0) {
-        value = plan->value[value].alias;
-    }
-    return value;
-}
-
 /* The cells of a value, or none where it lies elsewhere. */
 static bool cells_of(const struct paper *paper, int value, int64_t *begin, int64_t *end)
 {
     const struct dpt_plan *plan = paper->plan;
-    const int64_t offset = plan->value[root_of(plan, value)].offset;
+    const int64_t offset = plan->value[dpt_plan_root(plan, value)].offset;
     const int64_t nbytes = (int64_t)dpt_type_nbytes(&plan->value[value].type);
     assert_true(offset < 0 || (offset % 64 == 0 && offset + nbytes <= plan->memory.activations));
     *begin = offset / 64;
@@ -648,7 +640,7 @@ static int64_t least_bytes(const struct dpt_plan *plan)
         last[graph->output] = graph->nnodes;
     }
     for (int v = 0; v < graph->nvalues; v++) {
-        const int root = root_of(plan, v);
+        const int root = dpt_plan_root(plan, v);
         first[root] = first[v] < first[root] ? first[v] : first[root];
         last[root] = last[v] > last[root] ? last[v] : last[root];
     }
@@ -697,7 +689,7 @@ static void expect_block(const struct dpt_plan *plan)
         const bool elsewhere = dpt_plan__is_flat(plan, v) || (graph->value[v].kind == DPT_VALUE_KIND_INPUT &&
                                                                (graph->value[v].type.dtype != DPT_DTYPE_F64 ||
                                                                 !is_read(graph, v)));
-        assert_true(elsewhere == (plan->value[root_of(plan, v)].offset < 0));
+        assert_true(elsewhere == (plan->value[dpt_plan_root(plan, v)].offset < 0));
         if (graph->value[v].kind == DPT_VALUE_KIND_INPUT) {
             write_value(&paper, v);
         }
@@ -708,7 +700,7 @@ static void expect_block(const struct dpt_plan *plan)
             expect_content(&paper, node->in[i], node->name);
         }
         if (node->op->view) {
-            assert_int_equal(root_of(plan, node->out[0]), root_of(plan, node->in[0]));
+            assert_int_equal(dpt_plan_root(plan, node->out[0]), dpt_plan_root(plan, node->in[0]));
             paper.content[node->out[0]] = paper.content[node->in[0]];
             continue;
         }
