@@ -31,11 +31,6 @@ every = never
 every = 1 step
 EOF
 
-# ends DIR KEY: a number of the last record.
-ends() {
-    sed -n "s/.*\"kind\": \"end\".*\"$2\": \([-+.e0-9]*\)[],}].*/\1/p" "$1/metrics.jsonl" | tail -n 1
-}
-
 # conserved DIR SHARES: so many shares were done, and nothing was lost.
 conserved() {
     [ "$(ends "$1" shares)" = "$2" ] || fail "$1: $(ends "$1" shares) shares, expected $2"

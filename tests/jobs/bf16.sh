@@ -4,55 +4,11 @@
 # layout, the same bits on any number of ranks where that is asked for, exact resume; checkpoints are float, and every
 # program reads them.
 . "${abs_srcdir:=$PWD}/tests/jobs/common.sh"
-
-cat >gpt.model <<'EOF'
-type = gpt
-depth = 2
-width = 16
-heads = 4
-context = 16
-EOF
-cat >llama.model <<'EOF'
-type = llama
-depth = 2
-width = 16
-heads = 4
-kv_heads = 2
-ffn = 24
-tied = no
-EOF
+. "$abs_srcdir/tests/jobs/reference.sh"
 
 for model in gpt llama; do
     reference=$abs_srcdir/tests/reference/$model
-    cat - $model.model >job.ini <<EOF
-[run]
-length = 20 steps
-precision = bf16
-[data]
-format = tokens
-train = $reference/tokens.bin
-context = 12
-vocab = 24
-shuffle = no
-[batch]
-global = 6
-[optimizer]
-type = adamw
-lr = 0.01
-beta1 = 0.9
-beta2 = 0.95
-weight_decay = 0.1
-clip = 0.9
-[schedule]
-type = cosine
-warmup = 4 steps
-final = 0.1
-[checkpoint]
-every = never
-[log]
-every = 1 step
-[model]
-EOF
+    reference_job $model 'precision = bf16' >job.ini
     "$abs_builddir/dpt-convert" -q "$reference" $model-weights 2>$model.log || fail "dpt-convert: exit status $?"
     weights="-s model.weights=$PWD/$model-weights"
 
@@ -102,7 +58,7 @@ printf 'one two three four five six seven eight nine ten\n%.0s' 1 2 3 4 5 6 7 8 
 "$abs_builddir/dpt-data" tokenize --tokenizer=chars -o tokens text >data.log 2>&1 || fail "dpt-data: exit status $?"
 { printf '[run]\nlength = 20 steps\nprecision = bf16\n[data]\nformat = tokens\ntrain = tokens/train\ncontext = 12\n'
   printf '[optimizer]\ntype = adamw\n[batch]\nglobal = 4\n[model]\n'
-  sed 's/^context.*/context = 48/' gpt.model; } >job.ini
+  reference_model gpt | sed 's/^context.*/context = 48/'; } >job.ini
 must 1 writer
 "$abs_builddir/dpt-convert" -q writer writer-hf 2>>data.log || fail "dpt-convert: exit status $?"
 "$abs_builddir/dpt-convert" -q writer-hf writer-back 2>>data.log || fail "dpt-convert: back: exit status $?"

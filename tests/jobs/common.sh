@@ -39,6 +39,11 @@ figure() {
     sed -n "s/.*\"kind\": \"eval\".*\"split\": \"$2\".*\"$3\": \([-+.e0-9]*\)[,}].*/\1/p" "$1/metrics.jsonl" | tail -n 1
 }
 
+# ends DIR KEY: a number of the last record.
+ends() {
+    sed -n "s/.*\"kind\": \"end\".*\"$2\": \([-+.e0-9]*\)[,}].*/\1/p" "$1/metrics.jsonl" | tail -n 1
+}
+
 # near A B TOLERANCE: two curves of the same steps whose values differ by no more than that, relatively.
 near() {
     paste -d ' ' "$1" "$2" | awk -v tolerance="$3" '

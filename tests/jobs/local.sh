@@ -27,11 +27,6 @@ every = never
 every = 1 step
 EOF
 
-# bytes DIR: what each rank had summed.
-bytes() {
-    sed -n 's/.*"kind": "end".*"summed_bytes": \([-+.e0-9]*\)[,}].*/\1/p' "$1/metrics.jsonl" | tail -n 1
-}
-
 same_curves() {
     curve "$1" loss >"$1.loss"
     curve "$2" loss >"$2.loss"
@@ -70,8 +65,8 @@ must 1 single -s optimizer.momentum=0.9
 [ "$(sum alone 24)" = "$(sum single 24)" ] || fail "alone: one rank does not train as always"
 
 # Six meetings sum what six of the 24 steps sum, give or take.
-[ "$(awk -v a="$(bytes four)" -v b="$(bytes sync)" 'BEGIN { print (a > 0 && a < 0.3 * b) }')" = 1 ] ||
-    fail "four: summed $(bytes four) bytes, sync $(bytes sync)"
+[ "$(awk -v a="$(ends four summed_bytes)" -v b="$(ends sync summed_bytes)" 'BEGIN { print (a > 0 && a < 0.3 * b) }')" = 1 ] ||
+    fail "four: summed $(ends four summed_bytes) bytes, sync $(ends sync summed_bytes)"
 grep -q 'the ranks met 6 times' four.log || fail "four: does not tell how often the ranks met"
 
 # A checkpoint is at a meeting, and going on from it is the same as going on. Both runs save at the same steps.
@@ -93,8 +88,8 @@ grep -a -q '\.outer' whole-diloco-2/checkpoints/step-00000024/optimizer.safetens
 # Fragments: as much is sent, a part at a time; near the training without, but another one; exact going on; one rank alone.
 set -- -s parallel.every='4 steps' -s optimizer.momentum=0.9 -s parallel.fragments=2
 must 2 stream -s parallel.update=local-sgd "$@"
-[ "$(awk -v a="$(bytes stream)" -v b="$(bytes four)" 'BEGIN { print (a > 0.9 * b && a < 1.5 * b) }')" = 1 ] ||
-    fail "stream: summed $(bytes stream) bytes, without fragments $(bytes four)"
+[ "$(awk -v a="$(ends stream summed_bytes)" -v b="$(ends four summed_bytes)" 'BEGIN { print (a > 0.9 * b && a < 1.5 * b) }')" = 1 ] ||
+    fail "stream: summed $(ends stream summed_bytes) bytes, without fragments $(ends four summed_bytes)"
 curve stream loss | awk 'NR % 2 { before = $2; next } { print $1, (before + $2) / 2 }' >stream.loss
 near four.loss stream.loss 0.2 >near.out || fail "stream: far from the training without fragments: $(cat near.out)"
 ! near four.loss stream.loss 1e-9 >near.out || fail "stream: no other training"

@@ -89,8 +89,5 @@ for run in half flat; do
     curve $run loss | head -n 8 >$run.loss
 done
 near flat.loss half.loss 0.05 || fail "half: another curve"
-bytes() {
-    sed -n 's/.*"kind": "end".*"sent_bytes": \([-+.e0-9]*\)[,}].*/\1/p' "$1/metrics.jsonl"
-}
-[ "$(awk -v a="$(bytes half)" -v b="$(bytes flat)" 'BEGIN { print (a > 0.45 * b && a < 0.6 * b) }')" = 1 ] ||
-    fail "half: $(bytes half) bytes, flat: $(bytes flat)"
+[ "$(awk -v a="$(ends half sent_bytes)" -v b="$(ends flat sent_bytes)" 'BEGIN { print (a > 0.45 * b && a < 0.6 * b) }')" = 1 ] ||
+    fail "half: $(ends half sent_bytes) bytes, flat: $(ends flat sent_bytes)"

@@ -28,11 +28,6 @@ every = never
 every = 1 step
 EOF
 
-# sent DIR: bytes that a rank sent.
-sent() {
-    sed -n 's/.*"kind": "end".*"sent_bytes": \([-+.e0-9]*\)[,}].*/\1/p' "$1/metrics.jsonl" | tail -n 1
-}
-
 # less A B SHARE: whether A is less than that share of B, and not nothing.
 less() {
     [ "$(awk -v a="$1" -v b="$2" -v s="$3" 'BEGIN { print (a > 0 && a < s * b) }')" = 1 ]
@@ -46,7 +41,8 @@ curve all loss >all.loss
 near fp32.loss all.loss 1e-5 || fail "topk:100% is another training"
 for wire in bf16:0.55 int8:0.35 topk:1%:0.25 powersgd:1:0.4; do
     must 2 "$wire" -s parallel.wire="${wire%:*}"
-    less "$(sent "$wire")" "$(sent fp32)" "${wire##*:}" || fail "${wire%:*}: sent $(sent "$wire") bytes, fp32 $(sent fp32)"
+    less "$(ends "$wire" sent_bytes)" "$(ends fp32 sent_bytes)" "${wire##*:}" ||
+        fail "${wire%:*}: sent $(ends "$wire" sent_bytes) bytes, fp32 $(ends fp32 sent_bytes)"
     grep -q "messages.*, ${wire%:*}" "$wire.log" || fail "$wire: is not in the banner"
     curve "$wire" loss >lossy.loss
     ! near fp32.loss lossy.loss 1e-7 >near.out || fail "$wire: changes nothing"
