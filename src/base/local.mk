@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 libdpt_a_SOURCES += \
+	%D%/add.c \
+	%D%/add.h \
 	%D%/arena.c \
 	%D%/arena.h \
 	%D%/both.h \

@@ -9,53 +9,10 @@
 
 #include <string.h>
 
-#include "base/simd.h"
+#include "base/add.h"
 #include "base/status.h"
 
 enum { BLOCK = 1024, MAX_LEVELS = 20 };
-
-DPT_SIMD static void dpt_comm__add2_f32(int64_t n, const float *a, const float *b, float *sum)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        sum[i] = a[i] + b[i];
-    }
-}
-
-DPT_SIMD static void dpt_comm__add2_f64(int64_t n, const double *a, const double *b, double *sum)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        sum[i] = a[i] + b[i];
-    }
-}
-
-DPT_SIMD static void dpt_comm__add2_i32(int64_t n, const int32_t *a, const int32_t *b, int32_t *sum)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        sum[i] = a[i] + b[i];
-    }
-}
-
-DPT_SIMD static void dpt_comm__add2_i64(int64_t n, const int64_t *a, const int64_t *b, int64_t *sum)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        sum[i] = a[i] + b[i];
-    }
-}
-
-static void add2(enum dpt_dtype dtype, int64_t n, const void *a, const void *b, void *sum)
-{
-    switch (dtype) {
-    case DPT_DTYPE_F32: dpt_comm__add2_f32(n, a, b, sum); break;
-    case DPT_DTYPE_F64: dpt_comm__add2_f64(n, a, b, sum); break;
-    case DPT_DTYPE_I32: dpt_comm__add2_i32(n, a, b, sum); break;
-    case DPT_DTYPE_I64: dpt_comm__add2_i64(n, a, b, sum); break;
-    default: DPT_ASSERT(!"a number type that can be summed");
-    }
-}
 
 /*
  * One block: level[l] holds the sum of a finished group of 2^l parts that waits for its neighbour. Parts that no
@@ -70,7 +27,7 @@ static void add_block(enum dpt_dtype dtype, int64_t n, int parts, const void *co
         int l = 0;
         for (; p >> l & 1; l++) {
             double *to = p >> (l + 1) & 1 ? work : room[l + 1]; /* the room of a level that waits is not free */
-            add2(dtype, n, level[l], at, to);
+            dpt_add(dtype, n, level[l], at, to);
             at = to;
             level[l] = NULL;
         }
@@ -79,7 +36,7 @@ static void add_block(enum dpt_dtype dtype, int64_t n, int parts, const void *co
     const void *rest = NULL;
     for (int l = 0; l < MAX_LEVELS; l++) {
         if (level[l] && rest) {
-            add2(dtype, n, level[l], rest, room[l]);
+            dpt_add(dtype, n, level[l], rest, room[l]);
             rest = room[l];
         } else if (level[l]) {
             rest = level[l];
@@ -94,7 +51,7 @@ void dpt_comm__add(enum dpt_dtype dtype, int64_t count, int parts, const void *c
 {
     DPT_ASSERT(parts >= 1 && parts < 1 << (MAX_LEVELS - 1));
     if (parts == 2) {
-        add2(dtype, count, part[0], part[1], sum);
+        dpt_add(dtype, count, part[0], part[1], sum);
         return;
     }
     const size_t width = dpt_dtype_nbytes(dtype);

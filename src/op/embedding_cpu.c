@@ -6,17 +6,8 @@
 
 #include <string.h>
 
-#include "base/simd.h"
+#include "base/add.h"
 #include "op/op.h"
-
-/* y = x + w */
-DPT_SIMD static void embedding_add(int64_t n, const float *x, const float *w, float *y)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        y[i] = x[i] + w[i];
-    }
-}
 
 void dpt_op__embedding_dw_f32(const struct dpt_op_call *call)
 {
@@ -31,7 +22,7 @@ void dpt_op__embedding_dw_f32(const struct dpt_op_call *call)
     for (int64_t i = 0; i < n; i++) {
         const int64_t row = token[i] - begin;
         if (row >= 0 && row < rows) {
-            embedding_add(h, dw + row * h, dy + i * h, dw + row * h);
+            dpt_add(DPT_DTYPE_F32, h, dw + row * h, dy + i * h, dw + row * h);
         }
     }
 }
@@ -44,7 +35,7 @@ void dpt_op__position_f32(const struct dpt_op_call *call)
     float *y = call->out[0].data;
     w += dpt_op_begin(call, 0, 1) * type->dim[2];
     for (int64_t i = 0; i < b; i++) {
-        embedding_add(numel, x + i * numel, w, y + i * numel);
+        dpt_add(DPT_DTYPE_F32, numel, x + i * numel, w, y + i * numel);
     }
 }
 
@@ -57,6 +48,6 @@ void dpt_op__position_dw_f32(const struct dpt_op_call *call)
     memset(dw, 0, dpt_type_nbytes(&call->out[0].type));
     dw += dpt_op_begin(call, 0, 1) * type->dim[2];
     for (int64_t i = 0; i < b; i++) {
-        embedding_add(numel, dw, dy + i * numel, dw);
+        dpt_add(DPT_DTYPE_F32, numel, dw, dy + i * numel, dw);
     }
 }

@@ -1,24 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "op/flat.h"
 
+#include "base/add.h"
 #include "base/simd.h"
 #include "op/cuda.h"
-
-DPT_SIMD static void flat_add_f32(int64_t n, const float *x, const float *y, float *z)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        z[i] = x[i] + y[i];
-    }
-}
-
-DPT_SIMD static void flat_add_f64(int64_t n, const double *x, const double *y, double *z)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        z[i] = x[i] + y[i];
-    }
-}
 
 /* Squares in double: no float overflows there. Eight sums side by side, in a fixed order on every machine. */
 enum { LANES = 8 };
@@ -71,11 +56,7 @@ enum dpt_status dpt_flat_add(struct dpt_dev *dev, enum dpt_dtype real, int64_t n
         return dpt_flat__add_cuda(dev, n, x, y, z);
     }
     DPT_TRY(dpt_dev_kernel_begin(dev));
-    if (real == DPT_DTYPE_F32) {
-        flat_add_f32(n, x, y, z);
-    } else {
-        flat_add_f64(n, x, y, z);
-    }
+    dpt_add(real, n, x, y, z);
     return dpt_dev_kernel_end(dev);
 }
 
