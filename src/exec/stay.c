@@ -91,16 +91,15 @@ enum dpt_status dpt_exec__take_stays(struct dpt_exec *exec)
 static char *travelling(const struct dpt_exec *exec, const struct dpt_plan_stay *stay)
 {
     const int64_t place = (stay - exec->plan->stay) % UNDER_WAY + (stay->gradient ? UNDER_WAY : 0);
-    return dpt_dev_is_apart(exec->dev) ? exec->stays + place * (int64_t)(exec->stays_nbytes / (2 * UNDER_WAY)) : stay_data(exec, stay);
+    return dpt_dev_is_apart(exec->dev) ? exec->stays + place * (int64_t)(exec->stays_nbytes / (2 * UNDER_WAY))
+                                       : stay_data(exec, stay);
 }
 
 /* Begins a sum of slices, or a collection of slices, of a bucket that begins at `data`. */
 static enum dpt_status begin(struct dpt_exec *exec, int bucket, bool sum, char *data, uint64_t *ticket)
 {
     const struct dpt_range range = exec->plan->bucket[bucket].range;
-    const double nbytes = (double)bucket_nbytes(exec, bucket);
-    exec->sent += dpt_plan_sent(&dpt_op_reduce_scatter, exec->plan->group[exec->plan->bucket[bucket].group].size, nbytes,
-                                nbytes);
+    exec->sent += dpt_plan_slices_sent(exec->plan, bucket);
     return (sum ? dpt_exchange_scatter : dpt_exchange_gather)(dpt_exec__exchange(exec, bucket), data,
                                                               range.end - range.begin, exec->plan->graph->real, ticket);
 }

@@ -34,15 +34,6 @@ static enum dpt_status run(struct dpt_exec *exec, int n, int micro)
     return DPT_STATUS_OK;
 }
 
-/* Counts what this rank sends of its slice of a bucket of parameters. */
-static void count_published(struct dpt_exec *exec, int b)
-{
-    const struct dpt_plan_bucket *bucket = &exec->plan->bucket[b];
-    const double nbytes = (double)dpt_dtype_nbytes(exec->plan->graph->real) *
-                          (double)(bucket->range.end - bucket->range.begin);
-    exec->sent += dpt_plan_sent(&dpt_op_all_gather, exec->plan->group[bucket->group].size, nbytes, nbytes);
-}
-
 /* Sums of gradients, and parameters that other ranks updated. */
 static enum dpt_status exchange(struct dpt_exec *exec, const struct dpt_action *action)
 {
@@ -74,7 +65,7 @@ static enum dpt_status exchange(struct dpt_exec *exec, const struct dpt_action *
         break;
     case DPT_ACTION_PUBLISH:
         dpt_comm_action("gather", "of parameters");
-        count_published(exec, action->arg);
+        exec->sent += dpt_plan_slices_sent(exec->plan, action->arg);
         DPT_TRY(dpt_exec__out(exec, exec->param, exec->state->param, kept));
         DPT_TRY(dpt_exchange_publish(with, slot));
         break;

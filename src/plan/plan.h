@@ -311,6 +311,9 @@ double dpt_plan_sent(const struct dpt_op *op, int ranks, double nbytes_in, doubl
 /* Where a parameter or buffer, by its value, begins in the flat layout, in elements. Pure. */
 int64_t dpt_plan_offset(const struct dpt_plan *plan, int value);
 
+/* Bytes that this rank sends when its slices of a bucket are made known to the others, or summed as they are. Pure. */
+double dpt_plan_slices_sent(const struct dpt_plan *plan, int bucket);
+
 /* Bytes that this rank sends when a bucket is summed over its group, for all of it or its slice. Pure. */
 double dpt_plan_bucket_sent(const struct dpt_plan *plan, int bucket);
 

@@ -53,8 +53,7 @@ static void add_micro(struct dpt_plan *plan, int64_t rows)
     }
 }
 
-/* Bytes that this rank sends when its slices of a bucket are made known to the others, or summed as they are. */
-static double slices_sent(const struct dpt_plan *plan, int b)
+double dpt_plan_slices_sent(const struct dpt_plan *plan, int b)
 {
     const struct dpt_plan_bucket *bucket = &plan->bucket[b];
     const int ranks = bucket->group >= 0 ? plan->group[bucket->group].size : 1;
@@ -68,10 +67,10 @@ double dpt_plan_bucket_sent(const struct dpt_plan *plan, int bucket)
     const double parts = dpt_plan_is_sliced(plan, bucket) ? 1.0 : 2.0;
     if (plan->conf.fixed) { /* two digits, and a window for every so many numbers */
         const double windows = (double)sizeof(int32_t) / DPT_FIXED_BLOCK / (double)dpt_dtype_nbytes(plan->graph->real);
-        return parts * (2.0 + windows) * slices_sent(plan, bucket);
+        return parts * (2.0 + windows) * dpt_plan_slices_sent(plan, bucket);
     }
     if (plan->conf.wire.kind == DPT_WIRE_KIND_FP32 || !b->trained || b->group < 0) {
-        return parts * slices_sent(plan, bucket);
+        return parts * dpt_plan_slices_sent(plan, bucket);
     }
     return 0.5 * parts * dpt_wire_sent(&plan->conf.wire, plan->group[b->group].size, b->range, plan->nmatrices, plan->matrix);
 }
@@ -86,12 +85,12 @@ void dpt_plan__traffic(struct dpt_plan *plan)
     for (int b = 0; b < plan->nbuckets && plan->graph->training; b++) { /* a sum of slices, and slices made known */
         const struct dpt_plan_bucket *bucket = &plan->bucket[b];
         plan->traffic.gradients += bucket->scatter ? 0.0 : dpt_plan_bucket_sent(plan, b);
-        plan->traffic.gradients += bucket->gather || !dpt_plan_is_sliced(plan, b) ? 0.0 : slices_sent(plan, b);
+        plan->traffic.gradients += bucket->gather || !dpt_plan_is_sliced(plan, b) ? 0.0 : dpt_plan_slices_sent(plan, b);
     }
     for (int s = 0; s < plan->nstays; s++) {
         for (int u = 0; u < plan->nunits; u++) {
             const bool stays = plan->unit[u].chunk == plan->stay[s].chunk && plan->unit[u].kind == plan->stay[s].unit;
-            plan->traffic.gradients += stays ? slices_sent(plan, plan->stay[s].bucket) : 0.0;
+            plan->traffic.gradients += stays ? dpt_plan_slices_sent(plan, plan->stay[s].bucket) : 0.0;
         }
     }
 }
