@@ -106,33 +106,63 @@ static double at(const float *matrix, const cublasLtMatrixLayoutOpaque_t *layout
     return op == CUBLAS_OP_N ? matrix[column * (uint64_t)layout->ld + row] : matrix[row * (uint64_t)layout->ld + column];
 }
 
+/* What a product needs when its turn comes. */
+struct product {
+    cublasLtMatmulDescOpaque_t desc;
+    cublasLtMatrixLayoutOpaque_t a_layout, b_layout, c_layout, d_layout;
+    const float *a, *b, *c;
+    float *d;
+    float factor, before;
+    uint64_t m, n, k;
+};
+
+static void multiply(const void *argument)
+{
+    const struct product *p = argument;
+    for (uint64_t j = 0; j < p->n; j++) {
+        for (uint64_t i = 0; i < p->m; i++) {
+            double sum = 0.0;
+            for (uint64_t l = 0; l < p->k; l++) {
+                sum += at(p->a, &p->a_layout, p->desc.a, i, l) * at(p->b, &p->b_layout, p->desc.b, l, j);
+            }
+            sum = p->factor * sum + (p->before != 0.0f ? p->before * p->c[j * (uint64_t)p->c_layout.ld + i] : 0.0);
+            sum += p->desc.epilogue == CUBLASLT_EPILOGUE_BIAS ? p->desc.bias[i] : 0.0f;
+            p->d[j * (uint64_t)p->d_layout.ld + i] = (float)sum;
+        }
+    }
+}
+
 static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, const void *alpha, const void *a,
                              cublasLtMatrixLayout_t a_layout, const void *b, cublasLtMatrixLayout_t b_layout,
                              const void *beta, const void *c, cublasLtMatrixLayout_t c_layout, void *d,
                              cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t *algo, void *workspace,
                              size_t workspace_nbytes, cudaStream_t stream)
 {
-    const uint64_t m = desc->a == CUBLAS_OP_N ? a_layout->rows : a_layout->columns;
-    const uint64_t k = desc->a == CUBLAS_OP_N ? a_layout->columns : a_layout->rows;
-    const uint64_t n = desc->b == CUBLAS_OP_N ? b_layout->columns : b_layout->rows;
+    const struct product product = {
+        .desc = *desc,
+        .a_layout = *a_layout,
+        .b_layout = *b_layout,
+        .c_layout = *c_layout,
+        .d_layout = *d_layout,
+        .a = a,
+        .b = b,
+        .c = c,
+        .d = d,
+        .factor = *(const float *)alpha,
+        .before = *(const float *)beta,
+        .m = desc->a == CUBLAS_OP_N ? a_layout->rows : a_layout->columns,
+        .n = desc->b == CUBLAS_OP_N ? b_layout->columns : b_layout->rows,
+        .k = desc->a == CUBLAS_OP_N ? a_layout->columns : a_layout->rows,
+    };
     const uint64_t k_of_b = desc->b == CUBLAS_OP_N ? b_layout->rows : b_layout->columns;
-    const float factor = *(const float *)alpha, before = *(const float *)beta;
-    (void)handle, (void)workspace, (void)workspace_nbytes, (void)stream;
-    if ((uintptr_t)a % 16 || (uintptr_t)b % 16 || (uintptr_t)d % 16 || k != k_of_b || d_layout->rows != m || d_layout->columns != n || c_layout->rows != m || m * n * k == 0 ||
+    const uint64_t m = product.m, n = product.n, k = product.k;
+    (void)handle, (void)workspace, (void)workspace_nbytes;
+    if ((uintptr_t)a % 16 || (uintptr_t)b % 16 || (uintptr_t)d % 16 || k != k_of_b || d_layout->rows != m ||
+        d_layout->columns != n || c_layout->rows != m || m * n * k == 0 ||
         (algo && algo->known != hash_of(desc, a_layout, b_layout, d_layout))) {
         return CUBLAS_STATUS_INVALID_VALUE;
     }
-    for (uint64_t j = 0; j < n; j++) {
-        for (uint64_t i = 0; i < m; i++) {
-            double sum = 0.0;
-            for (uint64_t l = 0; l < k; l++) {
-                sum += at(a, a_layout, desc->a, i, l) * at(b, b_layout, desc->b, l, j);
-            }
-            sum = factor * sum + (before != 0.0f ? before * ((const float *)c)[j * (uint64_t)c_layout->ld + i] : 0.0);
-            sum += desc->epilogue == CUBLASLT_EPILOGUE_BIAS ? desc->bias[i] : 0.0f;
-            ((float *)d)[j * (uint64_t)d_layout->ld + i] = (float)sum;
-        }
-    }
+    emulated_do_copy(stream, multiply, &product, sizeof product);
     return CUBLAS_STATUS_SUCCESS;
 }
 

@@ -30,8 +30,11 @@ struct emulated_place {
 
 extern struct emulated_place threadIdx, blockIdx, blockDim, gridDim;
 
-/* Runs `kernel` for every thread of the grid. */
-void emulated_launch(const char *name, dim3 grid, dim3 block, const std::function<void()> &kernel);
+/* Work takes its turn in a stream (runtime.cu). */
+void emulated_do(cudaStream_t stream, const std::function<void()> &work);
+
+/* Runs `kernel` for every thread of the grid, in its turn. A grid that no card takes ends the program with a message. */
+void emulated_launch(const char *name, dim3 grid, dim3 block, cudaStream_t stream, const std::function<void()> &kernel);
 
 /* Waits for all threads of the block, or of the warp. A thread that never comes ends the program with a message. */
 void emulated_block_barrier(void);
@@ -42,7 +45,15 @@ unsigned char *emulated_slot(int lane);
 int emulated_lane(void);
 
 #define DPT_LAUNCH(kernel, grid, block, stream, ...)                                                                   \
-    ((void)(stream), emulated_launch(#kernel, grid, block, [=] { kernel(__VA_ARGS__); }))
+    emulated_call(                                                                                                     \
+        #kernel, grid, block, stream, [](auto... argument) { kernel(argument...); }, __VA_ARGS__)
+
+/* The arguments are what they are now, whenever the kernel's turn comes. */
+template <class K, class... A>
+static inline void emulated_call(const char *name, dim3 grid, dim3 block, cudaStream_t stream, K kernel, A... argument)
+{
+    emulated_launch(name, grid, block, stream, [=] { kernel(argument...); });
+}
 
 static inline void __syncthreads(void)
 {

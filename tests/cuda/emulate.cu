@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The card that is not there; see cuda_runtime.h. */
+/* The kernels of the card that is not there; see cuda_runtime.h. */
 
 #include <setjmp.h>
 #include <stdio.h>
@@ -19,183 +19,6 @@
 #define FIBER_SWITCH(keep, stack, size) ((void)(keep), (void)(stack), (void)(size))
 #define FIBER_ARRIVED(keep) ((void)(keep))
 #endif
-
-/* ---------------------------------------------------------------------------------------------------------- memory */
-
-static const size_t MEMORY = (size_t)4 << 30;
-static size_t used;
-enum { HEADER = 256, JUNK = 0xA5 };
-
-extern "C" {
-
-const char *cudaGetErrorString(cudaError_t error)
-{
-    return error == cudaErrorMemoryAllocation ? "out of memory" : error == cudaSuccess ? "no error" : "invalid argument";
-}
-
-const char *cudaGetErrorName(cudaError_t error)
-{
-    return error == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation" : "cudaErrorInvalidValue";
-}
-
-cudaError_t cudaGetLastError(void)
-{
-    return cudaSuccess;
-}
-
-/* DPT_EMULATED_CARDS in the environment says how many there are; else none, so that other tests compute on the cores. */
-cudaError_t cudaGetDeviceCount(int *count)
-{
-    const char *text = getenv("DPT_EMULATED_CARDS");
-    *count = text ? atoi(text) : 0;
-    return *count > 0 ? cudaSuccess : cudaErrorNoDevice;
-}
-
-cudaError_t cudaSetDevice(int device)
-{
-    (void)device;
-    return cudaSuccess;
-}
-
-cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int device)
-{
-    (void)device;
-    *properties = {};
-    snprintf(properties->name, sizeof properties->name, "emulated card");
-    properties->totalGlobalMem = MEMORY;
-    properties->major = 8;
-    properties->multiProcessorCount = 1;
-    return cudaSuccess;
-}
-
-cudaError_t cudaDriverGetVersion(int *version)
-{
-    *version = 0;
-    return cudaSuccess;
-}
-
-cudaError_t cudaMemGetInfo(size_t *free, size_t *total)
-{
-    *free = MEMORY - used;
-    *total = MEMORY;
-    return cudaSuccess;
-}
-
-/* The size lies before the block. */
-cudaError_t cudaMalloc(void **block, size_t nbytes)
-{
-    if (nbytes > MEMORY - used) {
-        return cudaErrorMemoryAllocation;
-    }
-    char *at = (char *)aligned_alloc(HEADER, HEADER + (nbytes + HEADER - 1) / HEADER * HEADER);
-    if (!at) {
-        return cudaErrorMemoryAllocation;
-    }
-    memcpy(at, &nbytes, sizeof nbytes);
-    memset(at + HEADER, JUNK, nbytes);
-    used += nbytes;
-    *block = at + HEADER;
-    return cudaSuccess;
-}
-
-cudaError_t cudaFree(void *block)
-{
-    if (block) {
-        size_t nbytes;
-        char *at = (char *)block - HEADER;
-        memcpy(&nbytes, at, sizeof nbytes);
-        used -= nbytes;
-        free(at);
-    }
-    return cudaSuccess;
-}
-
-cudaError_t cudaMallocHost(void **block, size_t nbytes)
-{
-    *block = malloc(nbytes);
-    return *block ? cudaSuccess : cudaErrorMemoryAllocation;
-}
-
-cudaError_t cudaFreeHost(void *block)
-{
-    free(block);
-    return cudaSuccess;
-}
-
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t nbytes, enum cudaMemcpyKind kind, cudaStream_t stream)
-{
-    (void)kind, (void)stream;
-    memcpy(to, from, nbytes);
-    return cudaSuccess;
-}
-
-cudaError_t cudaMemcpy2DAsync(void *to, size_t to_stride, const void *from, size_t from_stride, size_t width, size_t rows,
-                              enum cudaMemcpyKind kind, cudaStream_t stream)
-{
-    (void)kind, (void)stream;
-    if (width > to_stride || width > from_stride) {
-        return cudaErrorInvalidValue;
-    }
-    for (size_t i = 0; i < rows; i++) {
-        memcpy((char *)to + i * to_stride, (const char *)from + i * from_stride, width);
-    }
-    return cudaSuccess;
-}
-
-cudaError_t cudaMemsetAsync(void *to, int byte, size_t nbytes, cudaStream_t stream)
-{
-    (void)stream;
-    memset(to, byte, nbytes);
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
-{
-    (void)flags;
-    *stream = NULL;
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamDestroy(cudaStream_t stream)
-{
-    (void)stream;
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamSynchronize(cudaStream_t stream)
-{
-    (void)stream;
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags)
-{
-    (void)flags;
-    *event = NULL;
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventDestroy(cudaEvent_t event)
-{
-    (void)event;
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
-{
-    (void)event, (void)stream;
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventSynchronize(cudaEvent_t event)
-{
-    (void)event;
-    return cudaSuccess;
-}
-
-} /* extern "C" */
-
-/* ---------------------------------------------------------------------------------------------------------- kernels */
 
 struct emulated_place threadIdx, blockIdx, blockDim, gridDim;
 
@@ -236,6 +59,8 @@ static void yield(void)
         _longjmp(scheduler, 1);
     }
     FIBER_ARRIVED(keep);
+    scheduler_stack = from_stack; /* any thread may run the next kernel */
+    scheduler_size = from_size;
 }
 
 static void run_threads(void)
@@ -345,15 +170,10 @@ static void run_block(unsigned threads, bool backwards)
     }
 }
 
-void emulated_launch(const char *name, dim3 grid, dim3 block, const std::function<void()> &kernel)
+static void run_kernel(const char *name, dim3 grid, dim3 block, const std::function<void()> &kernel)
 {
     static bool backwards;
     const unsigned threads = block.x * block.y * block.z, blocks = grid.x * grid.y * grid.z;
-    if (threads == 0 || threads > MAX_THREADS || blocks == 0 || grid.y > 65535 || grid.z > 65535) {
-        fprintf(stderr, "kernel %s: a grid of %u, %u, %u blocks of %u threads cannot be launched\n", name, grid.x, grid.y,
-                grid.z, threads);
-        abort();
-    }
     while (fibers.size() < threads) {
         add_fiber();
     }
@@ -367,4 +187,15 @@ void emulated_launch(const char *name, dim3 grid, dim3 block, const std::functio
         run_block(threads, backwards);
     }
     backwards = !backwards;
+}
+
+void emulated_launch(const char *name, dim3 grid, dim3 block, cudaStream_t stream, const std::function<void()> &kernel)
+{
+    const unsigned threads = block.x * block.y * block.z, blocks = grid.x * grid.y * grid.z;
+    if (threads == 0 || threads > MAX_THREADS || blocks == 0 || grid.y > 65535 || grid.z > 65535) {
+        fprintf(stderr, "kernel %s: a grid of %u, %u, %u blocks of %u threads cannot be launched\n", name, grid.x, grid.y,
+                grid.z, threads);
+        abort();
+    }
+    emulated_do(stream, [=] { run_kernel(name, grid, block, kernel); });
 }

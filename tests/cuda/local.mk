@@ -2,5 +2,5 @@
 # A card that is not there, for configure --with-cuda=emulate.
 EXTRA_DIST += %D%/cublasLt.h %D%/cuda_runtime.h %D%/cuda_runtime_api.h
 if CUDA_EMULATED
-libdpt_a_SOURCES += %D%/blas.c %D%/emulate.cu
+libdpt_a_SOURCES += %D%/blas.c %D%/emulate.cu %D%/runtime.cu
 endif

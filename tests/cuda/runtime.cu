@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Memory, streams, events and graphs of the card that is not there. Work is done late: not when it is asked for, but when
+ * something waits for it, and then no more of it than that needs. So whoever forgets to wait reads what was there before.
+ * DPT_EMULATED_ORDER in the environment says which streams work at once instead, as far as the events that they wait for
+ * let them:
+ *
+ *   late     none (the default)
+ *   copies   all but the first stream: copies come before the kernels that were asked for earlier
+ *   kernels  the first stream: kernels come before the copies that were asked for earlier
+ *
+ * Memory of the host that is not pinned is copied when it is asked for, as by CUDA. A stream that is captured does nothing
+ * but take notes; what cannot be captured is refused.
+ */
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "cuda_runtime.h"
+
+/* Waits for `at` items of another stream, or does something. */
+struct item {
+    std::function<void()> work;
+    std::shared_ptr<struct emulated_stream> after;
+    uint64_t at;
+};
+
+struct emulated_stream {
+    std::deque<struct item> waiting;
+    uint64_t asked, done; /* items so far */
+    bool first, capturing;
+    std::vector<std::function<void()>> notes;
+};
+
+/* The place in a stream at which it was recorded. */
+struct emulated_event {
+    std::shared_ptr<struct emulated_stream> stream;
+    uint64_t at;
+};
+
+struct emulated_graph {
+    std::vector<std::function<void()>> work;
+};
+
+static std::recursive_mutex all; /* every call holds it */
+static std::map<struct emulated_stream *, std::shared_ptr<struct emulated_stream>> streams;
+static std::map<const char *, size_t> pinned;
+static bool capturing; /* some stream is */
+
+typedef std::lock_guard<std::recursive_mutex> guard;
+
+/* Does the items of a stream up to number `until`, and what they wait for. */
+static void run(struct emulated_stream *stream, uint64_t until)
+{
+    while (stream->done < until) {
+        struct item item = stream->waiting.front();
+        stream->waiting.pop_front();
+        if (item.after) {
+            run(item.after.get(), item.at);
+        } else {
+            item.work();
+        }
+        stream->done++;
+    }
+}
+
+static void run_all(void)
+{
+    for (auto &stream : streams) {
+        run(stream.first, stream.second->asked);
+    }
+}
+
+static bool works_at_once(const struct emulated_stream *stream)
+{
+    const char *order = getenv("DPT_EMULATED_ORDER");
+    return order && strcmp(order, stream->first ? "kernels" : "copies") == 0;
+}
+
+/* Streams that work at once do what waits for nothing. */
+static void go_on(void)
+{
+    bool moved = true;
+    while (moved) {
+        moved = false;
+        for (auto &entry : streams) {
+            struct emulated_stream *stream = entry.first;
+            while (works_at_once(stream) && !stream->waiting.empty() &&
+                   (!stream->waiting.front().after || stream->waiting.front().after->done >= stream->waiting.front().at)) {
+                run(stream, stream->done + 1);
+                moved = true;
+            }
+        }
+    }
+}
+
+static void ask(struct emulated_stream *stream, struct item item)
+{
+    stream->waiting.push_back(item);
+    stream->asked++;
+    go_on();
+}
+
+static bool is_pinned(const void *at)
+{
+    auto next = pinned.upper_bound((const char *)at);
+    return next != pinned.begin() && (--next, (const char *)at < next->first + next->second);
+}
+
+void emulated_do(cudaStream_t stream, const std::function<void()> &work)
+{
+    guard lock(all);
+    if (stream->capturing) {
+        stream->notes.push_back(work);
+    } else {
+        ask(stream, {work, nullptr, 0});
+    }
+}
+
+/* ---------------------------------------------------------------------------------------------------------- memory */
+
+static const size_t MEMORY = (size_t)4 << 30;
+static size_t used;
+enum { HEADER = 256, JUNK = 0xA5 };
+
+extern "C" {
+
+void emulated_do_copy(cudaStream_t stream, void (*work)(const void *argument), const void *argument, size_t nbytes)
+{
+    const std::vector<char> copy((const char *)argument, (const char *)argument + nbytes);
+    emulated_do(stream, [=] { work(copy.data()); });
+}
+
+const char *cudaGetErrorString(cudaError_t error)
+{
+    return error == cudaErrorMemoryAllocation            ? "out of memory"
+           : error == cudaErrorStreamCaptureUnsupported ? "operation not permitted when stream is capturing"
+           : error == cudaErrorNotReady                 ? "not ready"
+           : error == cudaSuccess                       ? "no error"
+                                                        : "invalid argument";
+}
+
+const char *cudaGetErrorName(cudaError_t error)
+{
+    return error == cudaErrorMemoryAllocation            ? "cudaErrorMemoryAllocation"
+           : error == cudaErrorStreamCaptureUnsupported ? "cudaErrorStreamCaptureUnsupported"
+                                                        : "cudaErrorInvalidValue";
+}
+
+cudaError_t cudaGetLastError(void)
+{
+    return cudaSuccess;
+}
+
+/* DPT_EMULATED_CARDS in the environment says how many there are; else none, so that other tests compute on the cores. */
+cudaError_t cudaGetDeviceCount(int *count)
+{
+    const char *text = getenv("DPT_EMULATED_CARDS");
+    *count = text ? atoi(text) : 0;
+    return *count > 0 ? cudaSuccess : cudaErrorNoDevice;
+}
+
+cudaError_t cudaSetDevice(int device)
+{
+    (void)device;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int device)
+{
+    (void)device;
+    *properties = {};
+    snprintf(properties->name, sizeof properties->name, "emulated card");
+    properties->totalGlobalMem = MEMORY;
+    properties->major = 8;
+    properties->multiProcessorCount = 1;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDriverGetVersion(int *version)
+{
+    *version = 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(size_t *free, size_t *total)
+{
+    guard lock(all);
+    *free = MEMORY - used;
+    *total = MEMORY;
+    return cudaSuccess;
+}
+
+/* The size lies before the block. */
+cudaError_t cudaMalloc(void **block, size_t nbytes)
+{
+    guard lock(all);
+    if (capturing) {
+        return cudaErrorStreamCaptureUnsupported;
+    }
+    if (nbytes > MEMORY - used) {
+        return cudaErrorMemoryAllocation;
+    }
+    char *at = (char *)aligned_alloc(HEADER, HEADER + (nbytes + HEADER - 1) / HEADER * HEADER);
+    if (!at) {
+        return cudaErrorMemoryAllocation;
+    }
+    memcpy(at, &nbytes, sizeof nbytes);
+    memset(at + HEADER, JUNK, nbytes);
+    used += nbytes;
+    *block = at + HEADER;
+    return cudaSuccess;
+}
+
+/* Waits for the card, as CUDA does. */
+cudaError_t cudaFree(void *block)
+{
+    guard lock(all);
+    run_all();
+    if (block) {
+        size_t nbytes;
+        char *at = (char *)block - HEADER;
+        memcpy(&nbytes, at, sizeof nbytes);
+        used -= nbytes;
+        free(at);
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaMallocHost(void **block, size_t nbytes)
+{
+    guard lock(all);
+    if (capturing) {
+        return cudaErrorStreamCaptureUnsupported;
+    }
+    *block = malloc(nbytes);
+    if (*block) {
+        memset(*block, JUNK, nbytes);
+        pinned[(const char *)*block] = nbytes;
+    }
+    return *block ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+
+cudaError_t cudaFreeHost(void *block)
+{
+    guard lock(all);
+    run_all();
+    pinned.erase((const char *)block);
+    free(block);
+    return cudaSuccess;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- copies */
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t nbytes, enum cudaMemcpyKind kind, cudaStream_t stream)
+{
+    return cudaMemcpy2DAsync(to, nbytes, from, nbytes, nbytes, 1, kind, stream);
+}
+
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_stride, const void *from, size_t from_stride, size_t width, size_t rows,
+                              enum cudaMemcpyKind kind, cudaStream_t stream)
+{
+    guard lock(all);
+    const bool unpinned = (kind == cudaMemcpyHostToDevice && !is_pinned(from)) ||
+                          (kind == cudaMemcpyDeviceToHost && !is_pinned(to));
+    if (width > to_stride || width > from_stride) {
+        return cudaErrorInvalidValue;
+    }
+    if (unpinned && stream->capturing) {
+        return cudaErrorStreamCaptureUnsupported;
+    }
+    const size_t span = rows > 0 ? (rows - 1) * from_stride + width : 0;
+    const char *begin = (const char *)from;
+    const bool keeps = unpinned && kind == cudaMemcpyHostToDevice;
+    const auto kept = std::make_shared<std::vector<char>>(begin, begin + (keeps ? span : 0));
+    emulated_do(stream, [=] {
+        const char *source = keeps ? kept->data() : begin;
+        for (size_t i = 0; i < rows; i++) {
+            memcpy((char *)to + i * to_stride, source + i * from_stride, width);
+        }
+    });
+    return unpinned && kind == cudaMemcpyDeviceToHost ? cudaStreamSynchronize(stream) : cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *to, int byte, size_t nbytes, cudaStream_t stream)
+{
+    emulated_do(stream, [=] { memset(to, byte, nbytes); });
+    return cudaSuccess;
+}
+
+/* ---------------------------------------------------------------------------------------------- streams and events */
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
+{
+    guard lock(all);
+    (void)flags;
+    auto made = std::make_shared<struct emulated_stream>();
+    made->first = streams.empty();
+    streams[made.get()] = made;
+    *stream = made.get();
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream)
+{
+    guard lock(all);
+    run(stream, stream->asked);
+    streams.erase(stream);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream)
+{
+    guard lock(all);
+    if (stream->capturing) {
+        return cudaErrorStreamCaptureUnsupported;
+    }
+    run(stream, stream->asked);
+    go_on();
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags)
+{
+    guard lock(all);
+    (void)flags;
+    if (stream->capturing) {
+        return cudaErrorStreamCaptureUnsupported;
+    }
+    if (event->stream) {
+        ask(stream, {nullptr, event->stream, event->at});
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags)
+{
+    (void)flags;
+    *event = new emulated_event();
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event)
+{
+    delete event;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
+{
+    guard lock(all);
+    if (stream->capturing) {
+        return cudaErrorStreamCaptureUnsupported;
+    }
+    event->stream = streams[stream];
+    event->at = stream->asked;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event)
+{
+    guard lock(all);
+    if (event->stream) {
+        run(event->stream.get(), event->at);
+        go_on();
+    }
+    return cudaSuccess;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- graphs */
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode)
+{
+    guard lock(all);
+    (void)mode;
+    if (stream->capturing) {
+        return cudaErrorStreamCaptureUnsupported;
+    }
+    stream->capturing = capturing = true;
+    stream->notes.clear();
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
+{
+    guard lock(all);
+    if (!stream->capturing) {
+        return cudaErrorInvalidValue;
+    }
+    stream->capturing = capturing = false;
+    *graph = new emulated_graph{stream->notes};
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long flags)
+{
+    (void)flags;
+    *exec = new emulated_graph(*graph);
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
+{
+    for (auto &work : exec->work) {
+        emulated_do(stream, work);
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph)
+{
+    delete graph;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
+{
+    delete exec;
+    return cudaSuccess;
+}
+
+} /* extern "C" */
