@@ -10,7 +10,7 @@ AM_TESTS_ENVIRONMENT = \
 	export abs_srcdir abs_builddir MPIEXEC;
 unit_tests =
 TEST_LDADD = $(DPT_LIBS) $(CMOCKA_LIBS)
-EXTRA_DIST += tests/testlist tests/tsan.supp
+EXTRA_DIST += tests/folder.h tests/testlist tests/tsan.supp
 
 include tests/cuda/local.mk
 if HAVE_CMOCKA

@@ -2,41 +2,8 @@
 
 /* Weights in folders of other programs: number types, several files, and what is refused. */
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "base/file.h"
+#include "../folder.h"
 #include "ckpt/tensors.h"
-
-static char folder[256];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    const char *base = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/dpt-test-XXXXXX", base && *base ? base : "/tmp");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    return dpt_file_remove_dir(folder) == DPT_STATUS_OK ? 0 : -1;
-}
-
-static const char *path_of(const char *name)
-{
-    static char path[512];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
 
 static const float plain[6] = {1.0f, -2.5f, 0.0f, 3e38f, 1e-40f, 7.0f};
 /* 1, -1.5, the least and the largest below the normal ones, the largest of all, infinity. */
