@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -14,172 +13,43 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/command.h"
 #include "base/file.h"
 #include "data/shard.h"
 #include "text/prepare.h"
 
-static const char usage[] =
-    "Usage: dpt-data tokenize  [OPTION]... -o FOLDER FILE...    text to shards of tokens\n"
-    "       dpt-data train-bpe [OPTION]... -o FOLDER FILE...    learn a tokenizer\n"
-    "       dpt-data collect   [OPTION]... -o FILE              text that this system has\n"
-    "       dpt-data show FILE...                               what shards hold\n"
-    "\n"
-    "FILE is UTF-8 text, or JSON lines where the name says .jsonl; .gz and .zst too.\n"
-    "--system in place of FILEs: licences and manual pages of this system.\n"
-    "\n"
-    "  -o, --output=PATH      what is made; it must not exist yet\n"
-    "  -t, --tokenizer=WHAT   bytes (default), chars, bpe:SIZE to learn one, or a folder\n"
-    "                         or file with a tokenizer\n"
-    "  -n, --size=N           train-bpe: tokens of the vocabulary (4096)\n"
-    "      --valid-share=X    share of the text for validation (0)\n"
-    "      --separate=WHEN    end-of-text tokens between documents: auto, yes, no\n"
-    "      --field=NAME       JSON lines: the field with the text (text)\n"
-    "      --system[=ROOT]    take the texts of the system, or of the one below ROOT\n"
-    "      --shard-tokens=N   tokens of a shard (100000000)\n"
-    "      --seed=N           draws the documents for validation (42)\n"
-    "  -q, --quiet            no progress, no summary\n"
-    "  -h, --help             print this text\n"
-    "  -V, --version          print the version\n"
-    "\n"
-    "Exit status: 0 good, 1 output failed, 2 wrong usage, 3 input missing or damaged,\n"
-    "5 memory or disk. See dpt-data(1).\n";
+enum { VALID_SHARE = DPT_COMMAND_LONG, SEPARATE, FIELD, SYSTEM, SHARD_TOKENS, SEED };
+
+static const struct dpt_command_option table[] = {
+    {"output", 'o', "PATH", "what is made; it must not exist yet"},
+    {"tokenizer", 't', "WHAT", "bytes (default), chars, bpe:SIZE to learn one, or a folder\nor file with a tokenizer"},
+    {"size", 'n', "N", "train-bpe: tokens of the vocabulary (4096)"},
+    {"valid-share", VALID_SHARE, "X", "share of the text for validation (0)"},
+    {"separate", SEPARATE, "WHEN", "end-of-text tokens between documents: auto, yes, no"},
+    {"field", FIELD, "NAME", "JSON lines: the field with the text (text)"},
+    {"system", SYSTEM, "[ROOT]", "take the texts of the system, or of the one below ROOT"},
+    {"shard-tokens", SHARD_TOKENS, "N", "tokens of a shard (100000000)"},
+    {"seed", SEED, "N", "draws the documents for validation (42)"},
+    {"quiet", 'q', NULL, "no progress, no summary"},
+};
+
+struct options;
+
+/* What a program does is its first word. */
+struct task {
+    const char *name;
+    bool makes, reads; /* an --output; files of text, or the system's */
+    enum dpt_status (*run)(const struct options *options);
+};
 
 struct options {
+    const struct task *task;
     const char *output;
     int64_t size, shard_tokens;
     bool quiet;
     struct dpt_prepare_conf prepare;
+    const char **file; /* as many as there are words */
 };
-
-static _Noreturn void wrong_usage(const char *what)
-{
-    fprintf(stderr, "dpt-data: %sTry 'dpt-data --help'.\n", what);
-    exit(DPT_STATUS_USAGE);
-}
-
-static int64_t number(const char *option, const char *text, int64_t min, int64_t max)
-{
-    char *end, what[200];
-    errno = 0;
-    const long long value = strtoll(text, &end, 10);
-    if (end == text || *end != '\0' || errno != 0 || value < min || value > max) {
-        snprintf(what, sizeof what, "--%s=%.60s: expected a whole number from %" PRId64 " to %" PRId64 ". ", option, text,
-                 min, max);
-        wrong_usage(what);
-    }
-    return value;
-}
-
-static double share(const char *text)
-{
-    char *end, what[160];
-    const double value = strtod(text, &end);
-    if (end == text || *end != '\0' || !(value >= 0.0 && value < 1.0)) {
-        snprintf(what, sizeof what, "--valid-share=%.60s: expected a number from 0 to less than 1. ", text);
-        wrong_usage(what);
-    }
-    return value;
-}
-
-static enum dpt_prepare_separate separate(const char *text)
-{
-    static const char *const name[] = {"auto", "yes", "no"};
-    for (int i = 0; i < 3; i++) {
-        if (strcmp(text, name[i]) == 0) {
-            return (enum dpt_prepare_separate)i;
-        }
-    }
-    wrong_usage("--separate: expected auto, yes or no. ");
-}
-
-/* Prints what only informs, and ends; a text that is lost on its way is a failure too. */
-static _Noreturn void inform(const char *text)
-{
-    if (fputs(text, stdout) == EOF || fflush(stdout) != 0) {
-        const int error = errno;
-        fprintf(stderr, "dpt-data: standard output: cannot be written: %s\n", strerror(error));
-        exit((int)dpt_file_write_status(error));
-    }
-    exit(DPT_STATUS_OK);
-}
-
-static void parse(int argc, char **argv, struct options *options)
-{
-    enum { VALID_SHARE = 256, SEPARATE, FIELD, SYSTEM, SHARD_TOKENS, SEED };
-    static const struct option longs[] = {
-        {"output", required_argument, NULL, 'o'},
-        {"tokenizer", required_argument, NULL, 't'},
-        {"size", required_argument, NULL, 'n'},
-        {"valid-share", required_argument, NULL, VALID_SHARE},
-        {"separate", required_argument, NULL, SEPARATE},
-        {"field", required_argument, NULL, FIELD},
-        {"system", optional_argument, NULL, SYSTEM},
-        {"shard-tokens", required_argument, NULL, SHARD_TOKENS},
-        {"seed", required_argument, NULL, SEED},
-        {"quiet", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},
-        {NULL, 0, NULL, 0},
-    };
-    struct dpt_prepare_conf *prepare = &options->prepare;
-    for (int option; (option = getopt_long(argc, argv, "o:t:n:qhV", longs, NULL)) != -1;) {
-        switch (option) {
-        case 'o':
-            options->output = optarg;
-            break;
-        case 't':
-            prepare->tokenizer = optarg;
-            break;
-        case 'n':
-            options->size = number("size", optarg, 257, 1 << 24);
-            break;
-        case VALID_SHARE:
-            prepare->valid_share = share(optarg);
-            break;
-        case SEPARATE:
-            prepare->separate = separate(optarg);
-            break;
-        case FIELD:
-            prepare->input.field = optarg;
-            break;
-        case SYSTEM:
-            prepare->input.system = optarg ? optarg : "";
-            break;
-        case SHARD_TOKENS:
-            options->shard_tokens = number("shard-tokens", optarg, 1, INT64_MAX / 16);
-            break;
-        case SEED:
-            prepare->seed = (uint64_t)number("seed", optarg, 0, INT64_MAX);
-            break;
-        case 'q':
-            options->quiet = true;
-            break;
-        case 'h':
-            inform(usage);
-        case 'V':
-            inform("dpt-data " PACKAGE_VERSION "\n");
-        default:
-            wrong_usage("");
-        }
-    }
-    prepare->input.nfiles = argc - optind;
-    prepare->input.file = (const char *const *)argv + optind;
-}
-
-/* What every command that makes something asks of its command line. */
-static void want(const struct options *options, bool input)
-{
-    const struct dpt_input_conf *conf = &options->prepare.input;
-    if (!options->output || !*options->output) {
-        wrong_usage("--output is missing. ");
-    }
-    if (input && conf->nfiles == 0 && !conf->system) {
-        wrong_usage("a file of text is missing. ");
-    }
-    if (conf->nfiles > 0 && (conf->system || !input)) {
-        wrong_usage("there is a file beside the texts of the system. ");
-    }
-}
 
 /* ----------------------------------------------------------------------------------------------- what is made */
 
@@ -189,15 +59,6 @@ struct output {
     struct dpt_text partial;
     int lock; /* of the folder while it is made; 0: it is not ours */
 };
-
-/* "a/b" of "a/b///"; arena-free, since the program ends soon. */
-static const char *without_slashes(char *path)
-{
-    for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--) {
-        path[n - 1] = '\0';
-    }
-    return path;
-}
 
 static enum dpt_status check_new(const char *path)
 {
@@ -471,39 +332,177 @@ static enum dpt_status show(const struct options *options)
         printf("\n");
         dpt_shard_close(&shard);
     }
-    DPT_CHECK(fflush(stdout) == 0, dpt_file_write_status(errno), "standard output: cannot be written: %s", strerror(errno));
     return DPT_STATUS_OK;
 }
 
-static enum dpt_status run(const char *command, struct options *options)
+/* Runs what makes something; after a failure nothing of it stays. */
+static enum dpt_status make(const struct options *options,
+                            enum dpt_status (*maker)(const struct options *options, struct output *output))
 {
-    struct output output = {.path = options->output ? without_slashes((char *)options->output) : NULL};
-    enum dpt_status status;
-    if (strcmp(command, "tokenize") == 0) {
-        want(options, true);
-        status = tokenize(options, &output);
-    } else if (strcmp(command, "train-bpe") == 0) {
-        want(options, true);
-        status = train_bpe(options, &output);
-    } else if (strcmp(command, "collect") == 0) {
-        want(options, false);
-        status = collect(options, &output);
-    } else if (strcmp(command, "show") == 0) {
-        if (options->prepare.input.nfiles == 0) {
-            wrong_usage("a file of tokens is missing. ");
-        }
-        status = show(options);
-    } else {
-        char what[160];
-        snprintf(what, sizeof what, "%.60s: expected tokenize, train-bpe, collect or show. ", command);
-        wrong_usage(what);
-    }
+    struct output output = {.path = options->output};
+    const enum dpt_status status = maker(options, &output);
     if (status != DPT_STATUS_OK) {
         drop_output(&output);
     }
     dpt_text_free(&output.partial);
     return status;
 }
+
+static enum dpt_status run_tokenize(const struct options *options)
+{
+    return make(options, tokenize);
+}
+
+static enum dpt_status run_train_bpe(const struct options *options)
+{
+    return make(options, train_bpe);
+}
+
+static enum dpt_status run_collect(const struct options *options)
+{
+    return make(options, collect);
+}
+
+/* ------------------------------------------------------------------------------------------------------------- main */
+
+static const struct task tasks[] = {
+    {"tokenize", true, true, run_tokenize},
+    {"train-bpe", true, true, run_train_bpe},
+    {"collect", true, false, run_collect},
+    {"show", false, true, show},
+};
+
+/* "a/b" of "a/b///"; memory of the command line, which is ours to write. */
+static const char *without_slashes(const char *path)
+{
+    char *own = (char *)(uintptr_t)path;
+    for (size_t n = strlen(own); n > 1 && own[n - 1] == '/'; n--) {
+        own[n - 1] = '\0';
+    }
+    return own;
+}
+
+static enum dpt_status take_word(const char *word, struct options *options)
+{
+    enum { TASKS = sizeof tasks / sizeof tasks[0] };
+    if (options->task) {
+        options->file[options->prepare.input.nfiles++] = word;
+        return DPT_STATUS_OK;
+    }
+    for (int i = 0; i < TASKS; i++) {
+        options->task = strcmp(word, tasks[i].name) == 0 ? &tasks[i] : options->task;
+    }
+    DPT_CHECK(options->task, DPT_STATUS_USAGE, "%.60s: expected tokenize, train-bpe, collect or show", word);
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status take_share(const char *text, double *share)
+{
+    double value = 0.0;
+    DPT_TRY(dpt_command_real("valid-share", text, 1.0, true, &value));
+    DPT_CHECK(value < 1.0, DPT_STATUS_USAGE, "--valid-share=%.60s: leaves nothing to train on; expected less than 1", text);
+    *share = value;
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status take_separate(const char *text, enum dpt_prepare_separate *separate)
+{
+    static const char *const words[] = {"auto", "yes", "no"};
+    int value = 0;
+    DPT_TRY(dpt_command_word("separate", text, words, 3, &value));
+    *separate = (enum dpt_prepare_separate)value;
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status take_seed(const char *text, uint64_t *seed)
+{
+    int64_t value = 0;
+    DPT_TRY(dpt_command_number("seed", text, 0, INT64_MAX, &value));
+    *seed = (uint64_t)value;
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status take(void *user, int letter, const char *value)
+{
+    struct options *options = user;
+    struct dpt_prepare_conf *prepare = &options->prepare;
+    switch (letter) {
+    case DPT_COMMAND_WORD:
+        return take_word(value, options);
+    case 'o':
+        options->output = without_slashes(value);
+        break;
+    case 't':
+        prepare->tokenizer = value;
+        break;
+    case 'n':
+        return dpt_command_number("size", value, 257, 1 << 24, &options->size);
+    case VALID_SHARE:
+        return take_share(value, &prepare->valid_share);
+    case SEPARATE:
+        return take_separate(value, &prepare->separate);
+    case FIELD:
+        prepare->input.field = value;
+        break;
+    case SYSTEM:
+        prepare->input.system = value ? value : "";
+        break;
+    case SHARD_TOKENS:
+        return dpt_command_number("shard-tokens", value, 1, INT64_MAX / 16, &options->shard_tokens);
+    case SEED:
+        return take_seed(value, &prepare->seed);
+    default: /* 'q' */
+        options->quiet = true;
+        break;
+    }
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status check(void *user)
+{
+    const struct options *options = user;
+    const struct dpt_input_conf *input = &options->prepare.input;
+    const struct task *task = options->task;
+    DPT_CHECK(task, DPT_STATUS_USAGE, "a command is missing: tokenize, train-bpe, collect or show");
+    DPT_CHECK(!task->makes || (options->output && *options->output), DPT_STATUS_USAGE, "--output is missing");
+    DPT_CHECK(!task->reads || input->nfiles > 0 || (task->makes && input->system), DPT_STATUS_USAGE,
+              task->makes ? "a file of text is missing" : "a file of tokens is missing");
+    DPT_CHECK(!task->makes || input->nfiles == 0 || (task->reads && !input->system), DPT_STATUS_USAGE,
+              "there is a file beside the texts of the system");
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status work(void *user)
+{
+    struct options *options = user;
+    options->prepare.input.file = options->file;
+    options->prepare.tell = options->quiet ? NULL : tell;
+    const enum dpt_status status = options->task->run(options);
+    if (status != DPT_STATUS_OK) {
+        end_progress(options->prepare.tell_context);
+    }
+    return status;
+}
+
+static const struct dpt_command command = {
+    .name = "dpt-data",
+    .begin = "Usage: dpt-data tokenize  [OPTION]... -o FOLDER FILE...    text to shards of tokens\n"
+             "       dpt-data train-bpe [OPTION]... -o FOLDER FILE...    learn a tokenizer\n"
+             "       dpt-data collect   [OPTION]... -o FILE              text that this system has\n"
+             "       dpt-data show FILE...                               what shards hold\n"
+             "\n"
+             "FILE is UTF-8 text, or JSON lines where the name says .jsonl; .gz and .zst too.\n"
+             "--system in place of FILEs: licences and manual pages of this system.\n"
+             "\n",
+    .end = "\n"
+           "Exit status: 0 good, 1 output failed, 2 wrong usage, 3 input missing or damaged,\n"
+           "5 memory or disk. See dpt-data(1).\n",
+    .option = table,
+    .noptions = sizeof table / sizeof table[0],
+    .take = take,
+    .check = check,
+    .work = work,
+};
 
 int main(int argc, char **argv)
 {
@@ -512,17 +511,12 @@ int main(int argc, char **argv)
         .size = 4096,
         .shard_tokens = 100000000,
         .prepare = {.tokenizer = "bytes", .seed = 42, .input.field = "text", .tell_context = &progress},
+        .file = calloc((size_t)argc, sizeof *options.file),
     };
-    if (argc < 2 || *argv[1] == '-') {
-        parse(argc, argv, &options); /* --help, --version */
-        wrong_usage("a command is missing: tokenize, train-bpe, collect or show. ");
+    if (!options.file) {
+        dpt_fatal(DPT_STATUS_SPACE, "out of memory for a list of %d words", argc);
     }
-    parse(argc - 1, argv + 1, &options);
-    options.prepare.tell = options.quiet ? NULL : tell;
-    const enum dpt_status status = run(argv[1], &options);
-    if (status != DPT_STATUS_OK) {
-        end_progress(&progress);
-        fprintf(stderr, "dpt-data: %s\n", dpt_error_text());
-    }
-    return (int)status;
+    const int code = dpt_command_main(&command, argc, argv, &options);
+    free(options.file);
+    return code;
 }

@@ -3,183 +3,122 @@
 /* dpt-generate: text from a trained language model. Needs no MPI. */
 
 #include <errno.h>
-#include <getopt.h>
-#include <math.h>
-#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/command.h"
 #include "base/file.h"
 #include "lm/generate.h"
 
-static const char usage[] =
-    "Usage: dpt-generate [OPTION]... -k CHECKPOINT\n"
-    "Write text that a trained language model makes, beginning with a prompt.\n"
-    "\n"
-    "  -k, --checkpoint=DIR   run directory, or folder of one checkpoint\n"
-    "  -p, --prompt=TEXT      what the text begins with; -: standard input\n"
-    "  -n, --tokens=N         tokens behind the prompt, at most (256)\n"
-    "  -c, --count=N          texts to make, side by side (1)\n"
-    "  -T, --temperature=X    below 1: likelier tokens; 0: always the likeliest (1)\n"
-    "      --top-k=K          only the K likeliest tokens (all)\n"
-    "      --top-p=P          only the likeliest tokens that make up a share P (1)\n"
-    "  -s, --seed=N           another seed gives other texts (1)\n"
-    "      --tokenizer=PATH   a tokenizer in place of the checkpoint's\n"
-    "      --best             of a run, the best checkpoint (default where there is one)\n"
-    "      --latest           of a run, the newest checkpoint\n"
-    "  -t, --threads=N        threads (default: the cores that may be used)\n"
-    "  -q, --quiet            no summary on standard error\n"
-    "  -h, --help             print this text\n"
-    "  -V, --version          print the version\n"
-    "\n"
-    "Exit status: 0 good, 1 output failed, 2 wrong usage, 3 checkpoint or prompt\n"
-    "damaged or not matching, 4 outputs not finite, 5 memory. See dpt-generate(1).\n";
+enum { TOP_K = DPT_COMMAND_LONG, TOP_P, TOKENIZER, BEST, LATEST };
 
-static _Noreturn void wrong_usage(const char *what)
+static const struct dpt_command_option table[] = {
+    {"checkpoint", 'k', "DIR", "run directory, or folder of one checkpoint"},
+    {"prompt", 'p', "TEXT", "what the text begins with; -: standard input"},
+    {"tokens", 'n', "N", "tokens behind the prompt, at most (256)"},
+    {"count", 'c', "N", "texts to make, side by side (1)"},
+    {"temperature", 'T', "X", "below 1: likelier tokens; 0: always the likeliest (1)"},
+    {"top-k", TOP_K, "K", "only the K likeliest tokens (all)"},
+    {"top-p", TOP_P, "P", "only the likeliest tokens that make up a share P (1)"},
+    {"seed", 's', "N", "another seed gives other texts (1)"},
+    {"tokenizer", TOKENIZER, "PATH", "a tokenizer in place of the checkpoint's"},
+    {"best", BEST, NULL, "of a run, the best checkpoint (default where there is one)"},
+    {"latest", LATEST, NULL, "of a run, the newest checkpoint"},
+    {"threads", 't', "N", "threads (default: the cores that may be used)"},
+    {"quiet", 'q', NULL, "no summary on standard error"},
+};
+
+struct options {
+    struct dpt_generate_conf conf;
+    bool quiet;
+};
+
+static enum dpt_status number(const char *option, const char *text, int max, int *value)
 {
-    fprintf(stderr, "dpt-generate: %sTry 'dpt-generate --help'.\n", what);
-    exit(DPT_STATUS_USAGE);
+    int64_t number = 0;
+    DPT_TRY(dpt_command_number(option, text, 1, max, &number));
+    *value = (int)number;
+    return DPT_STATUS_OK;
 }
 
-static int64_t number(const char *option, const char *text, int64_t min, int64_t max)
+static enum dpt_status take_seed(const char *text, struct dpt_sample_conf *sample)
 {
-    char *end, what[160];
-    errno = 0;
-    const long long value = strtoll(text, &end, 10);
-    if (end == text || *end != '\0' || errno != 0 || value < min || value > max) {
-        snprintf(what, sizeof what, "--%s=%.60s: expected a whole number from %lld to %lld. ", option, text,
-                 (long long)min, (long long)max);
-        wrong_usage(what);
-    }
-    return value;
+    int64_t seed = 0;
+    DPT_TRY(dpt_command_number("seed", text, 0, INT64_MAX, &seed));
+    sample->seed = (uint64_t)seed;
+    return DPT_STATUS_OK;
 }
 
-/* A number from 0 to max; 0 itself only where `zero`. */
-static double real(const char *option, const char *text, double max, bool zero)
+static enum dpt_status take(void *user, int letter, const char *value)
 {
-    char *end, what[160];
-    const double value = strtod(text, &end);
-    if (end == text || *end != '\0' || !isfinite(value) || value < 0.0 || value > max || (value == 0.0 && !zero)) {
-        snprintf(what, sizeof what, "--%s=%.60s: expected a number %s 0, up to %g. ", option, text,
-                 zero ? "from" : "above", max);
-        wrong_usage(what);
-    }
-    return value;
-}
-
-/* Prints what only informs, and ends; a text that is lost on its way is a failure too. */
-static _Noreturn void inform(const char *text)
-{
-    if (fputs(text, stdout) == EOF || fflush(stdout) != 0) {
-        const int error = errno;
-        fprintf(stderr, "dpt-generate: standard output: cannot be written: %s\n", strerror(error));
-        exit((int)dpt_file_write_status(error));
-    }
-    exit(DPT_STATUS_OK);
-}
-
-static void parse(int argc, char **argv, struct dpt_generate_conf *conf, bool *quiet)
-{
-    enum { TOP_K = 256, TOP_P, TOKENIZER, BEST, LATEST };
     enum { MAX_TOKENS = 1 << 24, MAX_TEXTS = 4096, MAX_THREADS = 4096 };
-    static const struct option longs[] = {
-        {"checkpoint", required_argument, NULL, 'k'},
-        {"prompt", required_argument, NULL, 'p'},
-        {"tokens", required_argument, NULL, 'n'},
-        {"count", required_argument, NULL, 'c'},
-        {"temperature", required_argument, NULL, 'T'},
-        {"top-k", required_argument, NULL, TOP_K},
-        {"top-p", required_argument, NULL, TOP_P},
-        {"seed", required_argument, NULL, 's'},
-        {"tokenizer", required_argument, NULL, TOKENIZER},
-        {"best", no_argument, NULL, BEST},
-        {"latest", no_argument, NULL, LATEST},
-        {"threads", required_argument, NULL, 't'},
-        {"quiet", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},
-        {NULL, 0, NULL, 0},
-    };
-    for (int option; (option = getopt_long(argc, argv, "k:p:n:c:T:s:t:qhV", longs, NULL)) != -1;) {
-        switch (option) {
-        case 'k':
-            conf->checkpoint = optarg;
-            break;
-        case 'p':
-            conf->prompt = optarg;
-            break;
-        case 'n':
-            conf->tokens = number("tokens", optarg, 1, MAX_TOKENS);
-            break;
-        case 'c':
-            conf->texts = (int)number("count", optarg, 1, MAX_TEXTS);
-            break;
-        case 'T':
-            conf->sample.temperature = real("temperature", optarg, 1e6, true);
-            break;
-        case TOP_K:
-            conf->sample.top_k = number("top-k", optarg, 1, INT32_MAX);
-            break;
-        case TOP_P:
-            conf->sample.top_p = real("top-p", optarg, 1.0, false);
-            break;
-        case 's':
-            conf->sample.seed = (uint64_t)number("seed", optarg, 0, INT64_MAX);
-            break;
-        case TOKENIZER:
-            conf->tokenizer = optarg;
-            break;
-        case BEST:
-            conf->which = DPT_LM_WHICH_BEST;
-            break;
-        case LATEST:
-            conf->which = DPT_LM_WHICH_LATEST;
-            break;
-        case 't':
-            conf->threads = (int)number("threads", optarg, 1, MAX_THREADS);
-            break;
-        case 'q':
-            *quiet = true;
-            break;
-        case 'h':
-            inform(usage);
-        case 'V':
-            inform("dpt-generate " PACKAGE_VERSION "\n");
-        default:
-            wrong_usage("");
-        }
+    struct options *options = user;
+    struct dpt_generate_conf *conf = &options->conf;
+    switch (letter) {
+    case DPT_COMMAND_WORD:
+        return dpt_error_set(DPT_STATUS_USAGE, __FILE__, __LINE__, "%.60s: a prompt is given with -p, a checkpoint with -k",
+                             value);
+    case 'k':
+        conf->checkpoint = value;
+        break;
+    case 'p':
+        conf->prompt = value;
+        break;
+    case 'n':
+        return dpt_command_number("tokens", value, 1, MAX_TOKENS, &conf->tokens);
+    case 'c':
+        return number("count", value, MAX_TEXTS, &conf->texts);
+    case 'T':
+        return dpt_command_real("temperature", value, 1e6, true, &conf->sample.temperature);
+    case TOP_K:
+        return dpt_command_number("top-k", value, 1, INT32_MAX, &conf->sample.top_k);
+    case TOP_P:
+        return dpt_command_real("top-p", value, 1.0, false, &conf->sample.top_p);
+    case 's':
+        return take_seed(value, &conf->sample);
+    case TOKENIZER:
+        conf->tokenizer = value;
+        break;
+    case BEST:
+        conf->which = DPT_LM_WHICH_BEST;
+        break;
+    case LATEST:
+        conf->which = DPT_LM_WHICH_LATEST;
+        break;
+    case 't':
+        return number("threads", value, MAX_THREADS, &conf->threads);
+    default: /* 'q' */
+        options->quiet = true;
+        break;
     }
-    if (optind < argc) {
-        wrong_usage("a prompt is given with -p, a checkpoint with -k. ");
-    }
-    if (!conf->checkpoint) {
-        wrong_usage("a checkpoint is missing: give one with -k. ");
-    }
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status check(void *user)
+{
+    const struct options *options = user;
+    DPT_CHECK(options->conf.checkpoint, DPT_STATUS_USAGE, "a checkpoint is missing: give one with -k");
+    return DPT_STATUS_OK;
 }
 
 /* The prompt, from the command line or all of standard input. */
-static void read_prompt(struct dpt_generate_conf *conf, struct dpt_text *input)
+static enum dpt_status read_prompt(struct dpt_generate_conf *conf, struct dpt_text *input)
 {
     enum { LIMIT = 1 << 30 };
     char block[1 << 14];
     if (!conf->prompt || strcmp(conf->prompt, "-") != 0) {
         conf->prompt_nbytes = conf->prompt ? strlen(conf->prompt) : 0;
-        return;
+        return DPT_STATUS_OK;
     }
     for (size_t n; (n = fread(block, 1, sizeof block, stdin)) > 0;) {
-        if (memchr(block, '\0', n) || input->length + n > LIMIT) {
-            fprintf(stderr, "dpt-generate: standard input: has a byte 0 or more than 1 GiB; a prompt is text\n");
-            exit(DPT_STATUS_DATA);
-        }
-        dpt_text_add(input, "%.*s", (int)n, block);
+        DPT_CHECK(!memchr(block, '\0', n) && input->length + n <= LIMIT, DPT_STATUS_DATA,
+                  "standard input: has a byte 0 or more than 1 GiB; a prompt is text");
+        dpt_text_append(input, block, n);
     }
-    if (ferror(stdin)) {
-        fprintf(stderr, "dpt-generate: standard input: %s\n", strerror(errno));
-        exit(DPT_STATUS_DATA);
-    }
+    DPT_CHECK(!ferror(stdin), DPT_STATUS_DATA, "standard input: %s", strerror(errno));
     conf->prompt = input->data;
     conf->prompt_nbytes = input->length;
+    return DPT_STATUS_OK;
 }
 
 /* Texts on standard output, a line of dashes between them. */
@@ -198,32 +137,40 @@ static enum dpt_status write_piece(void *user, int text, const char *bytes, size
     return DPT_STATUS_OK;
 }
 
-/* Each line of a text on standard error, behind the program's name. */
-static void tell(const struct dpt_text *text)
+static const struct dpt_command command;
+
+static enum dpt_status generate(void *user)
 {
-    for (const char *at = text->length ? text->data : ""; *at;) {
-        const int length = (int)strcspn(at, "\n");
-        fprintf(stderr, "dpt-generate: %.*s\n", length, at);
-        at += length + (at[length] == '\n');
+    struct options *options = user;
+    struct dpt_text notes = {0}, summary = {0}, input = {0};
+    enum dpt_status status = read_prompt(&options->conf, &input);
+    if (status == DPT_STATUS_OK) {
+        status = dpt_generate(&options->conf, write_piece, &options->conf.texts, &notes, &summary);
     }
+    dpt_command_tell(&command, &notes, true);
+    dpt_command_tell(&command, &summary, status == DPT_STATUS_OK && !options->quiet);
+    dpt_text_free(&input);
+    return status;
 }
+
+static const struct dpt_command command = {
+    .name = "dpt-generate",
+    .begin = "Usage: dpt-generate [OPTION]... -k CHECKPOINT\n"
+             "Write text that a trained language model makes, beginning with a prompt.\n"
+             "\n",
+    .end = "\n"
+           "Exit status: 0 good, 1 output failed, 2 wrong usage, 3 checkpoint or prompt\n"
+           "damaged or not matching, 4 outputs not finite, 5 memory. See dpt-generate(1).\n",
+    .option = table,
+    .noptions = sizeof table / sizeof table[0],
+    .take = take,
+    .check = check,
+    .work = generate,
+};
 
 int main(int argc, char **argv)
 {
-    struct dpt_generate_conf conf = {.sample = {.temperature = 1.0, .top_p = 1.0, .seed = 1}, .texts = 1, .tokens = 256};
-    struct dpt_text notes = {0}, summary = {0}, input = {0};
-    bool quiet = false;
-    parse(argc, argv, &conf, &quiet);
-    read_prompt(&conf, &input);
-    const enum dpt_status status = dpt_generate(&conf, write_piece, &conf.texts, &notes, &summary);
-    tell(&notes);
-    if (status != DPT_STATUS_OK) {
-        fprintf(stderr, "dpt-generate: %s\n", dpt_error_text());
-    } else if (!quiet) {
-        tell(&summary);
-    }
-    dpt_text_free(&notes);
-    dpt_text_free(&summary);
-    dpt_text_free(&input);
-    return (int)status;
+    struct options options = {
+        .conf = {.sample = {.temperature = 1.0, .top_p = 1.0, .seed = 1}, .texts = 1, .tokens = 256}};
+    return dpt_command_main(&command, argc, argv, &options);
 }

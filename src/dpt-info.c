@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -14,30 +13,27 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/command.h"
 #include "base/text.h"
 #include "ckpt/ckpt.h"
 #include "dev/dev.h"
 
-static const char usage[] =
-    "Usage: dpt-info [OPTION]... PATH\n"
-    "       dpt-info --devices\n"
-    "Print what is in a run directory or a checkpoint.\n"
-    "\n"
-    "  -t, --tensors   list all tensors: name, type, shape\n"
-    "  -c, --config    print the job file that the checkpoint was made with, and nothing else\n"
-    "      --state     print one word, and nothing else: finished, paused, none or damaged\n"
-    "      --verify    read every byte and check it; exit status 3 when something is damaged\n"
-    "  -b, --best      look at the best checkpoint of the run, not the newest\n"
-    "      --json      print as JSON\n"
-    "      --devices   print what this machine computes on: its cores and its cards, and nothing else\n"
-    "      --help      print this text\n"
-    "      --version   print the version\n"
-    "\n"
-    "Exit status: 0 good, 2 wrong usage, 3 damaged or missing. See dpt-info(1).\n";
+enum { STATE = DPT_COMMAND_LONG, VERIFY, JSON, DEVICES };
+
+static const struct dpt_command_option table[] = {
+    {"tensors", 't', NULL, "list all tensors: name, type, shape"},
+    {"config", 'c', NULL, "print the job file that the checkpoint was made with, and nothing else"},
+    {"state", STATE, NULL, "print one word, and nothing else: finished, paused, none or damaged"},
+    {"verify", VERIFY, NULL, "read every byte and check it; exit status 3 when something is damaged"},
+    {"best", 'b', NULL, "look at the best checkpoint of the run, not the newest"},
+    {"json", JSON, NULL, "print as JSON"},
+    {"devices", DEVICES, NULL, "print what this machine computes on: its cores and its cards, and nothing else"},
+};
 
 struct options {
-    bool tensors, config, state, verify, best, json;
+    bool tensors, config, state, verify, best, json, devices;
     const char *path;
+    int paths;
 };
 
 /* ----------------------------------------------------------------------------------------------------- metrics */
@@ -305,7 +301,7 @@ static enum dpt_status look(const struct options *options)
     return status;
 }
 
-static enum dpt_status run(const struct options *options)
+static enum dpt_status inspect(const struct options *options)
 {
     struct stat info;
     DPT_CHECK(stat(options->path, &info) == 0, DPT_STATUS_DATA, "%s: %s", options->path, strerror(errno));
@@ -337,82 +333,72 @@ static enum dpt_status print_devices(void)
     return DPT_STATUS_OK;
 }
 
-static _Noreturn void wrong_usage(const char *what)
+static enum dpt_status take(void *user, int letter, const char *value)
 {
-    fprintf(stderr, "dpt-info: %sTry 'dpt-info --help'.\n", what);
-    exit(DPT_STATUS_USAGE);
+    struct options *options = user;
+    switch (letter) {
+    case DPT_COMMAND_WORD:
+        options->path = value;
+        options->paths++;
+        break;
+    case 't':
+        options->tensors = true;
+        break;
+    case 'c':
+        options->config = true;
+        break;
+    case 'b':
+        options->best = true;
+        break;
+    case STATE:
+        options->state = true;
+        break;
+    case VERIFY:
+        options->verify = true;
+        break;
+    case JSON:
+        options->json = true;
+        break;
+    default: /* DEVICES */
+        options->devices = true;
+        break;
+    }
+    return DPT_STATUS_OK;
 }
 
-/* Output that was lost on its way is a failure too. */
-static enum dpt_status finish(enum dpt_status status)
+static enum dpt_status check(void *user)
 {
-    if (fflush(stdout) != 0 && status == DPT_STATUS_OK) {
-        fprintf(stderr, "dpt-info: the output cannot be written: %s\n", strerror(errno));
-        return DPT_STATUS_FAILED;
-    }
-    return status;
+    const struct options *options = user;
+    DPT_CHECK(!options->devices || options->paths == 0, DPT_STATUS_USAGE, "--devices takes no path");
+    DPT_CHECK(options->devices || options->paths > 0, DPT_STATUS_USAGE, "a run directory or checkpoint is missing");
+    DPT_CHECK(options->paths <= 1, DPT_STATUS_USAGE, "more than one path is given");
+    return DPT_STATUS_OK;
 }
+
+static enum dpt_status work(void *user)
+{
+    const struct options *options = user;
+    return options->devices ? print_devices() : inspect(options);
+}
+
+static const struct dpt_command command = {
+    .name = "dpt-info",
+    .begin = "Usage: dpt-info [OPTION]... PATH\n"
+             "       dpt-info --devices\n"
+             "Print what is in a run directory or a checkpoint.\n"
+             "\n",
+    .end = "\n"
+           "Exit status: 0 good, 1 output failed, 2 wrong usage, 3 damaged or missing, 5 disk\n"
+           "full. See dpt-info(1).\n",
+    .option = table,
+    .noptions = sizeof table / sizeof table[0],
+    .take = take,
+    .check = check,
+    .work = work,
+};
 
 int main(int argc, char **argv)
 {
-    enum { OPT_STATE = 256, OPT_VERIFY, OPT_JSON, OPT_DEVICES, OPT_HELP, OPT_VERSION };
-    static const struct option longs[] = {
-        {"tensors", no_argument, NULL, 't'},
-        {"config", no_argument, NULL, 'c'},
-        {"best", no_argument, NULL, 'b'},
-        {"state", no_argument, NULL, OPT_STATE},
-        {"verify", no_argument, NULL, OPT_VERIFY},
-        {"json", no_argument, NULL, OPT_JSON},
-        {"devices", no_argument, NULL, OPT_DEVICES},
-        {"help", no_argument, NULL, OPT_HELP},
-        {"version", no_argument, NULL, OPT_VERSION},
-        {NULL, 0, NULL, 0},
-    };
     struct options options = {0};
-    bool devices = false;
-    for (int option; (option = getopt_long(argc, argv, "tcb", longs, NULL)) != -1;) {
-        switch (option) {
-        case 't':
-            options.tensors = true;
-            break;
-        case 'c':
-            options.config = true;
-            break;
-        case 'b':
-            options.best = true;
-            break;
-        case OPT_STATE:
-            options.state = true;
-            break;
-        case OPT_VERIFY:
-            options.verify = true;
-            break;
-        case OPT_JSON:
-            options.json = true;
-            break;
-        case OPT_DEVICES:
-            devices = true;
-            break;
-        case OPT_HELP:
-            fputs(usage, stdout);
-            return (int)finish(DPT_STATUS_OK);
-        case OPT_VERSION:
-            printf("dpt-info %s\n", PACKAGE_VERSION);
-            return (int)finish(DPT_STATUS_OK);
-        default:
-            wrong_usage("");
-        }
-    }
-    if (devices && argc > optind) {
-        wrong_usage("--devices takes no path. ");
-    }
-    if (!devices && argc - optind != 1) {
-        wrong_usage(argc == optind ? "a run directory or checkpoint is missing. " : "more than one path is given. ");
-    }
-    options.path = argv[optind];
-    const enum dpt_status status = devices ? print_devices() : run(&options);
-    if (status != DPT_STATUS_OK && *dpt_error_text()) {
-        fprintf(stderr, "dpt-info: %s\n", dpt_error_text());
-    }
-    return (int)finish(status);
+    return dpt_command_main(&command, argc, argv, &options);
 }

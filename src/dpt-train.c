@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/command.h"
 #include "train/options.h"
 #include "train/train.h"
 
@@ -32,10 +33,7 @@ static enum dpt_status answer(const struct dpt_options *options, struct dpt_text
     struct dpt_text out = {0};
     enum dpt_status status = dpt_options_answer(options, &out, problems);
     if (status == DPT_STATUS_OK && out.length && dpt_options_speak()) {
-        const bool written = fwrite(out.data, 1, out.length, stdout) == out.length;
-        if (fflush(stdout) != 0 || !written) {
-            status = dpt_error_set(DPT_STATUS_FAILED, __FILE__, __LINE__, "standard output: cannot be written");
-        }
+        status = dpt_command_print(&out);
     }
     dpt_text_free(&out);
     return status;

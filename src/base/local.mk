@@ -9,6 +9,8 @@ libdpt_a_SOURCES += \
 	%D%/bf16.h \
 	%D%/clock.c \
 	%D%/clock.h \
+	%D%/command.c \
+	%D%/command.h \
 	%D%/dtype.h \
 	%D%/file.c \
 	%D%/file.h \

@@ -1,42 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* One table of options: getopt's arrays, the help and the completion are made from it. */
+/* One table of options: the parser, the help (base/command.h) and the completion are made from it. */
 
 #include "train/options.h"
 
 #include <dirent.h>
-#include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/command.h"
 #include "base/file.h"
 
-enum { PLAN = 256, PRINT_CONFIG, EXPLAIN, LIST, STOP_STATUS, COMPLETION }; /* options without a letter */
+enum { PLAN = DPT_COMMAND_LONG, PRINT_CONFIG, EXPLAIN, LIST, STOP_STATUS, COMPLETION }; /* options without a letter */
 
-static const struct {
-    const char *name;
-    int letter;
-    int argument; /* no_argument, required_argument, optional_argument */
-    const char *value, *text;
-} table[] = {
-    {"config", 'c', required_argument, "FILE", "job file; later ones win; @NAME: an installed one"},
-    {"set", 's', required_argument, "SECTION.KEY=VALUE", "change one key of the job"},
-    {"output", 'o', required_argument, "DIR", "run directory, as run.output"},
-    {"resume", 'r', required_argument, "WHEN", "auto (default), never, must, or a PATH"},
-    {"max-time", 't', required_argument, "TIME", "save and stop before TIME is over: 4h, 3:30:00"},
-    {"stop-status", STOP_STATUS, required_argument, "N", "exit status when stopped before the end (0)"},
-    {"eval-only", 'e', no_argument, NULL, "try the checkpoint on data it was not trained on"},
-    {"dry-run", 'n', no_argument, NULL, "check everything, show the plan, train nothing"},
-    {"plan", PLAN, required_argument, "N", "the same for N ranks, and what each would do"},
-    {"print-config", PRINT_CONFIG, optional_argument, "HOW", "show the job: full, minimal or explain"},
-    {"explain", EXPLAIN, required_argument, "KEY", "what a key means, such as optimizer.lr"},
-    {"list", LIST, optional_argument, "KIND", "keys, models, layers, optimizers, ..."},
-    {"completion", COMPLETION, required_argument, "bash", "completion for the shell"},
-    {"quiet", 'q', no_argument, NULL, "print nothing but errors"},
-    {"help", 'h', no_argument, NULL, "this page"},
-    {"version", 'V', no_argument, NULL, "the version"},
+static const struct dpt_command_option table[] = {
+    {"config", 'c', "FILE", "job file; later ones win; @NAME: an installed one"},
+    {"set", 's', "SECTION.KEY=VALUE", "change one key of the job"},
+    {"output", 'o', "DIR", "run directory, as run.output"},
+    {"resume", 'r', "WHEN", "auto (default), never, must, or a PATH"},
+    {"max-time", 't', "TIME", "save and stop before TIME is over: 4h, 3:30:00"},
+    {"stop-status", STOP_STATUS, "N", "exit status when stopped before the end (0)"},
+    {"eval-only", 'e', NULL, "try the checkpoint on data it was not trained on"},
+    {"dry-run", 'n', NULL, "check everything, show the plan, train nothing"},
+    {"plan", PLAN, "N", "the same for N ranks, and what each would do"},
+    {"print-config", PRINT_CONFIG, "[HOW]", "show the job: full, minimal or explain"},
+    {"explain", EXPLAIN, "KEY", "what a key means, such as optimizer.lr"},
+    {"list", LIST, "[KIND]", "keys, models, layers, optimizers, ..."},
+    {"completion", COMPLETION, "bash", "completion for the shell"},
+    {"quiet", 'q', NULL, "print nothing but errors"},
 };
 enum { OPTIONS = sizeof table / sizeof table[0] };
 
@@ -148,20 +141,16 @@ static enum dpt_status add_file(struct dpt_options *options, const char *name)
     return DPT_STATUS_OK;
 }
 
-/* The first question asked is answered, but help goes before all. */
+/* The first question asked is answered. */
 static void ask(struct dpt_options *options, enum dpt_ask what)
 {
-    if (options->ask == DPT_ASK_TRAIN || what == DPT_ASK_HELP) {
-        options->ask = what;
-    }
+    options->ask = options->ask == DPT_ASK_TRAIN ? what : options->ask;
 }
 
 static enum dpt_status number(const char *option, const char *text, int min, int max, int *value)
 {
-    char *end;
-    const long number = strtol(text, &end, 10);
-    DPT_CHECK(end != text && *end == '\0' && number >= min && number <= max, DPT_STATUS_USAGE,
-              "--%s=%.60s: expected a whole number from %d to %d", option, text, min, max);
+    int64_t number = 0;
+    DPT_TRY(dpt_command_number(option, text, min, max, &number));
     *value = (int)number;
     return DPT_STATUS_OK;
 }
@@ -185,43 +174,26 @@ static enum dpt_status resume(const char *text, struct dpt_options *options)
 static enum dpt_status print_config(const char *text, struct dpt_options *options)
 {
     static const char *const words[] = {"full", "minimal", "explain"};
+    int print = 0;
     ask(options, DPT_ASK_PRINT_CONFIG);
-    for (int i = 0; i < 3; i++) {
-        if (strcmp(text, words[i]) == 0) {
-            options->print = (enum dpt_job_print)i;
-            return DPT_STATUS_OK;
-        }
-    }
-    return dpt_error_set(DPT_STATUS_USAGE, __FILE__, __LINE__,
-                         "--print-config=%.60s: expected full, minimal or explain", text);
+    DPT_TRY(dpt_command_word("print-config", text, words, 3, &print));
+    options->print = (enum dpt_job_print)print;
+    return DPT_STATUS_OK;
 }
 
-/* An option that getopt does not take: `argument` is the word of argv in which it stands. */
-static enum dpt_status unknown(const char *argument, int letter)
+static enum dpt_status completion_for(const char *text, struct dpt_options *options)
 {
-    DPT_CHECK(letter != '=', DPT_STATUS_USAGE, "%.2s takes no value", argument);
-    if (strncmp(argument, "--", 2) != 0) {
-        return dpt_error_set(DPT_STATUS_USAGE, __FILE__, __LINE__, "there is no option -%c", letter);
-    }
-    char name[64];
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(argument + 2, "="), argument + 2);
-    const char *names[OPTIONS];
-    for (int i = 0; i < OPTIONS; i++) {
-        names[i] = table[i].name;
-        DPT_CHECK(strcmp(names[i], name) != 0, DPT_STATUS_USAGE, "--%s takes no value", name);
-    }
-    const char *nearest = dpt_text_nearest(name, names, OPTIONS);
-    /* A key of the job in place of an option is a good guess at what was wanted. */
-    DPT_CHECK(nearest, DPT_STATUS_USAGE, "there is no option --%s; keys of the job are set with -s section.key=value",
-              name);
-    return dpt_error_set(DPT_STATUS_USAGE, __FILE__, __LINE__, "there is no option --%s. Did you mean --%s?", name,
-                         nearest);
+    static const char *const words[] = {"bash"};
+    int shell = 0;
+    ask(options, DPT_ASK_COMPLETION);
+    return dpt_command_word("completion", text, words, 1, &shell);
 }
 
-static enum dpt_status take(int letter, const char *value, struct dpt_options *options)
+static enum dpt_status take(void *user, int letter, const char *value)
 {
+    struct dpt_options *options = user;
     switch (letter) {
-    case 1: /* a word that is no option */
+    case DPT_COMMAND_WORD:
     case 'c':
         return add_file(options, value);
     case 's':
@@ -254,58 +226,41 @@ static enum dpt_status take(int letter, const char *value, struct dpt_options *o
         options->word = value;
         break;
     case COMPLETION:
-        DPT_CHECK(strcmp(value, "bash") == 0, DPT_STATUS_USAGE, "--completion=%.60s: expected bash", value);
-        ask(options, DPT_ASK_COMPLETION);
-        break;
-    case 'q':
+        return completion_for(value, options);
+    default: /* 'q' */
         options->quiet = true;
-        break;
-    case 'h':
-        ask(options, DPT_ASK_HELP);
-        break;
-    case 'V':
-        ask(options, DPT_ASK_VERSION);
-        break;
-    default:
         break;
     }
     return DPT_STATUS_OK;
 }
 
-static enum dpt_status parse(int argc, char *const *argv, struct dpt_options *options)
+static enum dpt_status check(void *user)
 {
-    struct option longs[OPTIONS + 1] = {{0}};
-    char letters[2 * OPTIONS + 3] = "-:"; /* in the order of the command line; ':' for a missing value */
-    for (int i = 0; i < OPTIONS; i++) {
-        longs[i] = (struct option){table[i].name, table[i].argument, NULL, table[i].letter};
-        if (table[i].letter < PLAN) {
-            const size_t n = strlen(letters);
-            snprintf(letters + n, sizeof letters - n, "%c%s", table[i].letter,
-                     table[i].argument == required_argument ? ":" : "");
-        }
-    }
-    opterr = 0;
-    optind = 0;
-    for (;;) {
-        const int at = optind ? optind : 1;
-        const int letter = getopt_long(argc, argv, letters, longs, NULL);
-        if (letter == -1) {
-            break;
-        }
-        DPT_CHECK(letter != ':', DPT_STATUS_USAGE, "%.60s needs a value", argv[at]);
-        if (letter == '?') {
-            return unknown(argv[at], optopt);
-        }
-        DPT_TRY(take(letter, optarg, options));
-    }
-    while (optind < argc) { /* after "--" */
-        DPT_TRY(add_file(options, argv[optind++]));
-    }
+    const struct dpt_options *options = user;
     const bool job = options->ask == DPT_ASK_TRAIN || options->ask == DPT_ASK_PRINT_CONFIG;
     DPT_CHECK(!job || options->nfiles + options->noverrides > 0, DPT_STATUS_USAGE,
               "a job file is needed: dpt-train FILE, or @NAME for one that came with dpt (dpt-train --list=presets)");
     return DPT_STATUS_OK;
 }
+
+static const struct dpt_command command = {
+    .name = "dpt-train",
+    .begin = "Usage: dpt-train [OPTION]... [-c] FILE...\n"
+             "Train a neural network as the job file says, on all ranks of the MPI job.\n\n",
+    .end = "\nExamples:\n"
+           "  mpirun -n 2 dpt-train @fashion-mnist\n"
+           "  mpirun -n 4 dpt-train -c job.ini -s optimizer.lr=0.05 -o runs/second\n"
+           "Manuals: dpt-train(1), dpt-job(5), dpt(7)\n",
+    .version = "dpt-train (dpt) " PACKAGE_VERSION "\n"
+               "Licence: Apache-2.0 <https://www.apache.org/licenses/LICENSE-2.0>\n"
+               "This is free software: you may change it and pass it on.\n"
+               "There is no warranty, as far as the law permits.\n",
+    .hint = "; keys of the job are set with -s section.key=value",
+    .option = table,
+    .noptions = OPTIONS,
+    .take = take,
+    .check = check,
+};
 
 enum dpt_status dpt_options_parse(int argc, char *const *argv, struct dpt_options *options)
 {
@@ -313,9 +268,12 @@ enum dpt_status dpt_options_parse(int argc, char *const *argv, struct dpt_option
     /* No list gets more than one item from a word of the command line. */
     options->file = dpt_arena_array(options->arena, (size_t)argc, sizeof *options->file);
     options->override = dpt_arena_array(options->arena, (size_t)argc, sizeof *options->override);
-    const enum dpt_status status = parse(argc, argv, options);
-    if (status != DPT_STATUS_OK) {
-        return dpt_error_set(status, __FILE__, __LINE__, "%s\nTry 'dpt-train --help'.", dpt_error_text());
+    enum dpt_command_ask asked;
+    DPT_TRY(dpt_command_parse(&command, argc, argv, options, &asked));
+    if (asked == DPT_COMMAND_ASK_HELP) {
+        options->ask = DPT_ASK_HELP;
+    } else if (asked == DPT_COMMAND_ASK_VERSION) {
+        ask(options, DPT_ASK_VERSION);
     }
     return DPT_STATUS_OK;
 }
@@ -327,39 +285,6 @@ void dpt_options_free(struct dpt_options *options)
 }
 
 /* ------------------------------------------------------------------------------------------------------ answers */
-
-static void help(struct dpt_text *out)
-{
-    dpt_text_add(out, "Usage: dpt-train [OPTION]... [-c] FILE...\n"
-                      "Train a neural network as the job file says, on all ranks of the MPI job.\n\n");
-    for (int i = 0; i < OPTIONS; i++) {
-        char option[40];
-        const bool optional = table[i].argument == optional_argument;
-        int n = table[i].letter < PLAN ? snprintf(option, sizeof option, "-%c, ", table[i].letter)
-                                       : snprintf(option, sizeof option, "    ");
-        n += snprintf(option + n, sizeof option - (size_t)n, "--%s", table[i].name);
-        if (table[i].value) {
-            snprintf(option + n, sizeof option - (size_t)n, "%s=%s%s", optional ? "[" : "", table[i].value,
-                     optional ? "]" : "");
-        }
-        dpt_text_add(out, "  %-27s %s\n", option, table[i].text);
-    }
-    dpt_text_add(out, "\nExamples:\n"
-                      "  mpirun -n 2 dpt-train @fashion-mnist\n"
-                      "  mpirun -n 4 dpt-train -c job.ini -s optimizer.lr=0.05 -o runs/second\n"
-                      "Manuals: dpt-train(1), dpt-job(5), dpt(7)\n");
-}
-
-static void version(struct dpt_text *out)
-{
-    dpt_text_add(out,
-                 "dpt-train (dpt) %s\n"
-                 "Licence: Apache-2.0 <https://www.apache.org/licenses/LICENSE-2.0>\n"
-                 "This is free software: you may change it and pass it on.\n"
-                 "There is no warranty, as far as the law permits.\n",
-                 PACKAGE_VERSION);
-}
-
 static enum dpt_status list(const struct dpt_options *options, struct dpt_text *out)
 {
     if (options->word && strcmp(options->word, presets) == 0) {
@@ -449,9 +374,9 @@ static void completion(struct dpt_text *out)
                  "    @*) words=$(dpt-train --list=%s 2>/dev/null) ;;\n    -*) words='",
                  presets, presets);
     for (int i = 0; i < OPTIONS; i++) {
-        dpt_text_add(out, "--%s%s ", table[i].name, table[i].argument == required_argument ? "=" : "");
+        dpt_text_add(out, "--%s%s ", table[i].name, table[i].value && table[i].value[0] != '[' ? "=" : "");
     }
-    dpt_text_add(out, "' ;;\n%s", completion_end);
+    dpt_text_add(out, "--help --version ' ;;\n%s", completion_end);
 }
 
 enum dpt_status dpt_options_answer(const struct dpt_options *options, struct dpt_text *out, struct dpt_text *problems)
@@ -461,10 +386,10 @@ enum dpt_status dpt_options_answer(const struct dpt_options *options, struct dpt
     case DPT_ASK_TRAIN:
         break;
     case DPT_ASK_HELP:
-        help(out);
+        dpt_command_add_answer(&command, DPT_COMMAND_ASK_HELP, out);
         break;
     case DPT_ASK_VERSION:
-        version(out);
+        dpt_command_add_answer(&command, DPT_COMMAND_ASK_VERSION, out);
         break;
     case DPT_ASK_PRINT_CONFIG:
         DPT_TRY(dpt_job_read(options->nfiles, options->file, options->noverrides, options->override, &job, problems));

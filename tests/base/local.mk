@@ -14,3 +14,7 @@ tests_base_test_limit_LDADD = $(TEST_LDADD)
 unit_tests += tests/base/test_rng
 tests_base_test_rng_SOURCES = %D%/test_rng.c
 tests_base_test_rng_LDADD = $(TEST_LDADD)
+
+unit_tests += tests/base/test_command
+tests_base_test_command_SOURCES = %D%/test_command.c
+tests_base_test_command_LDADD = $(TEST_LDADD)

@@ -1,43 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# dpt-generate and dpt-convert know --help and --version, which agree with their pages, and their exit status says what
-# went wrong.
-set -eu
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-: "${abs_builddir:=$PWD}" "${abs_srcdir:=$PWD}"
+# The exit status of dpt-generate and dpt-convert says what went wrong.
+. "${abs_srcdir:=$PWD}/tests/cli/common.sh"
 generate=$abs_builddir/dpt-generate
 convert=$abs_builddir/dpt-convert
-
-fail() {
-    cat "$dir/out" "$dir/err" >&2
-    echo "$*" >&2
-    exit 1
-}
-# status WANT TEXT COMMAND...: the exit status, and a text on the standard error.
-status() {
-    want=$1 text=$2
-    shift 2
-    got=0
-    "$@" >"$dir/out" 2>"$dir/err" </dev/null || got=$?
-    [ "$got" = "$want" ] || fail "exit status $got, not $want, of: $*"
-    grep -qF -e "$text" "$dir/err" || [ -z "$text" ] || fail "'$text' is not in the messages of: $*"
-}
-
-for program in "$generate" "$convert"; do
-    name=$(basename "$program")
-    status 0 '' "$program" --help
-    grep -q "^Usage: $name " "$dir/out" || fail "no usage line"
-    # ".It Fl k , Fl Fl checkpoint Ns = Ns Ar DIR" is "-k, --checkpoint=DIR".
-    sed -n 's/^ *\(\(-[a-zA-Z], \)*--[^ ]*\) .*/\1/p' "$dir/out" | sort >"$dir/help"
-    sed -n -e '/^\.It Fl/!d' -e 's/^\.It //' -e 's/ Ns = Ns Ar /=/' -e 's/Fl Fl /--/' -e 's/Fl /-/' -e 's/ , /, /' -e p \
-        "$abs_srcdir/man/$name.1" | sort >"$dir/page"
-    [ "$(wc -l <"$dir/help")" -ge 5 ] || fail "--help was not understood"
-    diff -u "$dir/help" "$dir/page" >"$dir/out" || fail "--help and $name(1) name other options"
-    status 0 '' "$program" -V
-    grep -q "^$name [0-9]" "$dir/out" || fail "no version"
-    status 2 "Try '$name --help'" "$program" --nonsense
-done
 
 status 2 'a checkpoint is missing' "$generate" -p x
 status 2 'given with -p' "$generate" -k "$dir" 'ROMEO:'

@@ -1,18 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # dpt-info tells what is in a run directory or a checkpoint: text, one word, the job file, JSON, the tensors.
-set -eu
-info=${abs_builddir:=$PWD}/dpt-info
+. "${abs_srcdir:=$PWD}/tests/cli/common.sh"
+info=$abs_builddir/dpt-info
 toy=$abs_builddir/tests/ckpt/toy-run
 [ -x "$toy" ] || exit 77
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
 run=$dir/run
 
-fail() {
-    echo "$*" >&2
-    exit 1
-}
 # expect TEXT COMMAND...: the command succeeds and a line of its output has the text.
 expect() {
     text=$1

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 TESTS += %D%/rooms.sh %D%/source-jobs.sh %D%/source-style.sh
 EXTRA_DIST += %D%/rooms.sh %D%/source-jobs.sh %D%/source-style.sh
+TESTS += %D%/help.sh
+EXTRA_DIST += %D%/common.sh %D%/help.sh
 TESTS += %D%/man-job.sh %D%/man-lint.sh %D%/man-train.sh
 EXTRA_DIST += %D%/man-job.sh %D%/man-lint.sh %D%/man-train.sh
 TESTS += %D%/data-run.sh %D%/data-usage.sh

@@ -1,42 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# dpt-predict knows --help and --version, which agree with its page, and its exit status says what went wrong.
-set -eu
-predict=${abs_builddir:=$PWD}/dpt-predict
+# The exit status of dpt-predict says what went wrong.
+. "${abs_srcdir:=$PWD}/tests/cli/common.sh"
+predict=$abs_builddir/dpt-predict
 made=$abs_builddir/tests/train/made-run
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-
-fail() {
-    cat "$dir/out" "$dir/err" >&2
-    echo "$*" >&2
-    exit 1
-}
-# status WANT TEXT COMMAND...: the exit status, and a text on the standard error.
-status() {
-    want=$1 text=$2
-    shift 2
-    got=0
-    "$@" >"$dir/out" 2>"$dir/err" || got=$?
-    [ "$got" = "$want" ] || fail "exit status $got, not $want, of: $*"
-    grep -qF -e "$text" "$dir/err" || [ -z "$text" ] || fail "'$text' is not in the messages of: $*"
-}
-
-status 0 '' "$predict" --help
-grep -q '^Usage: dpt-predict ' "$dir/out" || fail "no usage line"
-# ".It Fl o , Fl Fl output Ns = Ns Ar FILE" is "-o, --output=FILE".
-page=${abs_srcdir:-.}/man/dpt-predict.1
-sed -n 's/^ *\(\(-[a-zA-Z], \)*--[^ ]*\) .*/\1/p' "$dir/out" | sort >"$dir/help"
-sed -n -e '/^\.It Fl/!d' -e 's/^\.It //' -e 's/ Ns = Ns Ar /=/' -e 's/Fl Fl /--/' -e 's/Fl /-/' -e 's/ , /, /' -e p \
-    "$page" | sort >"$dir/page"
-[ "$(wc -l <"$dir/help")" -ge 8 ] || fail "--help was not understood"
-diff -u "$dir/help" "$dir/page" >"$dir/out" || fail "--help and dpt-predict(1) name other options"
-status 0 '' "$predict" -V
-grep -q '^dpt-predict [0-9]' "$dir/out" || fail "no version"
 
 status 2 'checkpoint is missing' "$predict"
 status 2 'too many' "$predict" "$dir" "$dir" "$dir"
-status 2 "Try 'dpt-predict --help'" "$predict" --nonsense "$dir"
+status 2 "there is no option --tpo. Did you mean --top?" "$predict" --tpo=3 "$dir"
+status 2 '-n needs a value' "$predict" "$dir" -n
 status 2 '--top=0: expected a whole number from 1 to 100' "$predict" --top=0 "$dir"
 status 2 '--batch=1x: expected' "$predict" -b 1x "$dir"
 status 2 '--threads=99999999999999999999: expected' "$predict" -t 99999999999999999999 "$dir"
