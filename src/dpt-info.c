@@ -16,6 +16,7 @@
 #include "base/command.h"
 #include "base/text.h"
 #include "ckpt/ckpt.h"
+#include "comm/comm.h"
 #include "dev/dev.h"
 
 enum { STATE = DPT_COMMAND_LONG, VERIFY, JSON, DEVICES };
@@ -27,7 +28,7 @@ static const struct dpt_command_option table[] = {
     {"verify", VERIFY, NULL, "read every byte and check it; exit status 3 when something is damaged"},
     {"best", 'b', NULL, "look at the best checkpoint of the run, not the newest"},
     {"json", JSON, NULL, "print as JSON"},
-    {"devices", DEVICES, NULL, "print what this machine computes on: its cores and its cards, and nothing else"},
+    {"devices", DEVICES, NULL, "print the MPI that dpt was built with, and the cores and cards here"},
 };
 
 struct options {
@@ -317,6 +318,7 @@ static enum dpt_status print_devices(void)
     const char *why;
     char memory[24];
     const int cards = dpt_dev_cuda_count(&why);
+    printf("build: dpt " PACKAGE_VERSION ", %s\n", dpt_comm_library());
     DPT_TRY(dpt_dev_cpu(1, &cores));
     printf("%s\n", cores->name);
     dpt_dev_close(cores);

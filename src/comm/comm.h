@@ -48,7 +48,8 @@ int dpt_comm_node_rank(const struct dpt_comm *comm); /* this rank among those of
 int dpt_comm_node_size(const struct dpt_comm *comm); /* ranks of the world on this host. Local. */
 int dpt_comm_nodes(const struct dpt_comm *comm);     /* hosts of the world. Local. */
 const char *dpt_comm_host(void);                     /* this host's name. Local. */
-const char *dpt_comm_library(void);                  /* "Open MPI 4.1.4", "MPICH 4.0.2". Local, before start too. */
+bool dpt_comm_is_serial(void);                       /* built --without-mpi: there is one rank. Local. */
+const char *dpt_comm_library(void);                  /* "Open MPI 4.1.4", "MPICH 4.0.2", "no MPI". Local, before start too. */
 
 /*
  * Splits into groups of equal colour, ordered by rank; a rank with colour -1 is in none, its *part is NULL. Collective

@@ -39,6 +39,7 @@ libdpt_a_SOURCES += \
 	%D%/probe.c \
 	%D%/segment.c \
 	%D%/segment.h \
+	%D%/serial/mpi.h \
 	%D%/slices.c \
 	%D%/slices.h \
 	%D%/start.c \

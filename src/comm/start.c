@@ -53,6 +53,11 @@ const char *dpt_comm_library(void)
     return name;
 }
 
+bool dpt_comm_is_serial(void)
+{
+    return strcmp(dpt_comm_library(), "no MPI") == 0;
+}
+
 /*
  * Open MPI and MPICH take temporaries of the size of the message from malloc at every call. glibc returns blocks beyond
  * 32 MiB to the system at once, so that every call faults all its pages in again: keep them. The arena of a thread
@@ -119,6 +124,10 @@ static enum dpt_status check_alone(void)
         if (said == 1) {
             return DPT_STATUS_OK;
         }
+        DPT_CHECK(said <= 1 || !dpt_comm_is_serial(), DPT_STATUS_COMM,
+                  "the launcher started %ld processes (%s=%s, which is set by %s), but dpt was built --without-mpi and has "
+                  "one rank: start dpt-train alone, or build dpt with an MPI",
+                  said, launchers[i].variable, getenv(launchers[i].variable), launchers[i].name);
         DPT_CHECK(said <= 1, DPT_STATUS_COMM,
                   "this process is alone (rank 0 of 1), but its launcher started %ld processes: %s=%s, which is set by %s, "
                   "while dpt uses the library %s. Two MPI installations are mixed. Start dpt with the mpirun (or srun "

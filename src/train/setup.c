@@ -175,6 +175,10 @@ enum dpt_status dpt_train__mesh(struct dpt_train *train, int ranks)
         all *= layout.axis[a].size;
         count = layout.naxes;
     }
+    DPT_CHECK(layout.naxes == 0 || all == ranks || !train->world || !dpt_comm_is_serial(), DPT_STATUS_USAGE,
+              "[parallel] layout = %s is for %d ranks, but dpt was built --without-mpi and has one: set it to auto, or build "
+              "dpt with an MPI",
+              train->job->parallel.layout, all);
     DPT_CHECK(layout.naxes == 0 || all == ranks, DPT_STATUS_USAGE,
               "[parallel] layout = %s is for %d rank%s, but the job has %d: start as many as the layout says, or set it to "
               "auto",

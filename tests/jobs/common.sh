@@ -3,7 +3,7 @@
 set -u
 train=${abs_builddir:=$PWD}/dpt-train
 info=$abs_builddir/dpt-info
-: "${MPIEXEC:=mpirun}"
+MPIEXEC=${MPIEXEC-mpirun} # empty: a build --without-mpi
 export CUDA_VISIBLE_DEVICES="" # jobs are on the cores: device.sh is about cards
 dir=$(mktemp -d) || exit 1
 trap 'cd /; rm -rf "$dir"' EXIT
@@ -21,7 +21,7 @@ fail() {
 run() {
     ranks=$1 to=$2
     shift 2
-    $MPIEXEC -n "$ranks" "$train" -c job.ini -o "$to" "$@" >"$to.log" 2>&1
+    ${MPIEXEC:+$MPIEXEC -n "$ranks"} "$train" -c job.ini -o "$to" "$@" >"$to.log" 2>&1
 }
 
 # must RANKS DIR OPTION...: the same, and it must succeed.
