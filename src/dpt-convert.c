@@ -29,10 +29,10 @@ static enum dpt_status take(void *user, int letter, const char *value)
         options->conf.to = options->words == 2 ? value : options->conf.to;
         break;
     case BEST:
-        options->conf.which = DPT_LM_WHICH_BEST;
+        options->conf.which = DPT_CKPT_WHICH_BEST;
         break;
     case LATEST:
-        options->conf.which = DPT_LM_WHICH_LATEST;
+        options->conf.which = DPT_CKPT_WHICH_LATEST;
         break;
     default: /* 'q' */
         options->quiet = true;

@@ -8,9 +8,10 @@
 
 #include "base/command.h"
 #include "base/file.h"
+#include "exec/device.h"
 #include "lm/generate.h"
 
-enum { TOP_K = DPT_COMMAND_LONG, TOP_P, TOKENIZER, BEST, LATEST };
+enum { TOP_K = DPT_COMMAND_LONG, TOP_P, TOKENIZER, BEST, LATEST, DEVICE };
 
 static const struct dpt_command_option table[] = {
     {"checkpoint", 'k', "DIR", "run directory, or folder of one checkpoint"},
@@ -24,6 +25,7 @@ static const struct dpt_command_option table[] = {
     {"tokenizer", TOKENIZER, "PATH", "a tokenizer in place of the checkpoint's"},
     {"best", BEST, NULL, "of a run, the best checkpoint (default where there is one)"},
     {"latest", LATEST, NULL, "of a run, the newest checkpoint"},
+    {"device", DEVICE, "KIND", "auto, cpu or cuda (as the job says)"},
     {"threads", 't', "N", "threads (default: the cores that may be used)"},
     {"quiet", 'q', NULL, "no summary on standard error"},
 };
@@ -80,11 +82,13 @@ static enum dpt_status take(void *user, int letter, const char *value)
         conf->tokenizer = value;
         break;
     case BEST:
-        conf->which = DPT_LM_WHICH_BEST;
+        conf->which = DPT_CKPT_WHICH_BEST;
         break;
     case LATEST:
-        conf->which = DPT_LM_WHICH_LATEST;
+        conf->which = DPT_CKPT_WHICH_LATEST;
         break;
+    case DEVICE:
+        return dpt_exec_device_option(value, &conf->device);
     case 't':
         return number("threads", value, MAX_THREADS, &conf->threads);
     default: /* 'q' */
@@ -171,6 +175,6 @@ static const struct dpt_command command = {
 int main(int argc, char **argv)
 {
     struct options options = {
-        .conf = {.sample = {.temperature = 1.0, .top_p = 1.0, .seed = 1}, .texts = 1, .tokens = 256}};
+        .conf = {.sample = {.temperature = 1.0, .top_p = 1.0, .seed = 1}, .texts = 1, .tokens = 256, .device = -1}};
     return dpt_command_main(&command, argc, argv, &options);
 }

@@ -5,9 +5,10 @@
 #include <string.h>
 
 #include "base/command.h"
+#include "exec/device.h"
 #include "train/predict.h"
 
-enum { BEST = DPT_COMMAND_LONG, LATEST, MAX_ROWS = 1 << 20, MAX_THREADS = 4096 };
+enum { BEST = DPT_COMMAND_LONG, LATEST, DEVICE, MAX_ROWS = 1 << 20, MAX_THREADS = 4096 };
 
 static const struct dpt_command_option table[] = {
     {"output", 'o', "FILE", "write to FILE, not to standard output"},
@@ -16,6 +17,7 @@ static const struct dpt_command_option table[] = {
     {"best", BEST, NULL, "of a run, the best checkpoint (default where there is one)"},
     {"latest", LATEST, NULL, "of a run, the newest checkpoint"},
     {"batch", 'b', "N", "samples computed at a time (128)"},
+    {"device", DEVICE, "KIND", "auto, cpu or cuda (as the job says)"},
     {"threads", 't', "N", "threads (default: the cores that may be used)"},
     {"quiet", 'q', NULL, "no summary on standard error"},
 };
@@ -61,13 +63,15 @@ static enum dpt_status take(void *user, int letter, const char *value)
     case 'n':
         return number("top", value, DPT_PREDICT_TOP_MAX, &conf->top);
     case BEST:
-        conf->which = DPT_PREDICT_WHICH_BEST;
+        conf->which = DPT_CKPT_WHICH_BEST;
         break;
     case LATEST:
-        conf->which = DPT_PREDICT_WHICH_LATEST;
+        conf->which = DPT_CKPT_WHICH_LATEST;
         break;
     case 'b':
         return number("batch", value, MAX_ROWS, &conf->rows);
+    case DEVICE:
+        return dpt_exec_device_option(value, &conf->device);
     case 't':
         return number("threads", value, MAX_THREADS, &conf->threads);
     default: /* 'q' */
@@ -117,6 +121,6 @@ static const struct dpt_command command = {
 
 int main(int argc, char **argv)
 {
-    struct options options = {.conf = {.top = 1, .rows = 128}};
+    struct options options = {.conf = {.top = 1, .rows = 128, .device = -1}};
     return dpt_command_main(&command, argc, argv, &options);
 }

@@ -21,6 +21,7 @@
 #include "base/arena.h"
 #include "base/status.h"
 #include "comm/comm.h"
+#include "conf/job.h"
 #include "tensor/tensor.h"
 
 enum dpt_ckpt_file { DPT_CKPT_FILE_MODEL, DPT_CKPT_FILE_OPTIMIZER };
@@ -90,6 +91,23 @@ struct dpt_text;
 enum dpt_status dpt_ckpt_open(const char *path, bool best, struct dpt_ckpt **ckpt, struct dpt_text *notes);
 void dpt_ckpt_close(struct dpt_ckpt *ckpt);
 
+/* Which checkpoint of a run directory a program takes. */
+enum dpt_ckpt_which {
+    DPT_CKPT_WHICH_AUTO, /* the best one where there is one, else the newest */
+    DPT_CKPT_WHICH_BEST,
+    DPT_CKPT_WHICH_LATEST,
+};
+
+/*
+ * Opens what a program was told to use: a run directory or the folder of one checkpoint. DPT_STATUS_DATA, also where there
+ * is none. Local.
+ */
+enum dpt_status dpt_ckpt_choose(const char *path, enum dpt_ckpt_which which, struct dpt_ckpt **ckpt,
+                                struct dpt_text *notes);
+
+/* The job that made a checkpoint. DPT_STATUS_DATA. Freed by dpt_job_free. Local. */
+enum dpt_status dpt_ckpt_job(const struct dpt_ckpt *ckpt, struct dpt_job **job);
+
 /*
  * As dpt_ckpt_open, but for tools that only look: reads the index and compares sizes, reads no values and verifies no
  * checksum but the index's own. What it returns must not be loaded. Local.
@@ -117,3 +135,11 @@ enum dpt_status dpt_ckpt_check(struct dpt_ckpt *ckpt, int nitems, const struct d
  * tensors of the model file that no item asks for, unless `subset`. Local.
  */
 enum dpt_status dpt_ckpt_load(struct dpt_ckpt *ckpt, int nitems, struct dpt_ckpt_item *item, bool subset);
+
+/*
+ * The same for tensors of a subset whose place the host cannot write to: one after the other is read into memory of the
+ * host and given to `give`, which copies it. Local.
+ */
+typedef enum dpt_status dpt_ckpt_give_fn(void *user, int item, const void *data, size_t nbytes);
+enum dpt_status dpt_ckpt_load_each(struct dpt_ckpt *ckpt, int nitems, const struct dpt_ckpt_item *item,
+                                   dpt_ckpt_give_fn *give, void *user);

@@ -10,4 +10,5 @@ libdpt_a_SOURCES += \
 	%D%/safetensors.h \
 	%D%/save.c \
 	%D%/tensors.c \
-	%D%/tensors.h
+	%D%/tensors.h \
+	%D%/use.c

@@ -2,6 +2,8 @@
 libdpt_a_SOURCES += \
 	%D%/border.c \
 	%D%/collect.c \
+	%D%/device.c \
+	%D%/device.h \
 	%D%/exec.c \
 	%D%/exec.h \
 	%D%/groups.c \

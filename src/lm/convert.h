@@ -8,7 +8,7 @@
 
 struct dpt_convert_conf {
     const char *from; /* run directory, checkpoint, or a folder that has config.json */
-    enum dpt_lm_which which;
+    enum dpt_ckpt_which which;
     const char *to;   /* a new folder, or an empty one                               */
 };
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "dev/dev.h"
+#include "exec/device.h"
 #include "graph/graph.h"
 #include "op/attention.h"
 
@@ -34,6 +35,9 @@ struct dpt_decode {
     struct dpt_decode_conf conf;
     enum dpt_dtype real;
     struct dpt_dev *dev;
+    enum dpt_run run;
+    char why[DPT_EXEC_WHY];
+    void *host;     /* logits, where the device is apart */
     struct program chunk, single, step; /* one text and CHUNK positions, one text and one, all texts and one */
     int nweights;
     struct dpt_tensor *weight;
@@ -118,7 +122,7 @@ static enum dpt_status take_values(struct dpt_decode *decode, struct program *pr
 static void need_scratch(struct dpt_decode *decode, const struct dpt_op *op, const struct dpt_op_types *types,
                          const void *prep)
 {
-    const size_t need = dpt_op_scratch(op, types, DPT_RUN_CPU, decode->conf.threads, prep);
+    const size_t need = dpt_op_scratch(op, types, decode->run, decode->conf.threads, prep);
     decode->scratch_nbytes = need > decode->scratch_nbytes ? need : decode->scratch_nbytes;
 }
 
@@ -152,7 +156,7 @@ static enum dpt_status prepare(struct dpt_decode *decode, struct program *progra
             continue;
         }
         dpt_graph_types(graph, node, &types);
-        DPT_TRY(dpt_op_prepare(node->op, &types, DPT_RUN_CPU, decode->conf.threads, &program->prep[n]));
+        DPT_TRY(dpt_op_prepare(node->op, &types, decode->run, decode->conf.threads, &program->prep[n]));
         need_scratch(decode, node->op, &types, program->prep[n]);
     }
     return DPT_STATUS_OK;
@@ -187,14 +191,18 @@ static char *in_cache(const struct dpt_decode *decode, const struct cache *cache
     return base + ((int64_t)text * decode->conf.most + position) * cache->row;
 }
 
-void dpt_decode_copy(struct dpt_decode *decode, int from, int to)
+enum dpt_status dpt_decode_copy(struct dpt_decode *decode, int from, int to)
 {
     for (int i = 0; i < decode->ncaches && from != to; i++) {
         const struct cache *cache = &decode->cache[i];
         const size_t nbytes = (size_t)(decode->position * cache->row);
-        memcpy(in_cache(decode, cache, cache->key, to, 0), in_cache(decode, cache, cache->key, from, 0), nbytes);
-        memcpy(in_cache(decode, cache, cache->value, to, 0), in_cache(decode, cache, cache->value, from, 0), nbytes);
+        char *const base[2] = {cache->key, cache->value};
+        for (int k = 0; k < 2; k++) {
+            DPT_TRY(dpt_dev_copy(decode->dev, in_cache(decode, cache, base[k], to, 0),
+                                 in_cache(decode, cache, base[k], from, 0), nbytes));
+        }
     }
+    return DPT_STATUS_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------------- running */
@@ -211,28 +219,30 @@ static struct dpt_op_part place(const struct dpt_value *value, int64_t position)
     return part;
 }
 
-/* Puts the keys and values of one text into its cache; returns its queries, packed. */
-static char *file_away(struct dpt_decode *decode, const struct program *program, const struct dpt_node *node,
-                       const struct cache *cache, int row, int text)
+/* Puts the keys and values of one text into its cache; *queries are its queries, packed. */
+static enum dpt_status file_away(struct dpt_decode *decode, const struct program *program, const struct dpt_node *node,
+                                 const struct cache *cache, int row, int text, char **queries)
 {
     const struct dpt_type *type = &program->graph->value[node->in[0]].type;
     const int64_t rows = program->positions, all = (int64_t)dpt_type_nbytes(type) / program->rows;
     char *first = (char *)program->data[node->in[0]] + row * all;
     char *key = in_cache(decode, cache, cache->key, text, decode->position);
     char *value = in_cache(decode, cache, cache->value, text, decode->position);
+    struct dpt_dev *dev = decode->dev;
     if (node->op == &dpt_op_attention) {
         const size_t nbytes = (size_t)(rows * cache->row);
-        memcpy(key, (char *)program->data[node->in[1]] + (size_t)row * nbytes, nbytes);
-        memcpy(value, (char *)program->data[node->in[2]] + (size_t)row * nbytes, nbytes);
-        return first;
+        *queries = first;
+        DPT_TRY(dpt_dev_copy(dev, key, (char *)program->data[node->in[1]] + (size_t)row * nbytes, nbytes));
+        return dpt_dev_copy(dev, value, (char *)program->data[node->in[2]] + (size_t)row * nbytes, nbytes);
     }
+    *queries = decode->queries;
     for (int64_t s = 0; s < rows; s++) { /* query, key and value of a position stand one after the other */
         const char *at = first + s * 3 * cache->row;
-        memcpy(decode->queries + s * cache->row, at, (size_t)cache->row);
-        memcpy(key + s * cache->row, at + cache->row, (size_t)cache->row);
-        memcpy(value + s * cache->row, at + 2 * cache->row, (size_t)cache->row);
+        DPT_TRY(dpt_dev_copy(dev, decode->queries + s * cache->row, at, (size_t)cache->row));
+        DPT_TRY(dpt_dev_copy(dev, key + s * cache->row, at + cache->row, (size_t)cache->row));
+        DPT_TRY(dpt_dev_copy(dev, value + s * cache->row, at + 2 * cache->row, (size_t)cache->row));
     }
-    return decode->queries;
+    return DPT_STATUS_OK;
 }
 
 static enum dpt_status attend(struct dpt_decode *decode, const struct program *program, const struct dpt_node *node,
@@ -242,9 +252,8 @@ static enum dpt_status attend(struct dpt_decode *decode, const struct program *p
     struct dpt_op_part part[DPT_OP_MAX_IN + DPT_OP_MAX_OUT] = {0};
     struct dpt_tensor in[3], out[DPT_OP_MAX_OUT];
     attention_types(program->graph, node, program->positions, decode->position + program->positions, &types);
-    char *const operand[3] = {file_away(decode, program, node, cache, row, text),
-                              in_cache(decode, cache, cache->key, text, 0),
-                              in_cache(decode, cache, cache->value, text, 0)};
+    char *operand[3] = {NULL, in_cache(decode, cache, cache->key, text, 0), in_cache(decode, cache, cache->value, text, 0)};
+    DPT_TRY(file_away(decode, program, node, cache, row, text, &operand[0]));
     for (int i = 0; i < 3; i++) {
         in[i] = (struct dpt_tensor){types.in[i], operand[i]};
         memcpy(part[i].whole, types.in[i].dim, sizeof part[i].whole);
@@ -258,14 +267,16 @@ static enum dpt_status attend(struct dpt_decode *decode, const struct program *p
     }
     part[0].begin[1] = decode->position;
     part[0].whole[1] += decode->position;
-    struct dpt_op_call call = {.types = &types, .in = in, .out = out, .scratch = decode->scratch, .ctx = ctx, .part = part};
-    if (dpt_op_attention.prepare) {
-        DPT_TRY(dpt_op_attention.prepare(&types, DPT_RUN_CPU, decode->conf.threads, &call.prep));
-    }
-    const enum dpt_status status = dpt_op_call(&dpt_op_attention, DPT_RUN_CPU, &call);
-    if (call.prep) {
-        dpt_op_attention.release(call.prep);
-    }
+    struct dpt_op_call call = {.types = &types,
+                               .in = in,
+                               .out = out,
+                               .scratch = decode->scratch,
+                               .ctx = ctx,
+                               .part = part,
+                               .dev = decode->dev};
+    DPT_TRY(dpt_op_prepare(&dpt_op_attention, &types, decode->run, decode->conf.threads, &call.prep));
+    const enum dpt_status status = dpt_op_call(&dpt_op_attention, decode->run, &call);
+    dpt_op_release(&dpt_op_attention, &types, call.prep);
     return status;
 }
 
@@ -294,8 +305,9 @@ static enum dpt_status run_node(struct dpt_decode *decode, const struct program 
                                      .prep = program->prep[n],
                                      .scratch = decode->scratch,
                                      .ctx = ctx,
-                                     .part = part};
-    return dpt_op_call(node->op, DPT_RUN_CPU, &call);
+                                     .part = part,
+                                     .dev = decode->dev};
+    return dpt_op_call(node->op, decode->run, &call);
 }
 
 /* Reads `positions` tokens of each of the program's texts, the first of which is `text`. */
@@ -305,7 +317,8 @@ static enum dpt_status run(struct dpt_decode *decode, const struct program *prog
     const struct dpt_op_ctx ctx = {
         .rows = program->rows, .micro_rows = program->rows, .batch_rows = program->rows, .grad_scale = 1.0};
     int attention = 0;
-    memcpy(program->data[graph->input], id, (size_t)(program->rows * program->positions) * sizeof *id);
+    DPT_TRY(dpt_dev_copy_in(decode->dev, program->data[graph->input], id,
+                            (size_t)(program->rows * program->positions) * sizeof *id));
     for (int n = 0; n < graph->nnodes; n++) {
         const struct dpt_node *node = &graph->node[n];
         if (!is_attention(node)) {
@@ -321,14 +334,15 @@ static enum dpt_status run(struct dpt_decode *decode, const struct program *prog
     return DPT_STATUS_OK;
 }
 
-/* The logits of the last position of the program's texts. */
-static struct dpt_tensor last_logits(const struct program *program)
+/* The logits of the last position of the program's texts, on the host. */
+static enum dpt_status last_logits(struct dpt_decode *decode, const struct program *program, struct dpt_tensor *logits)
 {
     const struct dpt_type *type = &program->graph->value[program->graph->output].type; /* [b, s, v] */
     const size_t row = (size_t)type->dim[2] * dpt_dtype_nbytes(type->dtype);
     const struct dpt_type last = {type->dtype, 2, {program->rows, type->dim[2]}};
-    char *data = program->data[program->graph->output];
-    return (struct dpt_tensor){last, data + (size_t)(program->positions - 1) * row};
+    char *data = (char *)program->data[program->graph->output] + (size_t)(program->positions - 1) * row;
+    *logits = (struct dpt_tensor){last, decode->host ? decode->host : data};
+    return decode->host ? dpt_dev_copy_out(decode->dev, decode->host, data, dpt_type_nbytes(&last)) : DPT_STATUS_OK;
 }
 
 enum dpt_status dpt_decode_begin(struct dpt_decode *decode, int text, const int32_t *id, int64_t count,
@@ -340,7 +354,7 @@ enum dpt_status dpt_decode_begin(struct dpt_decode *decode, int text, const int3
         const struct program *program = count - at >= CHUNK ? &decode->chunk : &decode->single;
         DPT_TRY(run(decode, program, text, id + at));
         at += program->positions;
-        *logits = last_logits(program);
+        DPT_TRY(at < count ? DPT_STATUS_OK : last_logits(decode, program, logits));
     }
     return DPT_STATUS_OK;
 }
@@ -349,8 +363,7 @@ enum dpt_status dpt_decode_next(struct dpt_decode *decode, const int32_t *id, st
 {
     DPT_ASSERT(decode->position < decode->conf.most);
     DPT_TRY(run(decode, &decode->step, 0, id));
-    *logits = last_logits(&decode->step);
-    return DPT_STATUS_OK;
+    return last_logits(decode, &decode->step, logits);
 }
 
 int64_t dpt_decode_position(const struct dpt_decode *decode)
@@ -360,14 +373,28 @@ int64_t dpt_decode_position(const struct dpt_decode *decode)
 
 /* -------------------------------------------------------------------------------------------------- life of a decoder */
 
+/* The device, and where it is apart memory of the host for logits. */
+static enum dpt_status open_device(struct dpt_decode *decode)
+{
+    const struct dpt_graph *graph = decode->step.graph;
+    const struct dpt_exec_device_conf conf = {
+        .kind = decode->conf.device, .graph = graph, .ranks = 1, .threads = decode->conf.threads};
+    DPT_TRY(dpt_exec_open_device(&conf, &decode->dev, &decode->run, decode->why));
+    if (dpt_dev_is_apart(decode->dev)) {
+        return dpt_dev_host_alloc(decode->dev, dpt_type_nbytes(&graph->value[graph->output].type), "the logits",
+                                  &decode->host);
+    }
+    return DPT_STATUS_OK;
+}
+
 static enum dpt_status make(struct dpt_decode *decode)
 {
     struct program *const program[3] = {&decode->step, &decode->chunk, &decode->single};
     DPT_ASSERT(decode->conf.most >= 1 && decode->conf.most <= decode->conf.io.dim[0]);
-    DPT_TRY(dpt_dev_cpu(decode->conf.threads, &decode->dev));
     DPT_TRY(build(decode, &decode->step, decode->conf.texts, 1));
     DPT_TRY(build(decode, &decode->chunk, 1, CHUNK));
     DPT_TRY(build(decode, &decode->single, 1, 1));
+    DPT_TRY(open_device(decode));
     for (int i = 0; i < 3; i++) {
         program[i]->data = dpt_arena_array(decode->arena, (size_t)program[i]->graph->nvalues, sizeof(void *));
     }
@@ -409,15 +436,26 @@ void dpt_decode_free(struct dpt_decode *decode)
             dpt_graph_types(program[i]->graph, node, &types);
             dpt_op_release(node->op, &types, program[i]->prep[n]);
         }
-        dpt_graph_free(program[i]->graph);
     }
     for (int i = 0; i < decode->nblocks; i++) {
         dpt_dev_release(decode->dev, decode->block[i].data, decode->block[i].nbytes);
+    }
+    if (decode->host) {
+        dpt_dev_host_release(decode->dev, decode->host,
+                             dpt_type_nbytes(&decode->step.graph->value[decode->step.graph->output].type));
+    }
+    for (int i = 0; i < 3; i++) {
+        dpt_graph_free(program[i]->graph);
     }
     if (decode->dev) {
         dpt_dev_close(decode->dev);
     }
     dpt_arena_free(decode->arena);
+}
+
+const char *dpt_decode_why(const struct dpt_decode *decode)
+{
+    return decode->why;
 }
 
 bool dpt_decode_weight(const struct dpt_decode *decode, int i, const char **name, struct dpt_tensor *tensor)
@@ -435,6 +473,13 @@ bool dpt_decode_weight(const struct dpt_decode *decode, int i, const char **name
     return true;
 }
 
+/* To a device that is apart. */
+static enum dpt_status give(void *user, int item, const void *data, size_t nbytes)
+{
+    const struct dpt_decode *decode = user;
+    return dpt_dev_copy_in(decode->dev, decode->weight[item].data, data, nbytes);
+}
+
 enum dpt_status dpt_decode_load(struct dpt_decode *decode, struct dpt_ckpt *ckpt)
 {
     struct dpt_ckpt_item *item = dpt_arena_array(decode->arena, (size_t)decode->nweights, sizeof *item);
@@ -445,5 +490,6 @@ enum dpt_status dpt_decode_load(struct dpt_decode *decode, struct dpt_ckpt *ckpt
         item[i].data = decode->weight[i].data;
         memcpy(item[i].extent, item[i].type.dim, sizeof item[i].extent);
     }
-    return dpt_ckpt_load(ckpt, decode->nweights, item, true);
+    return dpt_dev_is_apart(decode->dev) ? dpt_ckpt_load_each(ckpt, decode->nweights, item, give, decode)
+                                         : dpt_ckpt_load(ckpt, decode->nweights, item, true);
 }

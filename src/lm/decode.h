@@ -24,28 +24,35 @@ struct dpt_decode_conf {
     struct dpt_model_io io; /* dim[0]: the model's context                                   */
     int64_t most;           /* positions of a text that are kept, up to the context          */
     int texts;              /* that are read side by side, each with its own keys and values */
-    int threads;
+    enum dpt_device device;
+    int threads;            /* of the cores                                                  */
 };
 
-/* Memory for weights and for keys and values. DPT_STATUS_SPACE. Freed by dpt_decode_free. Local. */
+/*
+ * Opens the device; memory for weights and for keys and values. DPT_STATUS_SPACE, DPT_STATUS_USAGE where a card is asked
+ * for and there is none. Freed by dpt_decode_free. Local.
+ */
 enum dpt_status dpt_decode_new(const struct dpt_decode_conf *conf, struct dpt_decode **decode);
 void dpt_decode_free(struct dpt_decode *decode);
+
+/* Why it is the cores although there is a card, or "". Local. */
+const char *dpt_decode_why(const struct dpt_decode *decode);
 
 /* Reads the weights. DPT_STATUS_DATA where they are not this model's. Local. */
 enum dpt_status dpt_decode_load(struct dpt_decode *decode, struct dpt_ckpt *ckpt);
 
-/* The weights, to be read or set: the i-th with its name, false past the end. Local. */
+/* The weights, where they lie, on cores to be read or set: the i-th with its name, false past the end. Local. */
 bool dpt_decode_weight(const struct dpt_decode *decode, int i, const char **name, struct dpt_tensor *tensor);
 
 /*
  * Forgets what text `text` had read and reads 1 to `most` tokens from its first position on; `logits` are those after
- * the last one: io.classes or more numbers, in `real`. Valid until the next call. Local.
+ * the last one: io.classes or more numbers, in `real`, on the host. Valid until the next call. Local.
  */
 enum dpt_status dpt_decode_begin(struct dpt_decode *decode, int text, const int32_t *id, int64_t count,
                                  struct dpt_tensor *logits);
 
-/* Makes text `to` one that has read what `from` has. Local. */
-void dpt_decode_copy(struct dpt_decode *decode, int from, int to);
+/* Makes text `to` one that has read what `from` has. DPT_STATUS_FAILED when a card fails. Local. */
+enum dpt_status dpt_decode_copy(struct dpt_decode *decode, int from, int to);
 
 /*
  * Reads one more token of every text; all have read the same number, below `most`. `logits` [texts, v] are those

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "comm/comm.h"
+#include "exec/device.h"
 #include "lm/decode.h"
 
 /* A text in the making. */
@@ -76,9 +77,13 @@ static enum dpt_status encode_prompt(struct generate *g, struct dpt_text *notes)
     return DPT_STATUS_OK;
 }
 
-static enum dpt_status make_decoder(struct generate *g)
+static enum dpt_status make_decoder(struct generate *g, struct dpt_text *notes)
 {
-    struct dpt_decode_conf conf = {.job = g->lm.job, .io = g->lm.io, .texts = g->conf->texts, .threads = g->conf->threads};
+    struct dpt_decode_conf conf = {.job = g->lm.job,
+                                   .io = g->lm.io,
+                                   .texts = g->conf->texts,
+                                   .device = dpt_exec_used_device(g->conf->device, g->lm.job->device.kind),
+                                   .threads = g->conf->threads};
     const int64_t need = g->prompt + g->conf->tokens;
     if (conf.threads == 0) {
         struct dpt_comm *alone;
@@ -91,6 +96,9 @@ static enum dpt_status make_decoder(struct generate *g)
     }
     conf.most = need < conf.io.dim[0] ? need : conf.io.dim[0];
     DPT_TRY(dpt_decode_new(&conf, &g->decode));
+    if (*dpt_decode_why(g->decode)) {
+        dpt_text_add(notes, "there is a card, but the cores compute: %s\n", dpt_decode_why(g->decode));
+    }
     DPT_TRY(dpt_decode_load(g->decode, g->lm.ckpt));
     g->sample = dpt_sample_new(&g->conf->sample, dpt_tokenizer_vocab(g->lm.tokenizer));
     return DPT_STATUS_OK;
@@ -144,7 +152,7 @@ static enum dpt_status read_texts(struct generate *g, int64_t most, bool same, s
         DPT_TRY(dpt_decode_begin(g->decode, i, tokens->id + tokens->count - count, count, logits));
     }
     for (int i = 1; i < g->conf->texts && same; i++) {
-        dpt_decode_copy(g->decode, 0, i);
+        DPT_TRY(dpt_decode_copy(g->decode, 0, i));
     }
     return DPT_STATUS_OK;
 }
@@ -223,7 +231,7 @@ static enum dpt_status run(struct generate *g, struct dpt_text *notes, struct dp
     DPT_TRY(take_tokenizer(g));
     DPT_TRY(encode_prompt(g, notes));
     DPT_CHECK(g->lm.io.dim[0] >= 2, DPT_STATUS_DATA, "%s: looks at one token, which makes no text", g->conf->checkpoint);
-    DPT_TRY(make_decoder(g));
+    DPT_TRY(make_decoder(g, notes));
     const double begin_s = dpt_clock_s();
     DPT_TRY(generate(g));
     const double seconds = dpt_clock_s() - begin_s;

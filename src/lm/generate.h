@@ -11,7 +11,7 @@
 
 struct dpt_generate_conf {
     const char *checkpoint; /* run directory or folder of one checkpoint                                  */
-    enum dpt_lm_which which;
+    enum dpt_ckpt_which which;
     const char *tokenizer;  /* folder or file of a tokenizer; NULL: the checkpoint's                      */
     const char *prompt;     /* bytes; NULL: the beginning of a text                                       */
     size_t prompt_nbytes;
@@ -19,6 +19,7 @@ struct dpt_generate_conf {
     int texts;              /* how many, side by side                                                     */
     int64_t tokens;         /* how many more than the prompt, at most                                     */
     int threads;            /* 0: one for each core that the process may use                              */
+    int device;             /* an enum dpt_device; -1: as the job says, on cores where there is no card   */
 };
 
 /*

@@ -1,44 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lm/model.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "base/file.h"
 #include "data/data.h"
-
-static enum dpt_status open_checkpoint(const char *path, enum dpt_lm_which which, struct dpt_lm *lm,
-                                       struct dpt_text *notes)
-{
-    struct stat info;
-    struct dpt_text pointer = {0};
-    DPT_CHECK(stat(path, &info) == 0, DPT_STATUS_DATA, "%s: %s", path, strerror(errno));
-    DPT_CHECK(S_ISDIR(info.st_mode), DPT_STATUS_DATA,
-              "%s: is a file; give the run directory or the folder of a checkpoint", path);
-    dpt_text_add(&pointer, "%s/checkpoints/best", path); /* dpt-ckpt(5): where there is a best one, this file names it */
-    const bool best =
-        which == DPT_LM_WHICH_BEST || (which == DPT_LM_WHICH_AUTO && dpt_file_exists(pointer.data));
-    dpt_text_free(&pointer);
-    DPT_TRY(dpt_ckpt_open(path, best, &lm->ckpt, notes));
-    DPT_CHECK(lm->ckpt, DPT_STATUS_DATA, "%s: has no checkpoint", path);
-    return DPT_STATUS_OK;
-}
-
-static enum dpt_status read_job(struct dpt_lm *lm)
-{
-    const char *path = dpt_ckpt_path(lm->ckpt);
-    if (dpt_job_read_text(path, dpt_ckpt_meta(lm->ckpt)->config, &lm->job, NULL) != DPT_STATUS_OK) {
-        /* It was good when it was written, so here it is no usage error. */
-        return dpt_error_set(DPT_STATUS_DATA, __FILE__, __LINE__, "%s/config.ini: %s (is the checkpoint of a newer dpt?)",
-                             path, dpt_error_text());
-    }
-    DPT_CHECK(dpt_model_is_language(lm->job), DPT_STATUS_DATA,
-              "%s: is no language model; [model] type = gpt and llama are", path);
-    return DPT_STATUS_OK;
-}
 
 /* Context and vocabulary, from the record of the data that the model learned from. */
 static enum dpt_status read_data(struct dpt_lm *lm)
@@ -79,11 +46,13 @@ static enum dpt_status read_tokenizer(struct dpt_lm *lm)
     return DPT_STATUS_OK;
 }
 
-enum dpt_status dpt_lm_open(const char *path, enum dpt_lm_which which, struct dpt_lm *lm, struct dpt_text *notes)
+enum dpt_status dpt_lm_open(const char *path, enum dpt_ckpt_which which, struct dpt_lm *lm, struct dpt_text *notes)
 {
     *lm = (struct dpt_lm){0};
-    DPT_TRY(open_checkpoint(path, which, lm, notes));
-    DPT_TRY(read_job(lm));
+    DPT_TRY(dpt_ckpt_choose(path, which, &lm->ckpt, notes));
+    DPT_TRY(dpt_ckpt_job(lm->ckpt, &lm->job));
+    DPT_CHECK(dpt_model_is_language(lm->job), DPT_STATUS_DATA,
+              "%s: is no language model; [model] type = gpt and llama are", dpt_ckpt_path(lm->ckpt));
     DPT_TRY(read_data(lm));
     return read_tokenizer(lm);
 }

@@ -8,12 +8,6 @@
 #include "model/model.h"
 #include "text/tokenizer.h"
 
-enum dpt_lm_which {
-    DPT_LM_WHICH_AUTO, /* of a run directory the best checkpoint where there is one, else the newest */
-    DPT_LM_WHICH_BEST,
-    DPT_LM_WHICH_LATEST,
-};
-
 /* An opened language model; all of it is freed by dpt_lm_close, also after a failure to open it. */
 struct dpt_lm {
     struct dpt_ckpt *ckpt;
@@ -27,5 +21,5 @@ struct dpt_lm {
  * Opens the checkpoint of a gpt or llama: a run directory or the folder of one checkpoint. `notes` gets what was passed
  * over, a line each. DPT_STATUS_DATA. Local.
  */
-enum dpt_status dpt_lm_open(const char *path, enum dpt_lm_which which, struct dpt_lm *lm, struct dpt_text *notes);
+enum dpt_status dpt_lm_open(const char *path, enum dpt_ckpt_which which, struct dpt_lm *lm, struct dpt_text *notes);
 void dpt_lm_close(struct dpt_lm *lm);

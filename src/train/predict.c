@@ -17,6 +17,7 @@
 #include "ckpt/ckpt.h"
 #include "conf/job.h"
 #include "data/data.h"
+#include "exec/device.h"
 #include "exec/exec.h"
 #include "graph/graph.h"
 #include "model/model.h"
@@ -49,31 +50,6 @@ struct predict {
 
 /* ------------------------------------------------------------------------------------------------- what is read */
 
-static enum dpt_status open_checkpoint(struct predict *p, struct dpt_text *notes)
-{
-    const char *path = p->conf->checkpoint;
-    struct stat info;
-    DPT_CHECK(stat(path, &info) == 0, DPT_STATUS_DATA, "%s: %s", path, strerror(errno));
-    DPT_CHECK(S_ISDIR(info.st_mode), DPT_STATUS_DATA,
-              "%s: is a file; give the run directory or the folder of a checkpoint", path);
-    /* dpt-ckpt(5): where there is a best one, this file names it. */
-    const bool has_best = dpt_file_exists(dpt_arena_printf(p->arena, "%s/checkpoints/best", path));
-    const bool best = p->conf->which == DPT_PREDICT_WHICH_BEST ||
-                      (p->conf->which == DPT_PREDICT_WHICH_AUTO && has_best);
-    DPT_TRY(dpt_ckpt_open(path, best, &p->ckpt, notes));
-    DPT_CHECK(p->ckpt, DPT_STATUS_DATA, "%s: has no checkpoint", path);
-    return DPT_STATUS_OK;
-}
-
-static enum dpt_status read_job(struct predict *p)
-{
-    const char *name = dpt_arena_printf(p->arena, "%s/config.ini", dpt_ckpt_path(p->ckpt));
-    const enum dpt_status status = dpt_job_read_text(name, dpt_ckpt_meta(p->ckpt)->config, &p->job, NULL);
-    /* It was good when it was written, so here it is no usage error. */
-    DPT_CHECK(status == DPT_STATUS_OK, DPT_STATUS_DATA, "%s (is the checkpoint of a newer dpt?)", dpt_error_text());
-    return DPT_STATUS_OK;
-}
-
 static enum dpt_status open_data(struct predict *p, struct dpt_text *notes)
 {
     const char *path = p->conf->data ? p->conf->data : p->job->data.test;
@@ -104,27 +80,42 @@ static enum dpt_status make_graph(struct predict *p)
     return dpt_graph_check(p->graph);
 }
 
-static enum dpt_status make_plan(struct predict *p)
+static enum dpt_status make_plan(struct predict *p, struct dpt_text *notes)
 {
     const int64_t samples = dpt_data_info(p->data)->samples;
     struct dpt_cores cores = {.usable = p->conf->threads};
+    struct dpt_exec_device_conf device = {
+        .kind = dpt_exec_used_device(p->conf->device, p->job->device.kind), .graph = p->graph, .ranks = 1};
+    enum dpt_run run;
+    char why[DPT_EXEC_WHY];
     DPT_TRY(dpt_comm_start_alone(&p->world));
     DPT_TRY(dpt_mesh_data(p->world, &p->mesh));
     if (p->conf->threads == 0) {
         DPT_TRY(dpt_comm_cores(p->world, &cores));
     }
-    const int threads = cores.usable > 1 ? cores.usable : 1;
+    device.threads = cores.usable > 1 ? cores.usable : 1;
+    DPT_TRY(dpt_exec_open_device(&device, &p->dev, &run, why));
+    if (*why) {
+        dpt_text_add(notes, "there is a card, but the cores compute: %s\n", why);
+    }
     const int64_t rows = samples < p->conf->rows ? samples : p->conf->rows;
     const struct dpt_plan_conf conf = {
         .mesh = &p->mesh,
-        .run = DPT_RUN_CPU,
-        .threads = threads,
+        .run = run,
+        .apart = dpt_dev_is_apart(p->dev),
+        .threads = device.threads,
         .batch_rows = rows,
         .tail_rows = samples % rows,
         .micro_batches = 1,
     };
-    DPT_TRY(dpt_dev_cpu(threads, &p->dev));
     return dpt_plan_new(p->graph, &conf, &p->plan);
+}
+
+/* To a device that is apart. */
+static enum dpt_status give(void *user, int item, const void *data, size_t nbytes)
+{
+    const struct predict *p = user;
+    return dpt_dev_copy_in(p->dev, dpt_state_tensor(p->state, p->plan->param[item].value).data, data, nbytes);
 }
 
 static enum dpt_status load_state(struct predict *p)
@@ -134,16 +125,16 @@ static enum dpt_status load_state(struct predict *p)
     struct dpt_ckpt_item *item = dpt_arena_array(p->arena, (size_t)count, sizeof *item);
     for (int i = 0; i < count; i++) {
         const int value = p->plan->param[i].value;
-        const struct dpt_tensor tensor = dpt_state_tensor(p->state, value);
         item[i] = (struct dpt_ckpt_item){
             .name = p->graph->value[value].name,
             .file = DPT_CKPT_FILE_MODEL,
             .type = dpt_graph_stored(p->graph, value),
-            .data = tensor.data,
+            .data = dpt_state_tensor(p->state, value).data,
         };
         memcpy(item[i].extent, item[i].type.dim, sizeof item[i].extent);
     }
-    return dpt_ckpt_load(p->ckpt, count, item, true);
+    return dpt_dev_is_apart(p->dev) ? dpt_ckpt_load_each(p->ckpt, count, item, give, p)
+                                    : dpt_ckpt_load(p->ckpt, count, item, true);
 }
 
 static enum dpt_status make_exec(struct predict *p)
@@ -233,11 +224,11 @@ static enum dpt_status write_all(struct predict *p)
 
 static enum dpt_status run(struct predict *p, struct dpt_text *notes, struct dpt_text *summary)
 {
-    DPT_TRY(open_checkpoint(p, notes));
-    DPT_TRY(read_job(p));
+    DPT_TRY(dpt_ckpt_choose(p->conf->checkpoint, p->conf->which, &p->ckpt, notes));
+    DPT_TRY(dpt_ckpt_job(p->ckpt, &p->job));
     DPT_TRY(open_data(p, notes));
     DPT_TRY(make_graph(p));
-    DPT_TRY(make_plan(p));
+    DPT_TRY(make_plan(p, notes));
     DPT_TRY(load_state(p));
     DPT_TRY(make_exec(p));
     DPT_TRY(open_output(p));

@@ -9,12 +9,7 @@
 
 #include "base/status.h"
 #include "base/text.h"
-
-enum dpt_predict_which {
-    DPT_PREDICT_WHICH_AUTO, /* of a run directory the best checkpoint where there is one, else the newest */
-    DPT_PREDICT_WHICH_BEST,
-    DPT_PREDICT_WHICH_LATEST,
-};
+#include "ckpt/ckpt.h"
 
 enum dpt_predict_format { DPT_PREDICT_FORMAT_CSV, DPT_PREDICT_FORMAT_JSONL };
 
@@ -22,13 +17,14 @@ enum { DPT_PREDICT_TOP_MAX = 100 };
 
 struct dpt_predict_conf {
     const char *checkpoint; /* run directory or folder of one checkpoint                          */
-    enum dpt_predict_which which;
+    enum dpt_ckpt_which which;
     const char *data;       /* file of the format that the job has; NULL: the job's test data     */
     enum dpt_predict_format format;
     const char *output;     /* file, which appears when it is complete; NULL: standard output     */
     int top;                /* classes of each sample, 1 to DPT_PREDICT_TOP_MAX                   */
     int rows;               /* samples that are computed at a time                                */
     int threads;            /* 0: one for each core that the process may use                      */
+    int device;             /* an enum dpt_device; -1: as the job says, on cores where there is no card */
 };
 
 /*

@@ -96,7 +96,27 @@ refused double 'takes F32' -s device.kind=cuda -s device.share=yes -s run.precis
 must 1 double-auto -s run.precision=fp64
 grep -q 'NOTE    there is a card, but the cores compute' double-auto.log || fail "no note about the cores"
 
-# Language models: the same curve as on the cores.
+# What a net says of a table is the same on a card: words to the letter, numbers within 1e-4.
+awk 'BEGIN { srand(7); print "x,y,height,place"; for (i = 0; i < 90; i++) { x = 2 * rand() - 1; y = 2 * rand() - 1
+    place = x * y > 0 ? "level" : "steep"; printf "%.4f,%.4f,%.4f,%s\n", x, y, 3 * x - y + x * y, place } }' >table.csv
+predict=$abs_builddir/dpt-predict
+for target in place height; do
+    "$train" -q -o "$target" -s run.length='3 epochs' -s data.format=csv -s data.train=table.csv -s data.target=$target \
+        -s device.kind=cpu -s batch.global=20 >"$target.log" 2>&1 || fail "$target: exit status $?"
+    for kind in cpu cuda; do
+        "$predict" -q --device=$kind -b 32 -f jsonl "$target" table.csv >$kind.jsonl 2>$kind.log || fail "dpt-predict --device=$kind"
+        sed 's/[^-0-9.e]*\([-0-9.e]*\)/\1 /g' $kind.jsonl | awk '{ for (i = 1; i <= NF; i++) if ($i ~ /^-?[0-9]/) print NR "." i, $i }' >$kind.numbers
+        sed 's/[-0-9.e]*[0-9]//g' $kind.jsonl >$kind.words
+    done
+    cmp cpu.words cuda.words || fail "$target: dpt-predict says other words on a card"
+    near cpu.numbers cuda.numbers 1e-4 || fail "$target: dpt-predict says other numbers on a card"
+done
+"$predict" -q --device=cpu card 2>none.log && fail "synthetic data were predicted from"
+env DPT_EMULATED_CARDS=0 CUDA_VISIBLE_DEVICES="" "$predict" -q --device=cuda place table.csv >none.out 2>none.log
+[ $? = 2 ] || fail "dpt-predict --device=cuda without a card: another exit status than 2"
+
+# Language models: the same curve as on the cores, and the same text.
+"$abs_builddir/dpt-data" tokenize -q -t chars -o words "$abs_srcdir/COPYING" >data.log 2>&1 || fail "dpt-data"
 for model in gpt 'llama
 kv_heads = 2
 ffn = 24
@@ -129,6 +149,15 @@ EOF
     must 1 "$name-cores" -s device.kind=cpu
     must 1 "$name-card" -s device.kind=cuda
     same "$name-cores" "$name-card"
+    sed -e '/^vocab/d' -e 's|^train = .*|train = words/train|' -e 's/^context = .*/context = 40/' -e 's/^every = never/every = 6 steps/' \
+        job.ini >words.ini
+    "$train" -q -c words.ini -o "$name" -s device.kind=cuda >"$name.log" 2>&1 || fail "$name: exit status $?"
+    for kind in cpu cuda; do
+        "$abs_builddir/dpt-generate" -q --device=$kind -k "$name" -p "This License shall be what the authors say of it" -T 0 -c 3 -n 30 \
+            >"$kind.text" 2>"$kind.log" || fail "dpt-generate --device=$kind: exit status $?"
+    done
+    [ "$(wc -c <cpu.text)" -gt 100 ] || fail "$name: no text"
+    cmp cpu.text cuda.text || fail "$name: another text on a card"
 done
 
 # A convolutional net.

@@ -122,8 +122,8 @@ static void check(const struct dpt_job *job)
         id[s] = token(run, 1, s);
     }
     assert_int_equal(dpt_decode_begin(decode, 1, id, 40, &logits), DPT_STATUS_OK);
-    dpt_decode_copy(decode, 1, 0);
-    dpt_decode_copy(decode, 1, 2);
+    assert_int_equal(dpt_decode_copy(decode, 1, 0), DPT_STATUS_OK);
+    assert_int_equal(dpt_decode_copy(decode, 1, 2), DPT_STATUS_OK);
     id[0] = id[1] = id[2] = token(run, 1, 40);
     assert_int_equal(dpt_decode_next(decode, id, &logits), DPT_STATUS_OK);
     for (int text = 0; text < TEXTS; text++) {

@@ -461,18 +461,18 @@ static void checkpoints_are_chosen(void **state)
     make_run(classes_job, 3, false, false);
     write_samples("new.csv", NULL);
     struct dpt_predict_conf conf = conf_of("new.csv");
-    conf.which = DPT_PREDICT_WHICH_BEST;
+    conf.which = DPT_CKPT_WHICH_BEST;
     refused(&conf, DPT_STATUS_DATA, "best: names no checkpoint");
     make_run(classes_job, 5, true, false);
     make_run(classes_job, 8, false, false);
     static const struct {
-        enum dpt_predict_which which;
+        enum dpt_ckpt_which which;
         const char *path, *step;
     } cases[] = {
-        {DPT_PREDICT_WHICH_AUTO, "run", "step-00000005"},
-        {DPT_PREDICT_WHICH_BEST, "run", "step-00000005"},
-        {DPT_PREDICT_WHICH_LATEST, "run", "step-00000008"},
-        {DPT_PREDICT_WHICH_AUTO, "run/checkpoints/step-00000003", "step-00000003"},
+        {DPT_CKPT_WHICH_AUTO, "run", "step-00000005"},
+        {DPT_CKPT_WHICH_BEST, "run", "step-00000005"},
+        {DPT_CKPT_WHICH_LATEST, "run", "step-00000008"},
+        {DPT_CKPT_WHICH_AUTO, "run/checkpoints/step-00000003", "step-00000003"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         conf = conf_of("new.csv");
@@ -487,14 +487,14 @@ static void checkpoints_are_chosen(void **state)
     struct dpt_text notes = {0}, summary = {0};
     write_text("run/checkpoints/step-00000008/model.safetensors", "damaged");
     conf = conf_of("new.csv");
-    conf.which = DPT_PREDICT_WHICH_LATEST;
+    conf.which = DPT_CKPT_WHICH_LATEST;
     assert_int_equal(dpt_predict(&conf, &notes, &summary), DPT_STATUS_OK);
     assert_non_null(strstr(notes.data, "step-00000008: damaged"));
     assert_non_null(strstr(summary.data, "step-00000005"));
     dpt_text_free(&notes);
     dpt_text_free(&summary);
     write_text("run/checkpoints/step-00000005/model.safetensors", "damaged");
-    conf.which = DPT_PREDICT_WHICH_AUTO;
+    conf.which = DPT_CKPT_WHICH_AUTO;
     refused(&conf, DPT_STATUS_DATA, "step-00000005");
     toy_remove(path_of("run"));
     refused(&conf, DPT_STATUS_DATA, "run: No such file");

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "exec/device.h"
+
+#include <stdio.h>
+
+#include "base/command.h"
+#include "comm/comm.h"
+
+enum dpt_status dpt_exec_check_card(const struct dpt_exec_device_conf *conf)
+{
+    const struct dpt_graph *graph = conf->graph;
+    DPT_CHECK(!conf->refused, DPT_STATUS_USAGE, "%s", conf->refused);
+    for (int n = 0; n < graph->nnodes; n++) {
+        struct dpt_op_types types;
+        dpt_graph_types(graph, &graph->node[n], &types);
+        DPT_TRY(dpt_op_check_run(graph->node[n].op, &types, DPT_RUN_CUDA));
+    }
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status open_cores(const struct dpt_exec_device_conf *conf, struct dpt_dev **dev, enum dpt_run *run)
+{
+    *run = DPT_RUN_CPU;
+    return dpt_dev_cpu(conf->threads, dev);
+}
+
+enum dpt_status dpt_exec_open_device(const struct dpt_exec_device_conf *conf, struct dpt_dev **dev, enum dpt_run *run,
+                                     char why[DPT_EXEC_WHY])
+{
+    const char *none = "";
+    why[0] = '\0';
+    if (conf->kind == DPT_DEVICE_CPU) {
+        return open_cores(conf, dev, run);
+    }
+    const int cards = dpt_dev_cuda_count(&none);
+    if (conf->kind == DPT_DEVICE_CUDA) {
+        DPT_CHECK(cards > 0, DPT_STATUS_USAGE, "[device] kind = cuda on host %s: %s", dpt_comm_host(), none);
+        DPT_TRY(dpt_exec_check_card(conf));
+    } else if (cards == 0) {
+        return open_cores(conf, dev, run);
+    } else if (dpt_exec_check_card(conf) != DPT_STATUS_OK) {
+        snprintf(why, DPT_EXEC_WHY, "%s", dpt_error_text());
+        dpt_error_clear();
+        return open_cores(conf, dev, run);
+    }
+    DPT_CHECK(conf->ranks <= cards || conf->share, DPT_STATUS_USAGE,
+              "%d ranks of host %s would share %d card%s: start fewer, or set device.share = yes, or device.kind = cpu",
+              conf->ranks, dpt_comm_host(), cards, cards == 1 ? "" : "s");
+    *run = DPT_RUN_CUDA;
+    return dpt_dev_cuda(conf->rank % cards, dev);
+}
+
+enum dpt_device dpt_exec_used_device(int asked, enum dpt_device trained)
+{
+    return asked >= 0 ? (enum dpt_device)asked : trained == DPT_DEVICE_CUDA ? DPT_DEVICE_AUTO : trained;
+}
+
+enum dpt_status dpt_exec_device_option(const char *text, int *kind)
+{
+    static const char *const words[] = {[DPT_DEVICE_AUTO] = "auto", [DPT_DEVICE_CPU] = "cpu", [DPT_DEVICE_CUDA] = "cuda"};
+    return dpt_command_word("device", text, words, 3, kind);
+}

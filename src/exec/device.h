@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What a process computes on: a card of its host, or the cores. */
+
+#include "conf/job.h"
+#include "dev/dev.h"
+#include "graph/graph.h"
+
+enum { DPT_EXEC_WHY = 320 };
+
+struct dpt_exec_device_conf {
+    enum dpt_device kind;
+    const struct dpt_graph *graph; /* whose ops a card must have kernels for                                */
+    const char *refused;           /* why this job computes on cores whatever its ops are; NULL: it does not */
+    int rank, ranks;               /* this one of those on its host: each has a card of its own             */
+    bool share;                    /* unless they may share                                                 */
+    int threads;                   /* of the cores                                                          */
+};
+
+/* Refuses what no kernel for cards does: DPT_STATUS_USAGE. Local. */
+enum dpt_status dpt_exec_check_card(const struct dpt_exec_device_conf *conf);
+
+/*
+ * Opens it. With kind auto `why` says why it is the cores although there is a card, else it is "". DPT_STATUS_USAGE where
+ * a card is asked for and there is none, or none for each rank, or one of the ops has no kernel. Local.
+ */
+enum dpt_status dpt_exec_open_device(const struct dpt_exec_device_conf *conf, struct dpt_dev **dev, enum dpt_run *run,
+                                     char why[DPT_EXEC_WHY]);
+
+/*
+ * The kind for programs that use a trained net: the one asked for (an enum dpt_device), or with asked = -1 that of the
+ * job, but a net that learned on a card is used on cores where there is none. Local.
+ */
+enum dpt_device dpt_exec_used_device(int asked, enum dpt_device trained);
+
+/* The value of an option --device: *kind is an enum dpt_device. DPT_STATUS_USAGE. Local. */
+enum dpt_status dpt_exec_device_option(const char *text, int *kind);
