@@ -315,6 +315,20 @@ static bool parse_bool(const char *text, bool *field)
     return false;
 }
 
+/* What others call a word that dpt has. */
+static const char *meant_by(const char *text)
+{
+    static const char *const said[][2] = {{"gpu", "cuda"},     {"nvidia", "cuda"},  {"cores", "cpu"},
+                                          {"float", "fp32"},   {"float32", "fp32"}, {"double", "fp64"},
+                                          {"float64", "fp64"}, {"bfloat16", "bf16"}};
+    for (size_t i = 0; i < sizeof said / sizeof said[0]; i++) {
+        if (strcmp(text, said[i][0]) == 0) {
+            return said[i][1];
+        }
+    }
+    return text;
+}
+
 /* The place of `text` among the words, or -1 with the nearest word in `why`. */
 static int parse_word(const struct dpt_conf_word *words, const char *text, struct dpt_text *why)
 {
@@ -327,7 +341,7 @@ static int parse_word(const struct dpt_conf_word *words, const char *text, struc
         }
         names[count] = words[count].name;
     }
-    const char *nearest = dpt_text_nearest(text, names, (size_t)count);
+    const char *nearest = dpt_text_nearest(meant_by(text), names, (size_t)count);
     if (nearest) {
         dpt_text_add(why, "did you mean '%s'?", nearest);
     }

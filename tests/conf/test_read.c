@@ -177,6 +177,8 @@ static void values_that_are_wrong(void **state)
         {"run", "max_time = 90",
          "[run] max_time = 90: expected a time such as 90 s, 15 min, 4 h or 3:30:00, or none; the unit is missing "
          "(dpt-train --explain=run.max_time)"},
+        {"device", "kind = gpu",
+         "[device] kind = gpu: expected one of auto, cpu, cuda; did you mean 'cuda'? (dpt-train --explain=device.kind)"},
         {"optimizer", "type = adem",
          "[optimizer] type = adem: expected one of sgd, adam, adamw; did you mean 'adam'? (dpt-train "
          "--explain=optimizer.type)"},
