@@ -20,6 +20,7 @@ libdpt_a_SOURCES += \
 	%D%/limit.h \
 	%D%/log.c \
 	%D%/log.h \
+	%D%/normal.c \
 	%D%/rng.c \
 	%D%/rng.h \
 	%D%/simd.h \

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/rng.h"
 
-#include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -148,14 +147,6 @@ void dpt_rng_fill(uint64_t seed, enum dpt_rng_use use, uint32_t op, uint64_t ste
             memcpy(word + 4 * i, rest, 4 * (count - i) * sizeof *word);
         }
     }
-}
-
-void dpt_rng_normal(const uint32_t word[4], double normal[2])
-{
-    const double radius = sqrt(-2.0 * log(dpt_rng_unit64(word[0], word[1])));
-    const double angle = 6.283185307179586477 * dpt_rng_unit64(word[2], word[3]);
-    normal[0] = radius * cos(angle);
-    normal[1] = radius * sin(angle);
 }
 
 uint64_t dpt_rng_permute(uint64_t seed, uint64_t epoch, uint64_t index, uint64_t n)

@@ -44,8 +44,8 @@ static inline double dpt_rng_unit64(uint32_t hi, uint32_t lo)
     return ((double)bits + 0.5) * 0x1p-53;
 }
 
-/* Two independent standard normal numbers from four words (Box and Muller, 1958). Local. */
-void dpt_rng_normal(const uint32_t word[4], double normal[2]);
+/* Two independent standard normal numbers from each four words, `count` times (Box and Muller, 1958). Local. */
+void dpt_rng_normal(size_t count, const uint32_t *word, double *normal);
 
 /*
  * The place of `index` in a keyed random order of 0 .. n-1: a bijection computed, not stored (a Feistel network over

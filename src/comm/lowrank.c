@@ -59,7 +59,7 @@ static void draw(int64_t n, float *x, uint64_t seed, uint64_t stream)
         uint32_t word[4];
         double normal[2];
         dpt_rng_words(seed, DPT_RNG_USE_WIRE, (uint32_t)stream & 0xffffff, stream >> 24, (uint64_t)i / 2, word);
-        dpt_rng_normal(word, normal);
+        dpt_rng_normal(1, word, normal);
         x[i] = (float)normal[0];
         if (i + 1 < n) {
             x[i + 1] = (float)normal[1];

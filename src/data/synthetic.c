@@ -45,7 +45,7 @@ static float *make_tape(struct dpt_arena *arena, uint64_t seed, enum stream stre
         uint32_t word[4];
         double normal[2];
         dpt_rng_words(seed, DPT_RNG_USE_DATA, (uint32_t)stream, 0, (uint64_t)i, word);
-        dpt_rng_normal(word, normal);
+        dpt_rng_normal(1, word, normal);
         for (int64_t k = 0; k < 2 && i + k < count; k++) {
             last = smooth * last + fresh * normal[k];
             tape[i + k] = (float)last;
@@ -142,7 +142,7 @@ static void target(const struct dpt_data *data, int64_t sample, void *to)
     for (int64_t i = 0; i < tapes->numel; i++) {
         sum += (double)tapes->map[i] * (double)draw.noise[i];
     }
-    dpt_rng_normal(draw.word, normal);
+    dpt_rng_normal(1, draw.word, normal);
     const float y = (float)(sum / sqrt((double)tapes->numel) + TARGET_NOISE * normal[0]);
     memcpy(to, &y, sizeof y);
 }

@@ -42,24 +42,20 @@ static void draw_run(const struct source *source, enum dpt_dtype real, void *dat
     const int64_t each = uniform ? 4 : 2, end = first + count;
     const double scale = source->init.scale;
     uint32_t word[4 * GROUP];
+    double value[4 * GROUP];
     for (int64_t counter = first / each; counter * each < end; counter += GROUP) {
         dpt_rng_fill(source->seed, DPT_RNG_USE_INIT, (uint32_t)source->name & 0xffffff, source->name >> 24,
                      (uint64_t)counter, GROUP, word);
-        for (int64_t i = 0; i < GROUP && (counter + i) * each < end; i++) {
-            double value[4];
-            if (uniform) {
-                for (int k = 0; k < 4; k++) {
-                    value[k] = 2.0 * (((double)word[4 * i + k] + 0.5) * 0x1p-32) - 1.0;
-                }
-            } else {
-                dpt_rng_normal(word + 4 * i, value);
+        if (uniform) {
+            for (int i = 0; i < 4 * GROUP; i++) {
+                value[i] = 2.0 * (((double)word[i] + 0.5) * 0x1p-32) - 1.0;
             }
-            for (int64_t k = 0; k < each; k++) {
-                const int64_t element = (counter + i) * each + k;
-                if (element >= first && element < end) {
-                    store(real, data, at + element - first, value[k] * scale);
-                }
-            }
+        } else {
+            dpt_rng_normal(GROUP, word, value);
+        }
+        const int64_t drawn = counter * each, least = first > drawn ? first : drawn;
+        for (int64_t element = least; element < drawn + GROUP * each && element < end; element++) {
+            store(real, data, at + element - first, value[element - drawn] * scale);
         }
     }
 }

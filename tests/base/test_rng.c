@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -82,12 +83,34 @@ static void normals_have_their_moments(void **state)
         uint32_t word[4];
         double normal[2];
         dpt_rng_words(7, DPT_RNG_USE_INIT, 1, 0, (uint64_t)i, word);
-        dpt_rng_normal(word, normal);
+        dpt_rng_normal(1, word, normal);
         sum += normal[0] + normal[1];
         squares += normal[0] * normal[0] + normal[1] * normal[1];
     }
     assert_true(fabs(sum / (2 * n)) < 0.02);
     assert_true(fabs(squares / (2 * n) - 1.0) < 0.03);
+}
+
+/* Alone or among others, and against the C library: its last bits may be other ones, those of a float are not. */
+static void normals_are_those_of_the_library(void **state)
+{
+    (void)state;
+    enum { N = 1000 };
+    uint32_t word[4 * N];
+    double many[2 * N];
+    dpt_rng_fill(3, DPT_RNG_USE_INIT, 1, 0, 0, N - 2, word);
+    memset(word + 4 * (N - 2), 0, 4 * sizeof *word); /* the greatest radius, and the least */
+    memset(word + 4 * (N - 1), 0xff, 4 * sizeof *word);
+    dpt_rng_normal(N, word, many);
+    for (int i = 0; i < N; i++) {
+        double one[2];
+        dpt_rng_normal(1, word + 4 * i, one);
+        assert_memory_equal(one, many + 2 * i, sizeof one);
+        const double radius = sqrt(-2.0 * log(dpt_rng_unit64(word[4 * i], word[4 * i + 1])));
+        const double angle = 6.283185307179586477 * dpt_rng_unit64(word[4 * i + 2], word[4 * i + 3]);
+        assert_true(fabs(one[0] - radius * cos(angle)) < 4e-15);
+        assert_true(fabs(one[1] - radius * sin(angle)) < 4e-15);
+    }
 }
 
 int main(void)
@@ -98,6 +121,7 @@ int main(void)
         cmocka_unit_test(permutation_is_a_bijection),
         cmocka_unit_test(orders_differ_by_epoch_and_seed),
         cmocka_unit_test(normals_have_their_moments),
+        cmocka_unit_test(normals_are_those_of_the_library),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,7 +65,7 @@ static double first_number(const struct dpt_value *value, int64_t element, int64
     uint32_t word[4];
     double normal[2];
     dpt_rng_words(7, DPT_RNG_USE_INIT, key, 0, (uint64_t)element, word);
-    dpt_rng_normal(word, normal);
+    dpt_rng_normal(1, word, normal);
     if (value->kind == DPT_VALUE_KIND_INPUT) {
         return value->type.dtype == DPT_DTYPE_I32 ? (double)(word[0] % (uint64_t)classes) : normal[0];
     }

@@ -39,7 +39,7 @@ static double weight(const char *name, int64_t element)
     double normal[2];
     dpt_rng_words(3, DPT_RNG_USE_INIT, (uint32_t)strlen(name) * 31 + (uint32_t)name[strlen(name) - 8], 0,
                   (uint64_t)element, word);
-    dpt_rng_normal(word, normal);
+    dpt_rng_normal(1, word, normal);
     return 0.3 * normal[0] + (strstr(name, "norm") || strstr(name, "ln_") ? 1.0 : 0.0);
 }
 

@@ -145,7 +145,7 @@ static double normal_at(uint32_t stream, int64_t index)
     uint32_t word[4];
     double normal[2];
     dpt_rng_words(SEED, DPT_RNG_USE_DATA, stream, 0, (uint64_t)index, word);
-    dpt_rng_normal(word, normal);
+    dpt_rng_normal(1, word, normal);
     return normal[0];
 }
 
