@@ -46,4 +46,4 @@ tests_comm_test_wire_LDADD = $(TEST_LDADD)
 check_PROGRAMS += tests/comm/trouble
 tests_comm_trouble_SOURCES = %D%/trouble.c
 TESTS += %D%/test_deadline.sh %D%/test_launch.sh
-EXTRA_DIST += %D%/test_deadline.sh %D%/test_launch.sh
+EXTRA_DIST += %D%/common.sh %D%/test_deadline.sh %D%/test_launch.sh

@@ -1,27 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Wrong launches are refused, and a job that is ended by one rank ends with that rank's status and words.
-trouble=${abs_builddir:?}/tests/comm/trouble
-out=$(mktemp) || exit 1
-trap 'rm -f "$out"' EXIT
-failures=0
-host=$(hostname)
-
-expect() {
-    want=$1
-    shift
-    "$@" >"$out" 2>&1
-    got=$?
-    [ "$got" -eq "$want" ] || fail "$*: exit status $got instead of $want"
-}
-fail() {
-    echo "FAILED: $1"
-    sed 's/^/    /' "$out"
-    failures=$((failures + 1))
-}
-says() {
-    grep -q -- "$1" "$out" || fail "nothing says: $1"
-}
+. "${abs_srcdir:=$PWD}/tests/comm/common.sh"
 
 # Alone is fine without a launcher, and with one that started one process.
 expect 0 "$trouble"

@@ -6,19 +6,10 @@
  */
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 #include "../graph/interpret.h"
 #include "ckpt/tensors.h"
-#include "model/model.h"
+#include "models.h"
 
 static struct dpt_model_io io_of(int64_t context, int64_t vocab)
 {
@@ -103,14 +94,7 @@ static void names_are_transformers(void **state)
             assert_int_equal(parameters(graph, &ours), strtoll(line + at, NULL, 10));
             continue;
         }
-        struct dpt_type type = {.dtype = DPT_DTYPE_F32};
-        for (char *next = line + at, *end; type.ndim < 4; next = end) {
-            const int64_t dim = strtoll(next, &end, 10);
-            if (end == next) {
-                break;
-            }
-            type.dim[type.ndim++] = dim;
-        }
+        struct dpt_type type = type_of(line + at);
         if (is_turned(name)) {
             const int64_t rows = type.dim[0];
             type.dim[0] = type.dim[1];
@@ -214,16 +198,6 @@ static void first_weights(void **state)
     assert_true(norm->init.kind == DPT_INIT_KIND_CONST && norm->init.scale == 1.0 && !norm->decay);
     assert_true(bias->init.kind == DPT_INIT_KIND_CONST && bias->init.scale == 0.0 && !bias->decay);
     assert_true(proj->decay && attn->decay);
-    dpt_graph_free(graph);
-}
-
-static void assert_refused(const struct dpt_job *job, const struct dpt_model_io *io, const char *words)
-{
-    struct dpt_graph *graph = dpt_graph_new(DPT_DTYPE_F32, 1, true);
-    assert_int_equal(dpt_model_build(job, io, false, graph), DPT_STATUS_USAGE);
-    if (!strstr(dpt_error_text(), words)) {
-        fail_msg("\"%s\" does not say \"%s\"", dpt_error_text(), words);
-    }
     dpt_graph_free(graph);
 }
 

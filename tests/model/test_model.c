@@ -2,18 +2,8 @@
 
 /* Names, shapes and sizes of the models, their gradient as a whole, and what they refuse. */
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #include "../graph/interpret.h"
-#include "model/model.h"
+#include "models.h"
 
 static char relu[] = "relu";
 static int64_t widths[] = {256}, small_widths[] = {6, 5}, channels[] = {32, 64}, small_channels[] = {3, 4};
@@ -153,14 +143,7 @@ static void large_resnets_are_torchvisions(void **state)
             assert_int_equal(parameters(graph[depth]), strtoll(line + at, NULL, 10));
             continue;
         }
-        struct dpt_type type = {.dtype = DPT_DTYPE_F32};
-        for (char *next = line + at, *end; type.ndim < 4; next = end) {
-            const int64_t dim = strtoll(next, &end, 10);
-            if (end == next) {
-                break;
-            }
-            type.dim[type.ndim++] = dim;
-        }
+        const struct dpt_type type = type_of(line + at);
         char text[96];
         assert_shape(graph[depth], name, dpt_type_text(text, sizeof text, &type));
         named[depth]++;
@@ -273,16 +256,6 @@ static void names_for_the_banner(void **state)
     }
     job.model.widths = (struct dpt_ints){40, many};
     assert_true(strlen(dpt_model_name(&job, &image28, out, sizeof out)) < sizeof out);
-}
-
-static void assert_refused(const struct dpt_job *job, const struct dpt_model_io *io, const char *words)
-{
-    struct dpt_graph *graph = dpt_graph_new(DPT_DTYPE_F32, 4, true);
-    assert_int_equal(dpt_model_build(job, io, false, graph), DPT_STATUS_USAGE);
-    if (!strstr(dpt_error_text(), words)) {
-        fail_msg("\"%s\" does not say \"%s\"", dpt_error_text(), words);
-    }
-    dpt_graph_free(graph);
 }
 
 static void what_does_not_fit_is_refused(void **state)
