@@ -338,11 +338,8 @@ static enum dpt_status load_weights(struct dpt_train *train, struct dpt_ckpt **c
 {
     struct dpt_text notes = {0};
     const char *path = train->job->model.weights;
-    enum dpt_status status = dpt_ckpt_open(path, false, ckpt, &notes);
+    enum dpt_status status = dpt_ckpt_choose(path, DPT_CKPT_WHICH_LATEST, ckpt, &notes);
     dpt_text_free(&notes);
-    if (status == DPT_STATUS_OK && !*ckpt) {
-        status = dpt_error_set(DPT_STATUS_DATA, __FILE__, __LINE__, "%s: has no checkpoint", path);
-    }
     if (status == DPT_STATUS_OK) {
         status = load_items(train, *ckpt, true);
     }

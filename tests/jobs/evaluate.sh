@@ -65,5 +65,5 @@ run 2 wrong -s model.weights="$PWD/run" -s model.widths=17
 [ $? = 3 ] || fail "weights of another model: another exit status than 3"
 grep -q '\[model\] weights: .*fc[12]' wrong.log || fail "weights of another model: the tensor is not named"
 run 1 wrong -s model.weights="$PWD/none" && fail "weights that do not exist were taken"
-grep -q "$PWD/none: has no checkpoint" wrong.log || fail "weights that do not exist: not said"
+grep -q "weights: $PWD/none: No such file" wrong.log || fail "weights that do not exist: not said"
 exit 0
