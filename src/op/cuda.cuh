@@ -16,6 +16,7 @@ extern "C" {
 }
 #undef _Noreturn
 
+#include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
 #include "dev/cuda.h"
@@ -59,6 +60,102 @@ static inline unsigned dpt_blocks(const struct dpt_cuda *cuda, int64_t n)
         }                                                                                                              \
     } while (0)
 
+/*
+ * i % n, for indices and sizes of tensors: those that fit into 32 bits, nearly all, are divided in a fifth of the
+ * instructions.
+ */
+static __device__ inline int64_t dpt_mod(int64_t i, int64_t n)
+{
+    return (i | n) >> 32 == 0 ? (int64_t)((uint32_t)i % (uint32_t)n) : i % n;
+}
+
+/* ------------------------------------------------------------------------------------------------ real operands */
+
+/*
+ * Kernels compute in float, whatever their operands are kept in: x[i] is a float, y[i] = value rounds once. The type of an
+ * operand is asked at run time and is no parameter of a template, since a node has operands of several (statistics, losses,
+ * parameters and results stay F32 where the rest has 16 bits), in more combinations than are worth a kernel each. All
+ * threads of a launch get the same answer.
+ */
+struct dpt_in {
+    const void *data; /* may be NULL: a missing operand */
+    enum dpt_dtype type;
+
+    __device__ float operator[](int64_t i) const
+    {
+        switch (type) {
+        case DPT_DTYPE_BF16:
+            return __bfloat162float(((const __nv_bfloat16 *)data)[i]);
+        default:
+            return ((const float *)data)[i];
+        }
+    }
+
+    /* From element n on. */
+    __host__ __device__ struct dpt_in operator+(int64_t n) const
+    {
+        const int64_t width = type == DPT_DTYPE_F32 ? 4 : 2;
+        const struct dpt_in rest = {(const char *)data + n * width, type};
+        return rest;
+    }
+};
+
+struct dpt_out {
+    void *data;
+    enum dpt_dtype type;
+
+    struct element {
+        void *data;
+        enum dpt_dtype type;
+        int64_t i;
+
+        __device__ void operator=(float value) const
+        {
+            switch (type) {
+            case DPT_DTYPE_BF16:
+                ((__nv_bfloat16 *)data)[i] = __float2bfloat16_rn(value);
+                break;
+            case DPT_DTYPE_F64: /* numbers of losses and statistics, where they are asked for in double */
+                ((double *)data)[i] = value;
+                break;
+            default:
+                ((float *)data)[i] = value;
+                break;
+            }
+        }
+    };
+
+    __device__ struct element operator[](int64_t i) const
+    {
+        const struct element at = {data, type, i};
+        return at;
+    }
+
+    __host__ __device__ struct dpt_out operator+(int64_t n) const
+    {
+        const int64_t width = type == DPT_DTYPE_F64 ? 8 : type == DPT_DTYPE_F32 ? 4 : 2;
+        const struct dpt_out rest = {(char *)data + n * width, type};
+        return rest;
+    }
+};
+
+/* Input i of a call, missing where the call has fewer; output o. */
+static inline struct dpt_in dpt_in_of(const struct dpt_op_call *call, int i)
+{
+    struct dpt_in in = {NULL, DPT_DTYPE_F32};
+    if (i < call->types->nin) {
+        in.data = call->in[i].data;
+        in.type = call->in[i].type.dtype;
+    }
+    return in;
+}
+
+static inline struct dpt_out dpt_out_of(const struct dpt_op_call *call, int o)
+{
+    const struct dpt_out out = {call->out[o].data, call->out[o].type.dtype};
+    return out;
+}
+
 /* ------------------------------------------------------------------------------------------------ sums of a block */
 
 template <class T> static __device__ inline T dpt_warp_sum(T value)
@@ -69,10 +166,10 @@ template <class T> static __device__ inline T dpt_warp_sum(T value)
     return value;
 }
 
-static __device__ inline float dpt_warp_max(float value)
+template <class T> static __device__ inline T dpt_warp_max(T value)
 {
     for (int step = DPT_WARP / 2; step > 0; step /= 2) {
-        value = fmaxf(value, __shfl_xor_sync(0xffffffffu, value, step));
+        value = fmax(value, __shfl_xor_sync(0xffffffffu, value, step));
     }
     return value;
 }
@@ -92,9 +189,9 @@ template <class T> static __device__ inline T dpt_block_sum(T value)
 }
 
 /* The largest, where nan counts for nothing. */
-static __device__ inline float dpt_block_max(float value)
+template <class T> static __device__ inline T dpt_block_max(T value)
 {
-    __shared__ float part[DPT_WARP];
+    __shared__ T part[DPT_WARP];
     const int lane = (int)threadIdx.x % DPT_WARP, warps = (int)blockDim.x / DPT_WARP;
     value = dpt_warp_max(value);
     __syncthreads();
@@ -102,30 +199,30 @@ static __device__ inline float dpt_block_max(float value)
         part[threadIdx.x / DPT_WARP] = value;
     }
     __syncthreads();
-    return dpt_warp_max(lane < warps ? part[lane] : -INFINITY);
+    return dpt_warp_max(lane < warps ? part[lane] : T(-INFINITY));
 }
 
 /* --------------------------------------------------------------------------------------------- sums over all rows */
 
 /*
- * S sums over n rows for each of k columns; value(row, column, out) gives what is added. Parts of the rows first, in float,
- * then the parts in double. scratch holds DPT_COLUMN_PARTS * S * k floats.
+ * S sums over n rows for each of k columns; value(row, column, out) gives what is added. Parts of the rows first, in SUM,
+ * then the parts in double; the totals are kept as OUT. scratch holds DPT_COLUMN_PARTS * S * k of SUM.
  */
 enum { DPT_COLUMN_PARTS = 64, DPT_COLUMN_ROWS = 8 };
 
-template <int S> struct dpt_columns {
-    float *at[S];
+template <int S, class OUT = float> struct dpt_columns {
+    OUT *at[S];
 };
 
-template <int S, class F>
-static __global__ void dpt_column_parts(int64_t n, int64_t k, int64_t rows, F value, float *part)
+template <int S, class SUM, class F>
+static __global__ void dpt_column_parts(int64_t n, int64_t k, int64_t rows, F value, SUM *part)
 {
-    __shared__ float sum[S][DPT_COLUMN_ROWS][DPT_WARP];
+    __shared__ SUM sum[S][DPT_COLUMN_ROWS][DPT_WARP];
     const int64_t column = (int64_t)blockIdx.x * DPT_WARP + threadIdx.x, p = blockIdx.y;
     const int64_t end = (p + 1) * rows < n ? (p + 1) * rows : n;
-    float mine[S] = {0};
+    SUM mine[S] = {0};
     for (int64_t i = p * rows + threadIdx.y; column < k && i < end; i += DPT_COLUMN_ROWS) {
-        float more[S];
+        SUM more[S];
         value(i, column, more);
         for (int s = 0; s < S; s++) {
             mine[s] += more[s];
@@ -136,7 +233,7 @@ static __global__ void dpt_column_parts(int64_t n, int64_t k, int64_t rows, F va
     }
     __syncthreads();
     for (int s = 0; s < S && threadIdx.y == 0 && column < k; s++) {
-        float total = 0.0f;
+        SUM total = 0;
         for (int r = 0; r < DPT_COLUMN_ROWS; r++) {
             total += sum[s][r][threadIdx.x];
         }
@@ -144,8 +241,8 @@ static __global__ void dpt_column_parts(int64_t n, int64_t k, int64_t rows, F va
     }
 }
 
-template <int S>
-static __global__ void dpt_column_totals(int64_t k, int64_t parts, const float *part, struct dpt_columns<S> out)
+template <int S, class SUM, class OUT>
+static __global__ void dpt_column_totals(int64_t k, int64_t parts, const SUM *part, struct dpt_columns<S, OUT> out)
 {
     DPT_EACH(column, k)
     {
@@ -154,19 +251,19 @@ static __global__ void dpt_column_totals(int64_t k, int64_t parts, const float *
             for (int64_t p = 0; p < parts; p++) {
                 total += part[(p * S + s) * k + column];
             }
-            out.at[s][column] = (float)total;
+            out.at[s][column] = (OUT)total;
         }
     }
 }
 
-static inline size_t dpt_column_scratch(int sums, int64_t k)
+template <class SUM = float> static inline size_t dpt_column_scratch(int sums, int64_t k)
 {
-    return (size_t)DPT_COLUMN_PARTS * (size_t)sums * (size_t)k * sizeof(float);
+    return (size_t)DPT_COLUMN_PARTS * (size_t)sums * (size_t)k * sizeof(SUM);
 }
 
-template <int S, class F>
+template <int S, class SUM = float, class OUT, class F>
 static inline void dpt_column_sums(struct dpt_cuda *cuda, int64_t n, int64_t k, F value, void *scratch,
-                                   struct dpt_columns<S> out)
+                                   struct dpt_columns<S, OUT> out)
 {
     enum { LEAST = 16 * DPT_COLUMN_ROWS };
     const int64_t most = n > LEAST ? (n + LEAST - 1) / LEAST : 1, limit = DPT_COLUMN_PARTS;
@@ -174,9 +271,9 @@ static inline void dpt_column_sums(struct dpt_cuda *cuda, int64_t n, int64_t k, 
     const int64_t rows = (n + parts - 1) / parts;
     if (k > 0) {
         const dim3 grid((unsigned)((k + DPT_WARP - 1) / DPT_WARP), (unsigned)parts), block(DPT_WARP, DPT_COLUMN_ROWS);
-        DPT_LAUNCH((dpt_column_parts<S, F>), grid, block, cuda->stream, n, k, rows, value, (float *)scratch);
-        DPT_LAUNCH(dpt_column_totals<S>, dpt_blocks(cuda, k), DPT_BLOCK, cuda->stream, k, parts, (const float *)scratch,
-                   out);
+        DPT_LAUNCH((dpt_column_parts<S, SUM, F>), grid, block, cuda->stream, n, k, rows, value, (SUM *)scratch);
+        DPT_LAUNCH((dpt_column_totals<S, SUM, OUT>), dpt_blocks(cuda, k), DPT_BLOCK, cuda->stream, k, parts,
+                   (const SUM *)scratch, out);
     }
 }
 

@@ -3,7 +3,7 @@
 
 /*
  * Kernels for cards: the twins of ops, listed in cuda.def, and arithmetic on flat buffers. A build without CUDA has
- * cuda_none.c, where no op has a twin. Twins take F32 and integers.
+ * cuda_none.c, where no op has a twin. Twins take F32, integers, and statistics in F64.
  */
 
 #include "op/op.h"

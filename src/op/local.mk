@@ -113,6 +113,7 @@ endif
 if CUDA
 libdpt_a_SOURCES += \
 	%D%/attention_cuda.cu \
+	%D%/batch_norm_cuda.cu \
 	%D%/conv_cuda.cu \
 	%D%/cuda.cuh \
 	%D%/cuda_table.c \

@@ -66,11 +66,6 @@ enum dpt_status dpt_op_check_run(const struct dpt_op *op, const struct dpt_op_ty
     DPT_CHECK(twin, DPT_STATUS_USAGE, "the op %s has no kernel for cards: set device.kind = cpu", op->name);
     DPT_CHECK(!types->bf16, DPT_STATUS_USAGE,
               "kernels for cards take numbers of 32 bits: set run.precision = fp32, or device.kind = cpu");
-    for (int i = 0; i < types->nin; i++) {
-        DPT_CHECK(types->in[i].dtype != DPT_DTYPE_F64, DPT_STATUS_USAGE,
-                  "the kernel of %s for cards takes F32, not %s: set device.kind = cpu", op->name,
-                  dpt_dtype_name(types->in[i].dtype));
-    }
     return twin->check ? twin->check(types) : DPT_STATUS_OK;
 }
 

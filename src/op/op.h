@@ -251,7 +251,7 @@ size_t dpt_op_scratch(const struct dpt_op *op, const struct dpt_op_types *types,
                       const void *prep);
 enum dpt_status dpt_op_call(const struct dpt_op *op, enum dpt_run run, const struct dpt_op_call *call);
 
-/* Refuses operands that no kernel of `run` takes: on a card an op without a twin, F64. DPT_STATUS_USAGE. Local. */
+/* Refuses a node that no kernel of `run` computes: on a card no twin, or too large sizes. DPT_STATUS_USAGE. Local. */
 enum dpt_status dpt_op_check_run(const struct dpt_op *op, const struct dpt_op_types *types, enum dpt_run run);
 
 /*

@@ -92,7 +92,7 @@ must 1 back -s device.kind=cuda
 same cores back
 
 # What has no kernel: an error where a card was asked for, else the cores and a note.
-refused double 'takes F32' -s device.kind=cuda -s device.share=yes -s run.precision=fp64
+refused double 'compute in F32' -s device.kind=cuda -s device.share=yes -s run.precision=fp64
 must 1 double-auto -s run.precision=fp64
 grep -q 'NOTE    there is a card, but the cores compute' double-auto.log || fail "no note about the cores"
 
@@ -149,6 +149,8 @@ EOF
     must 1 "$name-cores" -s device.kind=cpu
     must 1 "$name-card" -s device.kind=cuda
     same "$name-cores" "$name-card"
+    must 2 "$name-vocab" -s device.kind=cuda -s device.share=yes -s parallel.layout=tensor:2 -s parallel.vocabulary=split
+    same "$name-cores" "$name-vocab"
     sed -e '/^vocab/d' -e 's|^train = .*|train = words/train|' -e 's/^context = .*/context = 40/' -e 's/^every = never/every = 6 steps/' \
         job.ini >words.ini
     "$train" -q -c words.ini -o "$name" -s device.kind=cuda >"$name.log" 2>&1 || fail "$name: exit status $?"
@@ -184,3 +186,13 @@ EOF
 must 1 cnn-cores -s device.kind=cpu
 must 1 cnn-card -s device.kind=cuda
 same cnn-cores cnn-card
+
+# Batch norm with residuals, its statistics over the samples of both ranks; the evaluation at the end uses the running ones.
+net="-s model.type=resnet -s model.depth=20 -s batch.global=6 -s data.samples=8 -s data.valid_share=0.25"
+must 1 resnet-cores -s device.kind=cpu $net -s 'run.length=2 steps'
+must 2 resnet-card -s device.kind=cuda -s device.share=yes $net -s 'run.length=2 steps'
+same resnet-cores resnet-card
+for to in cores card; do
+    echo "1 $(figure resnet-$to valid loss)" >resnet-$to.loss
+done
+near resnet-cores.loss resnet-card.loss 1e-4 || fail "resnet: the evaluation differs"

@@ -58,11 +58,12 @@ void check_bf16(const struct dpt_op *op, const void *param, int nin, const struc
                 const struct dpt_op_ctx *ctx, double tolerance);
 
 /*
- * The question of placement, optest_split.c. Real inputs in F64 that floats hold too; `expected` is of the whole. On a card
- * it is asked in F32, within the tolerance.
+ * The question of placement, optest_split.c. Real inputs in F64, and the same in F32 in `in32`; `expected` is of the whole.
+ * On a card it is asked in F32, within the tolerance.
  */
 void check_splits(const struct dpt_op *op, const void *param, int nin, const struct dpt_tensor *in,
-                  const struct dpt_op_ctx *ctx, double tolerance, const struct results *expected);
+                  const struct dpt_tensor *in32, const struct dpt_op_ctx *ctx, double tolerance,
+                  const struct results *expected);
 
 /* optest_card.c: whether there is a card and a kernel for it. Says once that there is none. */
 bool card_runs(const struct dpt_op *op);

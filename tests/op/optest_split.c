@@ -216,10 +216,9 @@ static void run_rank(const struct dpt_op *op, const struct dpt_op_types *types, 
         block[i] = block_of(op, types, share, i);
     }
     for (int i = 0; i < types->nin; i++) {
-        local[i] = take(&in[i], &block[i]);
-        if (run == DPT_RUN_CUDA) {
-            change_type(&local[i], DPT_DTYPE_F64, DPT_DTYPE_F32, op->name);
-        }
+        struct block from = block[i];
+        from.type.dtype = in[i].type.dtype; /* on a card less than that of the whole */
+        local[i] = take(&in[i], &from);
     }
     set_part(op, types, block, part);
     set_rows(&local_ctx, share);
@@ -228,7 +227,7 @@ static void run_rank(const struct dpt_op *op, const struct dpt_op_types *types, 
     run_op(op, param, run, types->nin, local, &local_ctx, -1, part, &got);
     for (int i = 0; i < got.count; i++) {
         const struct block *at = &block[got.operand[i]];
-        if (run == DPT_RUN_CUDA) {
+        if (run == DPT_RUN_CUDA && at->type.dtype == DPT_DTYPE_F64) {
             change_type(&got.tensor[i], DPT_DTYPE_F32, DPT_DTYPE_F64, op->name);
         }
         if (!dpt_type_equal(&got.tensor[i].type, &at->type)) {
@@ -307,20 +306,21 @@ static bool fits(const struct dpt_op *op, const struct dpt_op_types *types, cons
 
 /* In the plain kernels and in the fast ones; where a letter has fewer elements than parts there is nothing to ask. */
 static void check_split(const struct dpt_op *op, const struct dpt_op_types *types, const struct dpt_tensor *in,
-                        const struct dpt_op_ctx *ctx, const struct split *split, double tolerance,
-                        const struct results *expected)
+                        const struct dpt_tensor *in32, const struct dpt_op_ctx *ctx, const struct split *split,
+                        double tolerance, const struct results *expected)
 {
     if (fits(op, types, split)) {
         check_run(op, types, DPT_RUN_REF, in, ctx, split, 1e-12, expected);
         check_run(op, types, DPT_RUN_CPU, in, ctx, split, 1e-12, expected);
     }
     if (fits(op, types, split) && card_runs(op)) {
-        check_run(op, types, DPT_RUN_CUDA, in, ctx, split, tolerance, expected);
+        check_run(op, types, DPT_RUN_CUDA, in32, ctx, split, tolerance, expected);
     }
 }
 
 void check_splits(const struct dpt_op *op, const void *param, int nin, const struct dpt_tensor *in,
-                  const struct dpt_op_ctx *ctx, double tolerance, const struct results *expected)
+                  const struct dpt_tensor *in32, const struct dpt_op_ctx *ctx, double tolerance,
+                  const struct results *expected)
 {
     /* One letter: both. Two letters, or one on both axes: the first that fits. */
     static const int one[][AXES] = {{2, 1}, {3, 1}}, two[][AXES] = {{2, 3}, {3, 2}, {2, 2}};
@@ -331,14 +331,14 @@ void check_splits(const struct dpt_op *op, const void *param, int nin, const str
     for (int i = 0; i < letters; i++) {
         for (int k = 0; k < 2; k++) {
             const struct split split = {{letter[i], letter[i]}, {one[k][0], one[k][1]}};
-            check_split(op, &types, in, ctx, &split, tolerance, expected);
+            check_split(op, &types, in, in32, ctx, &split, tolerance, expected);
         }
         for (int j = i; j < letters; j++) {
             struct split split = {{letter[i], letter[j]}, {0}};
             for (int k = 0; k < 3 && (k == 0 || !fits(op, &types, &split)); k++) {
                 memcpy(split.parts, two[k], sizeof split.parts);
             }
-            check_split(op, &types, in, ctx, &split, tolerance, expected);
+            check_split(op, &types, in, in32, ctx, &split, tolerance, expected);
         }
     }
 }

@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "op/cuda.h"
+
 /* What every entry of the table must have. */
 static void entries_are_complete(void **state)
 {
@@ -37,6 +39,18 @@ static void entries_are_complete(void **state)
     assert_true(count > 0);
     assert_null(dpt_op_at(-1));
     assert_null(dpt_op_find("no such op"));
+}
+
+/* In a build with CUDA all that computes does so on cards. */
+static void all_have_twins(void **state)
+{
+    (void)state;
+    for (int i = 0; dpt_op__cuda(&dpt_op_linear) && dpt_op_at(i); i++) {
+        const struct dpt_op *op = dpt_op_at(i);
+        if (!op->view && !op->collective && !dpt_op__cuda(op)) {
+            fail_msg("the op %s has no kernel for cards: op/cuda.def", op->name);
+        }
+    }
 }
 
 /* Signatures as the planner reads them, on made-up ops. */
@@ -110,6 +124,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(entries_are_complete),
+        cmocka_unit_test(all_have_twins),
         cmocka_unit_test(dimensions_of_letters),
         cmocka_unit_test(numbers_of_inputs),
     };

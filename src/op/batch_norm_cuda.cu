@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Twins of batch_norm.c. As in batch_norm_cpu.c what a channel needs is made once, in double, and kept as floats, so that
+ * passes over images are a multiplication and an addition for each term. Sums are in double.
+ *
+ * Scratch: the parts of the sums where a kernel has any, then the table: four floats a channel.
+ */
+
+#include "op/cuda.cuh"
+
+extern "C" {
+#include "op/batch_norm.h"
+}
+
+/* Rows of the table: z = A x + B; xhat = R x + S, or of dx = A dz + G x + H. */
+enum { A, B, R, S, G = R, H = S, ROWS };
+
+static size_t table_nbytes(int64_t c)
+{
+    return (size_t)(ROWS * c) * sizeof(float);
+}
+
+static int64_t channels_of(const struct dpt_type *x)
+{
+    return x->dim[x->ndim - 1];
+}
+
+/* Mean and biased variance of channel k; those of no elements are 0. */
+static __device__ void moments(const double *stat, int64_t k, int64_t c, double count, double *mean, double *var)
+{
+    *mean = count > 0.0 ? stat[k] / count : 0.0;
+    *var = count > 0.0 ? fmax(stat[c + k] / count - *mean * *mean, 0.0) : 0.0;
+}
+
+static __device__ void set_affine(float *table, int64_t k, int64_t c, double mean, double rstd, double gamma, double beta)
+{
+    table[A * c + k] = (float)(gamma * rstd);
+    table[B * c + k] = (float)(beta - gamma * rstd * mean);
+}
+
+/* c channels; gamma and beta, or gstat, may be missing. */
+static __global__ void make_table(int64_t c, double count, double eps, const double *stat, const double *gstat,
+                                  struct dpt_in gamma, struct dpt_in beta, float *table)
+{
+    DPT_EACH(k, c)
+    {
+        double mean, var;
+        moments(stat, k, c, count, &mean, &var);
+        const double rstd = 1.0 / sqrt(var + eps);
+        if (gamma.data) {
+            set_affine(table, k, c, mean, rstd, gamma[k], beta[k]);
+        }
+        if (gstat) { /* gamma rstd (-gstat0 / N - xhat gstat1 / N) = g x + h */
+            const double scale = count > 0.0 ? gamma[k] * rstd / count : 0.0, slope = -scale * gstat[c + k] * rstd;
+            table[G * c + k] = (float)slope;
+            table[H * c + k] = (float)(-scale * gstat[k] - slope * mean);
+        } else {
+            table[R * c + k] = (float)rstd;
+            table[S * c + k] = (float)(-mean * rstd);
+        }
+    }
+}
+
+static __global__ void make_eval_table(int64_t c, double eps, struct dpt_in mean, struct dpt_in var, struct dpt_in gamma,
+                                       struct dpt_in beta, float *table)
+{
+    DPT_EACH(k, c)
+    {
+        set_affine(table, k, c, mean[k], 1.0 / sqrt((double)var[k] + eps), gamma[k], beta[k]);
+    }
+}
+
+/* The table of a call whose statistics are input `stat`, behind `before` bytes of the scratch. */
+static float *table_of(const struct dpt_op_call *call, int stat, int gstat, int gamma, size_t before)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const struct dpt_batch_norm_param *param = (const struct dpt_batch_norm_param *)call->types->param;
+    const struct dpt_in none = {NULL, DPT_DTYPE_F32};
+    const int64_t c = channels_of(&call->in[0].type);
+    float *table = (float *)((char *)call->scratch + before);
+    DPT_LAUNCH_EACH(cuda, c, make_table, dpt_op__batch_count(call), param->eps, (const double *)call->in[stat].data,
+                    gstat < 0 ? (const double *)NULL : (const double *)call->in[gstat].data,
+                    gamma < 0 ? none : dpt_in_of(call, gamma), gamma < 0 ? none : dpt_in_of(call, gamma + 1), table);
+    return table;
+}
+
+static bool is_relu(const struct dpt_op_call *call)
+{
+    return ((const struct dpt_batch_norm_param *)call->types->param)->act == DPT_ACTIVATION_KIND_RELU;
+}
+
+/* ------------------------------------------------------------------------------------------------------------- sums */
+
+/* What an element adds to the sums of x and x^2. */
+struct powers {
+    int64_t c;
+    struct dpt_in x;
+
+    __device__ void operator()(int64_t row, int64_t k, double out[2]) const
+    {
+        const double value = x[row * c + k];
+        out[0] = value;
+        out[1] = value * value;
+    }
+};
+
+extern "C" enum dpt_status dpt_op__batch_stat_cuda(const struct dpt_op_call *call)
+{
+    const int64_t c = channels_of(&call->in[0].type), n = dpt_type_numel(&call->in[0].type) / c;
+    const struct powers value = {c, dpt_in_of(call, 0)};
+    double *stat = (double *)call->out[0].data;
+    const struct dpt_columns<2, double> out = {{stat, stat + c}};
+    dpt_column_sums<2, double>(dpt_cuda_of(call->dev), n, c, value, call->scratch, out);
+    return DPT_STATUS_OK;
+}
+
+/* What an element adds to the sums of dz and dz xhat: dz is dy where z > 0, or where y > 0, or dy. */
+struct terms {
+    int64_t c;
+    bool relu;
+    const float *table;
+    struct dpt_in dy, x, y; /* y, dz: where dz is an output */
+    struct dpt_out dz;
+
+    __device__ void operator()(int64_t row, int64_t k, double out[2]) const
+    {
+        const int64_t i = row * c + k;
+        const float value = x[i], z = y.data ? y[i] : relu ? table[A * c + k] * value + table[B * c + k] : 1.0f;
+        const float slope = z > 0.0f ? dy[i] : 0.0f;
+        if (y.data) {
+            dz[i] = slope;
+        }
+        out[0] = slope;
+        out[1] = (double)slope * (table[R * c + k] * value + table[S * c + k]);
+    }
+};
+
+static void sum_terms(const struct dpt_op_call *call, const struct terms &value, double *gstat)
+{
+    const int64_t c = value.c, n = dpt_type_numel(&call->in[0].type) / c;
+    const struct dpt_columns<2, double> out = {{gstat, gstat + c}};
+    dpt_column_sums<2, double>(dpt_cuda_of(call->dev), n, c, value, call->scratch, out);
+}
+
+extern "C" enum dpt_status dpt_op__batch_grad_stat_cuda(const struct dpt_op_call *call)
+{
+    struct terms value = {};
+    value.c = channels_of(&call->in[0].type);
+    value.relu = is_relu(call);
+    value.table = table_of(call, 2, -1, 3, dpt_column_scratch<double>(2, value.c));
+    value.dy = dpt_in_of(call, 0);
+    value.x = dpt_in_of(call, 1);
+    sum_terms(call, value, (double *)call->out[0].data);
+    return DPT_STATUS_OK;
+}
+
+extern "C" enum dpt_status dpt_op__batch_residual_dx_cuda(const struct dpt_op_call *call)
+{
+    struct terms value = {};
+    value.c = channels_of(&call->in[0].type);
+    value.table = table_of(call, 3, -1, -1, dpt_column_scratch<double>(2, value.c));
+    value.dy = dpt_in_of(call, 0);
+    value.y = dpt_in_of(call, 1);
+    value.x = dpt_in_of(call, 2);
+    value.dz = dpt_out_of(call, 0);
+    sum_terms(call, value, (double *)call->out[1].data);
+    return DPT_STATUS_OK;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- y and dx */
+
+/* n elements: y = act(a x + b + residual). A nan stays one. */
+static __global__ void normalise(int64_t n, int64_t c, bool relu, const float *table, struct dpt_in x,
+                                 struct dpt_in residual, struct dpt_out y)
+{
+    DPT_EACH(i, n)
+    {
+        const int64_t k = dpt_mod(i, c);
+        const float z = table[A * c + k] * x[i] + table[B * c + k] + (residual.data ? residual[i] : 0.0f);
+        y[i] = relu && z < 0.0f ? 0.0f : z;
+    }
+}
+
+static enum dpt_status normalise_all(const struct dpt_op_call *call, const float *table, int residual)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const int64_t c = channels_of(&call->in[0].type), n = dpt_type_numel(&call->in[0].type);
+    DPT_LAUNCH_EACH(cuda, n, normalise, c, is_relu(call), table, dpt_in_of(call, 0), dpt_in_of(call, residual),
+                    dpt_out_of(call, 0));
+    return DPT_STATUS_OK;
+}
+
+extern "C" enum dpt_status dpt_op__batch_norm_cuda(const struct dpt_op_call *call)
+{
+    return normalise_all(call, table_of(call, 1, -1, 2, 0), 4);
+}
+
+extern "C" enum dpt_status dpt_op__batch_norm_eval_cuda(const struct dpt_op_call *call)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const struct dpt_batch_norm_param *param = (const struct dpt_batch_norm_param *)call->types->param;
+    const int64_t c = channels_of(&call->in[0].type);
+    float *table = (float *)call->scratch;
+    DPT_LAUNCH_EACH(cuda, c, make_eval_table, param->eps, dpt_in_of(call, 1), dpt_in_of(call, 2), dpt_in_of(call, 3),
+                    dpt_in_of(call, 4), table);
+    return normalise_all(call, table, 5);
+}
+
+/* n elements: dx = a dz + g x + h, where with `relu` dz = dy where a x + b > 0. */
+static __global__ void back(int64_t n, int64_t c, bool relu, const float *table, struct dpt_in dy, struct dpt_in x,
+                            struct dpt_out dx)
+{
+    DPT_EACH(i, n)
+    {
+        const int64_t k = dpt_mod(i, c);
+        const float a = table[A * c + k], value = x[i];
+        const float dz = relu && !(a * value + table[B * c + k] > 0.0f) ? 0.0f : dy[i];
+        dx[i] = a * dz + (table[G * c + k] * value + table[H * c + k]);
+    }
+}
+
+extern "C" enum dpt_status dpt_op__batch_norm_dx_cuda(const struct dpt_op_call *call)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const int64_t c = channels_of(&call->in[0].type), n = dpt_type_numel(&call->in[0].type);
+    const float *table = table_of(call, 2, 3, 4, 0);
+    DPT_LAUNCH_EACH(cuda, n, back, c, is_relu(call), table, dpt_in_of(call, 0), dpt_in_of(call, 1), dpt_out_of(call, 0));
+    return DPT_STATUS_OK;
+}
+
+/* --------------------------------------------------------------------------------------------------- contributions */
+
+static __global__ void weight_gradients(int64_t c, double share, const double *gstat, struct dpt_out dgamma,
+                                        struct dpt_out dbeta)
+{
+    DPT_EACH(k, c)
+    {
+        dgamma[k] = (float)(share * gstat[c + k]);
+        dbeta[k] = (float)(share * gstat[k]);
+    }
+}
+
+extern "C" enum dpt_status dpt_op__batch_norm_dw_cuda(const struct dpt_op_call *call)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const struct dpt_batch_norm_param *param = (const struct dpt_batch_norm_param *)call->types->param;
+    const struct dpt_op_ctx *ctx = call->ctx;
+    const int64_t c = call->in[0].type.dim[1];
+    const bool whole = param->local || ctx->rows == ctx->micro_rows;
+    DPT_LAUNCH_EACH(cuda, c, weight_gradients, whole ? 1.0 : (double)ctx->rows / (double)ctx->micro_rows,
+                    (const double *)call->in[0].data, dpt_out_of(call, 0), dpt_out_of(call, 1));
+    return DPT_STATUS_OK;
+}
+
+static __global__ void running_moments(int64_t c, double count, double share, double unbiased, const double *stat,
+                                       struct dpt_out to_mean, struct dpt_out to_var)
+{
+    DPT_EACH(k, c)
+    {
+        double mean, var;
+        moments(stat, k, c, count, &mean, &var);
+        to_mean[k] = (float)(share * mean);
+        to_var[k] = (float)(share * unbiased * var);
+    }
+}
+
+extern "C" enum dpt_status dpt_op__batch_moments_cuda(const struct dpt_op_call *call)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const struct dpt_batch_norm_param *param = (const struct dpt_batch_norm_param *)call->types->param;
+    const struct dpt_op_ctx *ctx = call->ctx;
+    const int64_t c = call->in[0].type.dim[1];
+    const double count = (double)param->per_sample * (double)(param->local ? ctx->rows : ctx->micro_rows);
+    DPT_LAUNCH_EACH(cuda, c, running_moments, count, (double)ctx->rows / (double)ctx->batch_rows,
+                    count > 1.0 ? count / (count - 1.0) : 1.0, (const double *)call->in[0].data, dpt_out_of(call, 0),
+                    dpt_out_of(call, 1));
+    return DPT_STATUS_OK;
+}
+
+/* --------------------------------------------------------------------------------------------------------- scratch */
+
+extern "C" size_t dpt_op__batch_table_scratch_cuda(const struct dpt_op_types *types)
+{
+    return table_nbytes(channels_of(&types->in[0]));
+}
+
+extern "C" size_t dpt_op__batch_sums_scratch_cuda(const struct dpt_op_types *types)
+{
+    const int64_t c = channels_of(&types->in[0]);
+    return dpt_column_scratch<double>(2, c) + table_nbytes(c);
+}
