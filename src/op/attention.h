@@ -47,7 +47,7 @@ struct dpt_attention {
     int64_t place, place_sample, place_head, place_query;
 };
 
-/* What a call of any of the four ops is about, in F32. Local. */
+/* What a call of any of the four ops is about. Local. */
 struct dpt_attention dpt_op__attention_of(const struct dpt_op_call *call);
 
 /* Scratch of the plain and the fast kernels. */

@@ -17,9 +17,11 @@ extern "C" {
 
 enum { LANES = 16, WIDEST = 256 };
 
-/* What a kernel needs of a call beside struct dpt_attention. */
+/* What a kernel needs of a call: sizes from struct dpt_attention, operands with their types. */
 struct flash {
     struct dpt_attention at;
+    struct dpt_in q, k, v, y, lse, dy;
+    struct dpt_out to_y, to_lse, dq, dk, dv;
     float scale;
     uint64_t seed, step;
     uint32_t stream, drop; /* words below `drop` drop; 0: no dropout */
@@ -71,7 +73,7 @@ static __device__ float lanes_max(float value)
 
 /* Rows first .. first + R - 1 of a matrix to shared memory; what is past `rows` or past d is 0. */
 template <int D, int R>
-static __device__ void load(float (*tile)[D + 1], const float *from, int64_t stride, int64_t first, int64_t rows, int64_t d)
+static __device__ void load(float (*tile)[D + 1], struct dpt_in from, int64_t stride, int64_t first, int64_t rows, int64_t d)
 {
     for (int e = (int)threadIdx.x; e < R * D; e += (int)blockDim.x) {
         const int64_t r = first + e / D, f = e % D;
@@ -88,24 +90,47 @@ template <int D> static __device__ float dot(const float *x, const float *y)
     return sum;
 }
 
+/* Where a block of `attend` and `query_gradients` is: a tile of Q rows of one head of a sample. */
+struct block {
+    int mine, lane;             /* row of this thread in the tile, its number among the sixteen */
+    int64_t first, i;           /* first row of the tile, this thread's                         */
+    int64_t last;               /* behind the keys that the tile sees                           */
+    struct row begin, row;      /* of the head's first row, of this thread's                    */
+    struct dpt_in key, value;   /* of the head                                                  */
+};
+
+template <int Q> static __device__ struct block block_at(const struct flash &flash)
+{
+    const struct dpt_attention *at = &flash.at;
+    const int64_t heads = at->a * at->g, h = blockIdx.y % heads, n = blockIdx.y / heads;
+    const int64_t keys = n * at->k_sample + h / at->g * at->d;
+    struct block block;
+    block.mine = (int)threadIdx.x / LANES;
+    block.lane = (int)threadIdx.x % LANES;
+    block.first = (int64_t)blockIdx.x * Q;
+    block.i = block.first + block.mine;
+    block.last = at->first + block.first + Q < at->t ? at->first + block.first + Q : at->t;
+    block.begin = row_at(at, n, h, 0);
+    block.row = row_at(at, n, h, block.i);
+    block.key = flash.k + keys;
+    block.value = flash.v + keys;
+    return block;
+}
+
 template <int D, int Q, int K> static __global__ void attend(struct flash flash)
 {
     __shared__ float q[Q][D + 1], kv[K][D + 1], p[Q][K + 1];
     enum { KEYS = K / LANES, FEATURES = D / LANES };
     const struct dpt_attention *at = &flash.at;
-    const int mine = (int)threadIdx.x / LANES, lane = (int)threadIdx.x % LANES;
-    const int64_t h = blockIdx.y % (at->a * at->g), n = blockIdx.y / (at->a * at->g), a = h / at->g;
-    const int64_t first = (int64_t)blockIdx.x * Q, i = first + mine;
-    const float *key = (const float *)at->k + n * at->k_sample + a * at->d;
-    const float *value = (const float *)at->v + n * at->k_sample + a * at->d;
-    const struct row row = row_at(at, n, h, i);
-    const int64_t last = at->first + first + Q < at->t ? at->first + first + Q : at->t; /* keys that the tile sees */
+    const struct block block = block_at<Q>(flash);
+    const int mine = block.mine, lane = block.lane;
+    const int64_t i = block.i;
     float max = -INFINITY, sum = 0.0f, out[FEATURES] = {0};
-    load<D, Q>(q, (const float *)at->q + row_at(at, n, h, 0).q, at->q_row, first, at->s, at->d);
-    for (int64_t tile = 0; tile < last; tile += K) {
+    load<D, Q>(q, flash.q + block.begin.q, at->q_row, block.first, at->s, at->d);
+    for (int64_t tile = 0; tile < block.last; tile += K) {
         float s[KEYS], most = -INFINITY;
         __syncthreads(); /* the last tile's values were read */
-        load<D, K>(kv, key, at->k_row, tile, at->t, at->d);
+        load<D, K>(kv, block.key, at->k_row, tile, at->t, at->d);
         __syncthreads();
         for (int k = 0; k < KEYS; k++) {
             const int64_t j = tile + lane + k * LANES;
@@ -119,12 +144,12 @@ template <int D, int Q, int K> static __global__ void attend(struct flash flash)
             const int64_t j = tile + lane + k * LANES;
             const float whole = s[k] == -INFINITY ? 0.0f : expf(s[k] - most);
             more += whole;
-            p[mine][lane + k * LANES] = whole == 0.0f ? 0.0f : whole * mask_at(&flash, row.place + j);
+            p[mine][lane + k * LANES] = whole == 0.0f ? 0.0f : whole * mask_at(&flash, block.row.place + j);
         }
         sum = sum * fade + lanes_sum(more);
         max = most;
         __syncthreads(); /* the keys were read */
-        load<D, K>(kv, value, at->k_row, tile, at->t, at->d);
+        load<D, K>(kv, block.value, at->k_row, tile, at->t, at->d);
         __syncthreads();
         for (int f = 0; f < FEATURES; f++) {
             float total = out[f] * fade;
@@ -136,11 +161,11 @@ template <int D, int Q, int K> static __global__ void attend(struct flash flash)
     }
     for (int f = 0; f < FEATURES && i < at->s; f++) {
         if (lane + f * LANES < at->d) {
-            ((float *)at->y)[row.y + lane + f * LANES] = out[f] / sum;
+            flash.to_y[block.row.y + lane + f * LANES] = out[f] / sum;
         }
     }
     if (lane == 0 && i < at->s) {
-        ((float *)at->lse)[row.lse] = max + logf(sum);
+        flash.to_lse[block.row.lse] = max + logf(sum);
     }
 }
 
@@ -154,7 +179,7 @@ static __global__ void deltas(struct flash flash)
         const struct row row = row_at(at, r / heads / at->s, r % heads, r / heads % at->s);
         float sum = 0.0f;
         for (int64_t f = lane; f < at->d; f += DPT_WARP) {
-            sum += ((const float *)at->dy)[row.y + f] * ((const float *)at->y)[row.y + f];
+            sum += flash.dy[row.y + f] * flash.y[row.y + f];
         }
         sum = dpt_warp_sum(sum);
         if (lane == 0) {
@@ -169,33 +194,29 @@ template <int D, int Q, int K> static __global__ void query_gradients(struct fla
     __shared__ float q[Q][D + 1], dy[Q][D + 1], kv[K][D + 1], ds[Q][K + 1];
     enum { KEYS = K / LANES, FEATURES = D / LANES };
     const struct dpt_attention *at = &flash.at;
-    const int mine = (int)threadIdx.x / LANES, lane = (int)threadIdx.x % LANES;
-    const int64_t h = blockIdx.y % (at->a * at->g), n = blockIdx.y / (at->a * at->g), a = h / at->g;
-    const int64_t first = (int64_t)blockIdx.x * Q, i = first + mine;
-    const float *key = (const float *)at->k + n * at->k_sample + a * at->d;
-    const float *value = (const float *)at->v + n * at->k_sample + a * at->d;
-    const struct row row = row_at(at, n, h, i);
-    const int64_t last = at->first + first + Q < at->t ? at->first + first + Q : at->t;
-    const float lse = i < at->s ? ((const float *)at->lse)[row.lse] : 0.0f, delta = i < at->s ? flash.delta[row.lse] : 0.0f;
+    const struct block block = block_at<Q>(flash);
+    const int mine = block.mine, lane = block.lane;
+    const int64_t i = block.i;
+    const float lse = i < at->s ? flash.lse[block.row.lse] : 0.0f, delta = i < at->s ? flash.delta[block.row.lse] : 0.0f;
     float out[FEATURES] = {0};
-    load<D, Q>(q, (const float *)at->q + row_at(at, n, h, 0).q, at->q_row, first, at->s, at->d);
-    load<D, Q>(dy, (const float *)at->dy + row_at(at, n, h, 0).y, at->y_row, first, at->s, at->d);
-    for (int64_t tile = 0; tile < last; tile += K) {
+    load<D, Q>(q, flash.q + block.begin.q, at->q_row, block.first, at->s, at->d);
+    load<D, Q>(dy, flash.dy + block.begin.y, at->y_row, block.first, at->s, at->d);
+    for (int64_t tile = 0; tile < block.last; tile += K) {
         float dp[KEYS];
         __syncthreads();
-        load<D, K>(kv, value, at->k_row, tile, at->t, at->d);
+        load<D, K>(kv, block.value, at->k_row, tile, at->t, at->d);
         __syncthreads();
         for (int k = 0; k < KEYS; k++) {
             dp[k] = dot<D>(dy[mine], kv[lane + k * LANES]);
         }
         __syncthreads();
-        load<D, K>(kv, key, at->k_row, tile, at->t, at->d);
+        load<D, K>(kv, block.key, at->k_row, tile, at->t, at->d);
         __syncthreads();
         for (int k = 0; k < KEYS; k++) {
             const int64_t j = tile + lane + k * LANES;
             const bool seen = i < at->s && j <= at->first + i && j < at->t;
             const float p = seen ? expf(flash.scale * dot<D>(q[mine], kv[lane + k * LANES]) - lse) : 0.0f;
-            ds[mine][lane + k * LANES] = seen ? p * (mask_at(&flash, row.place + j) * dp[k] - delta) : 0.0f;
+            ds[mine][lane + k * LANES] = seen ? p * (mask_at(&flash, block.row.place + j) * dp[k] - delta) : 0.0f;
         }
         __syncthreads();
         for (int f = 0; f < FEATURES; f++) {
@@ -206,7 +227,7 @@ template <int D, int Q, int K> static __global__ void query_gradients(struct fla
     }
     for (int f = 0; f < FEATURES && i < at->s; f++) {
         if (lane + f * LANES < at->d) {
-            ((float *)at->dq)[row.q + lane + f * LANES] = flash.scale * out[f];
+            flash.dq[block.row.q + lane + f * LANES] = flash.scale * out[f];
         }
     }
 }
@@ -223,14 +244,14 @@ template <int D, int Q, int K> static __global__ void key_gradients(struct flash
     /* The first row that sees a key of the tile, at the begin of a tile of rows. */
     const int64_t from = first > at->first ? (first - at->first) / Q * Q : 0;
     float dk[FEATURES] = {0}, dv[FEATURES] = {0};
-    load<D, K>(k, (const float *)at->k + base, at->k_row, first, at->t, at->d);
-    load<D, K>(v, (const float *)at->v + base, at->k_row, first, at->t, at->d);
+    load<D, K>(k, flash.k + base, at->k_row, first, at->t, at->d);
+    load<D, K>(v, flash.v + base, at->k_row, first, at->t, at->d);
     for (int64_t g = 0; g < at->g; g++) {
         const struct row head = row_at(at, n, a * at->g + g, 0);
         for (int64_t tile = from; tile < at->s; tile += Q) {
             __syncthreads();
-            load<D, Q>(q, (const float *)at->q + head.q, at->q_row, tile, at->s, at->d);
-            load<D, Q>(dy, (const float *)at->dy + head.y, at->y_row, tile, at->s, at->d);
+            load<D, Q>(q, flash.q + head.q, at->q_row, tile, at->s, at->d);
+            load<D, Q>(dy, flash.dy + head.y, at->y_row, tile, at->s, at->d);
             __syncthreads();
             for (int r = lane; r < Q; r += LANES) {
                 const int64_t i = tile + r;
@@ -238,7 +259,7 @@ template <int D, int Q, int K> static __global__ void key_gradients(struct flash
                 float whole = 0.0f, mask = 0.0f, slope = 0.0f;
                 if (seen) {
                     const struct row row = row_at(at, n, a * at->g + g, i);
-                    whole = expf(flash.scale * dot<D>(q[r], k[mine]) - ((const float *)at->lse)[row.lse]);
+                    whole = expf(flash.scale * dot<D>(q[r], k[mine]) - flash.lse[row.lse]);
                     mask = mask_at(&flash, row.place + j);
                     slope = whole * (mask * dot<D>(dy[r], v[mine]) - flash.delta[row.lse]);
                 }
@@ -257,8 +278,8 @@ template <int D, int Q, int K> static __global__ void key_gradients(struct flash
     for (int f = 0; f < FEATURES && j < at->t; f++) {
         if (lane + f * LANES < at->d) {
             const int64_t to = base + j * at->k_row + lane + f * LANES;
-            ((float *)at->dk)[to] = flash.scale * dk[f];
-            ((float *)at->dv)[to] = dv[f];
+            flash.dk[to] = flash.scale * dk[f];
+            flash.dv[to] = dv[f];
         }
     }
 }
@@ -266,8 +287,25 @@ template <int D, int Q, int K> static __global__ void key_gradients(struct flash
 static struct flash flash_of(const struct dpt_op_call *call)
 {
     const struct dpt_attention_param *param = (const struct dpt_attention_param *)call->types->param;
-    struct flash flash;
+    const bool qkv = call->types->nin == 1 || call->types->nin == 4, backward = call->types->nin > 3;
+    const int saved = qkv ? 1 : 3; /* y, lse and dy of a backward op */
+    const struct dpt_tensor *y = backward ? &call->in[saved] : &call->out[0];
+    const enum dpt_dtype type = call->in[0].type.dtype, y_type = y[0].type.dtype, lse_type = y[1].type.dtype;
+    struct flash flash = {};
     flash.at = dpt_op__attention_of(call);
+    flash.q = {flash.at.q, type, DPT_DTYPE_F32};
+    flash.k = {flash.at.k, qkv ? type : call->in[1].type.dtype, DPT_DTYPE_F32};
+    flash.v = {flash.at.v, qkv ? type : call->in[2].type.dtype, DPT_DTYPE_F32};
+    flash.y = {flash.at.y, y_type, DPT_DTYPE_F32};
+    flash.to_y = {flash.at.y, y_type};
+    if (backward) {
+        flash.dy = {flash.at.dy, call->in[saved + 2].type.dtype, DPT_DTYPE_F32};
+        flash.dq = {flash.at.dq, call->out[0].type.dtype};
+        flash.dk = {flash.at.dk, call->out[qkv ? 0 : 1].type.dtype};
+        flash.dv = {flash.at.dv, call->out[qkv ? 0 : 2].type.dtype};
+    }
+    flash.lse = {flash.at.lse, lse_type, DPT_DTYPE_F32};
+    flash.to_lse = {flash.at.lse, lse_type};
     flash.scale = (float)param->scale;
     flash.seed = call->ctx->seed;
     flash.step = call->ctx->step;

@@ -76,7 +76,7 @@ static float *table_of(const struct dpt_op_call *call, int stat, int gstat, int 
 {
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const struct dpt_batch_norm_param *param = (const struct dpt_batch_norm_param *)call->types->param;
-    const struct dpt_in none = {NULL, DPT_DTYPE_F32};
+    const struct dpt_in none = {NULL, DPT_DTYPE_F32, DPT_DTYPE_F32};
     const int64_t c = channels_of(&call->in[0].type);
     float *table = (float *)((char *)call->scratch + before);
     DPT_LAUNCH_EACH(cuda, c, make_table, dpt_op__batch_count(call), param->eps, (const double *)call->in[stat].data,

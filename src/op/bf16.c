@@ -5,7 +5,7 @@
  * give outputs that the node keeps in 16 bits back as BF16. Where the op has kernels for 16 bits and this machine the
  * instructions, they run; else the float kernel runs on operands in scratch memory: inputs widened, factors of products
  * rounded, outputs narrowed afterwards. Both compute the same: products of bfloat16 added up in float, all else in float,
- * one rounding of each number that is kept in 16 bits.
+ * one rounding of each number that is kept in 16 bits. Kernels for cards take either type of each operand (cuda.cuh).
  *
  * The float kernel runs on slices of the samples where that takes less memory, so that its operands come and go in the
  * caches. That needs nothing of an op that its signature does not promise to ranks: an output without samples is a sum.
@@ -169,8 +169,11 @@ enum dpt_status dpt_op_prepare(const struct dpt_op *op, const struct dpt_op_type
                                void **prep)
 {
     *prep = NULL;
+    if (run == DPT_RUN_CUDA) {
+        return DPT_STATUS_OK;
+    }
     if (!is_bf16(op, types)) {
-        return op->prepare && run != DPT_RUN_CUDA ? op->prepare(types, run, threads, prep) : DPT_STATUS_OK;
+        return op->prepare ? op->prepare(types, run, threads, prep) : DPT_STATUS_OK;
     }
     struct prep made = {NULL, NULL};
     const struct dpt_op_types wide = sliced(op, types, cut_of(op, types, run).slice);
@@ -383,7 +386,6 @@ static enum dpt_status call_float(const struct dpt_op *op, enum dpt_run run, con
 static enum dpt_status call_bf16(const struct dpt_op *op, enum dpt_run run, const struct dpt_op_call *call)
 {
     const struct prep *made = call->prep;
-    DPT_CHECK(run != DPT_RUN_CUDA, DPT_STATUS_FAILED, "%s: no kernels in 16 bits for this device", op->name);
     if (run == DPT_RUN_CPU && made && made->narrow) {
         struct dpt_op_call narrow = *call;
         bool done = true;
@@ -412,7 +414,8 @@ static enum dpt_status name_failure(enum dpt_status status, const struct dpt_op 
 enum dpt_status dpt_op_call(const struct dpt_op *op, enum dpt_run run, const struct dpt_op_call *call)
 {
     DPT_TRY(dpt_dev_kernel_begin(call->dev));
-    const enum dpt_status status = is_bf16(op, call->types) ? call_bf16(op, run, call) : kernel(op, run)(call);
+    const bool narrow = is_bf16(op, call->types) && run != DPT_RUN_CUDA;
+    const enum dpt_status status = narrow ? call_bf16(op, run, call) : kernel(op, run)(call);
     const enum dpt_status ended = dpt_dev_kernel_end(call->dev);
     const enum dpt_status first = status != DPT_STATUS_OK ? status : ended;
     return first != DPT_STATUS_OK && run == DPT_RUN_CUDA ? name_failure(first, op, call) : first;

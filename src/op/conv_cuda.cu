@@ -24,8 +24,8 @@ enum { SIDE = 16, EACH = 4, TILE = SIDE * EACH, DEPTH = 16, MOST_PARTS = 32 };
 /* Sizes, and where the tensors are. */
 struct images {
     struct dpt_op__conv conv;
-    const float *x, *w, *dy, *bias;
-    float *out;
+    struct dpt_in x, w, dy, bias;
+    struct dpt_out out;
     bool relu;
 };
 
@@ -97,7 +97,7 @@ struct forward {
     static __device__ void store(const struct images &im, int64_t g, int64_t m, int64_t n, float sum)
     {
         const int64_t channel = g * im.conv.o + n;
-        const float z = sum + (im.bias ? im.bias[channel] : 0.0f);
+        const float z = sum + (im.bias.data ? im.bias[channel] : 0.0f);
         im.out[m * im.conv.groups * im.conv.o + channel] = im.relu && z < 0.0f ? 0.0f : z;
     }
 };
@@ -197,7 +197,7 @@ template <class F> static __global__ void product(struct images im, int64_t part
 }
 
 /* The parts of each element, in order. */
-static __global__ void add_parts(int64_t n, int64_t parts, const float *part, float *out)
+static __global__ void add_parts(int64_t n, int64_t parts, const float *part, struct dpt_out out)
 {
     DPT_EACH(i, n)
     {
@@ -238,10 +238,10 @@ extern "C" enum dpt_status dpt_op__conv_cuda(const struct dpt_op_call *call)
     const struct dpt_conv_param *param = (const struct dpt_conv_param *)call->types->param;
     struct images im = {};
     im.conv = dpt_op__conv_sizes(param, &call->in[0].type, &call->in[1].type, &call->out[0].type);
-    im.x = (const float *)call->in[0].data;
-    im.w = (const float *)call->in[1].data;
-    im.bias = call->types->nin > 2 ? (const float *)call->in[2].data : NULL;
-    im.out = (float *)call->out[0].data;
+    im.x = dpt_factor_of(call, 0);
+    im.w = dpt_factor_of(call, 1);
+    im.bias = dpt_in_of(call, 2);
+    im.out = dpt_out_of(call, 0);
     im.relu = param->act == DPT_ACTIVATION_KIND_RELU;
     launch<forward>(dpt_cuda_of(call->dev), im, 1, NULL);
     return DPT_STATUS_OK;
@@ -252,9 +252,9 @@ extern "C" enum dpt_status dpt_op__conv_dx_cuda(const struct dpt_op_call *call)
     const struct dpt_conv_param *param = (const struct dpt_conv_param *)call->types->param;
     struct images im = {};
     im.conv = dpt_op__conv_sizes(param, &call->out[0].type, &call->in[1].type, &call->in[0].type);
-    im.dy = (const float *)call->in[0].data;
-    im.w = (const float *)call->in[1].data;
-    im.out = (float *)call->out[0].data;
+    im.dy = dpt_factor_of(call, 0);
+    im.w = dpt_factor_of(call, 1);
+    im.out = dpt_out_of(call, 0);
     launch<input_gradient>(dpt_cuda_of(call->dev), im, 1, NULL);
     return DPT_STATUS_OK;
 }
@@ -262,7 +262,7 @@ extern "C" enum dpt_status dpt_op__conv_dx_cuda(const struct dpt_op_call *call)
 /* What an element adds to dbias. */
 struct conv_dbias {
     int64_t k;
-    const float *dy;
+    struct dpt_in dy;
 
     __device__ void operator()(int64_t row, int64_t o, float out[1]) const
     {
@@ -278,9 +278,9 @@ extern "C" enum dpt_status dpt_op__conv_dw_cuda(const struct dpt_op_call *call)
     float *scratch = (float *)call->scratch;
     struct images im = {};
     im.conv = dpt_op__conv_sizes(param, &call->in[0].type, &call->out[0].type, &call->in[1].type);
-    im.x = (const float *)call->in[0].data;
-    im.dy = (const float *)call->in[1].data;
-    im.out = (float *)call->out[0].data;
+    im.x = dpt_factor_of(call, 0);
+    im.dy = dpt_factor_of(call, 1);
+    im.out = dpt_out_of(call, 0);
     const int64_t parts = parts_of(im.conv);
     launch<weight_gradient>(cuda, im, parts, parts > 1 ? scratch : NULL);
     if (parts > 1) {

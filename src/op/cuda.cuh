@@ -80,22 +80,22 @@ static __device__ inline int64_t dpt_mod(int64_t i, int64_t n)
 struct dpt_in {
     const void *data; /* may be NULL: a missing operand */
     enum dpt_dtype type;
+    enum dpt_dtype as; /* F32, or what an operand in F32 is rounded to on its way */
 
     __device__ float operator[](int64_t i) const
     {
-        switch (type) {
-        case DPT_DTYPE_BF16:
+        if (type == DPT_DTYPE_BF16) {
             return __bfloat162float(((const __nv_bfloat16 *)data)[i]);
-        default:
-            return ((const float *)data)[i];
         }
+        const float value = ((const float *)data)[i];
+        return as == DPT_DTYPE_F32 ? value : __bfloat162float(__float2bfloat16_rn(value));
     }
 
     /* From element n on. */
     __host__ __device__ struct dpt_in operator+(int64_t n) const
     {
         const int64_t width = type == DPT_DTYPE_F32 ? 4 : 2;
-        const struct dpt_in rest = {(const char *)data + n * width, type};
+        const struct dpt_in rest = {(const char *)data + n * width, type, as};
         return rest;
     }
 };
@@ -142,11 +142,19 @@ struct dpt_out {
 /* Input i of a call, missing where the call has fewer; output o. */
 static inline struct dpt_in dpt_in_of(const struct dpt_op_call *call, int i)
 {
-    struct dpt_in in = {NULL, DPT_DTYPE_F32};
+    struct dpt_in in = {NULL, DPT_DTYPE_F32, DPT_DTYPE_F32};
     if (i < call->types->nin) {
         in.data = call->in[i].data;
         in.type = call->in[i].type.dtype;
     }
+    return in;
+}
+
+/* A factor of products, which has 16 bits where the node computes in them. */
+static inline struct dpt_in dpt_factor_of(const struct dpt_op_call *call, int i)
+{
+    struct dpt_in in = dpt_in_of(call, i);
+    in.as = call->types->bf16 ? DPT_DTYPE_BF16 : DPT_DTYPE_F32;
     return in;
 }
 

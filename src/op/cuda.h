@@ -3,7 +3,8 @@
 
 /*
  * Kernels for cards: the twins of ops, listed in cuda.def, and arithmetic on flat buffers. A build without CUDA has
- * cuda_none.c, where no op has a twin. Twins take F32, integers, and statistics in F64.
+ * cuda_none.c, where no op has a twin. Twins take F32, where the node computes in 16 bits each operand in F32 or BF16,
+ * integers, and statistics in F64.
  */
 
 #include "op/op.h"

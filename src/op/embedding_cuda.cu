@@ -15,8 +15,8 @@ static __device__ int64_t local_row(int64_t token, int64_t begin, int64_t rows)
     return token >= begin && token < begin + rows ? token - begin : -1;
 }
 
-static __global__ void embedding(int64_t n, int64_t h, int64_t begin, int64_t rows, const int32_t *token, const float *w,
-                                 float *y)
+static __global__ void embedding(int64_t n, int64_t h, int64_t begin, int64_t rows, const int32_t *token,
+                                 struct dpt_in w, struct dpt_out y)
 {
     DPT_EACH(i, n)
     {
@@ -31,7 +31,7 @@ extern "C" enum dpt_status dpt_op__embedding_cuda(const struct dpt_op_call *call
     const int64_t rows = call->in[1].type.dim[0], h = call->in[1].type.dim[1];
     const int64_t n = dpt_type_numel(&call->out[0].type);
     DPT_LAUNCH_EACH(cuda, n, embedding, h, dpt_op_begin(call, 1, 0), rows, (const int32_t *)call->in[0].data,
-                    (const float *)call->in[1].data, (float *)call->out[0].data);
+                    dpt_in_of(call, 1), dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 
@@ -40,7 +40,7 @@ extern "C" enum dpt_status dpt_op__embedding_cuda(const struct dpt_op_call *call
  * blocks write one row of dw and the sum has one order. The others find an earlier one and leave.
  */
 static __global__ void embedding_dw(int64_t n, int64_t h, int64_t begin, int64_t rows, const int32_t *token,
-                                    const float *dy, float *dw)
+                                    struct dpt_in dy, struct dpt_out dw)
 {
     __shared__ int same[DPT_BLOCK];
     const int64_t mine = blockIdx.x, row = local_row(token[mine], begin, rows);
@@ -77,12 +77,12 @@ extern "C" enum dpt_status dpt_op__embedding_dw_cuda(const struct dpt_op_call *c
     const int64_t n = dpt_type_numel(&call->in[0].type), rows = call->out[0].type.dim[0], h = call->out[0].type.dim[1];
     DPT_TRY(dpt_dev_zero(call->dev, call->out[0].data, dpt_type_nbytes(&call->out[0].type)));
     DPT_LAUNCH_ROWS(cuda, n, embedding_dw, n, h, dpt_op_begin(call, 2, 0), rows, (const int32_t *)call->in[0].data,
-                    (const float *)call->in[1].data, (float *)call->out[0].data);
+                    dpt_in_of(call, 1), dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 
 /* w begins at the row of the first position. */
-static __global__ void position(int64_t n, int64_t sample, const float *x, const float *w, float *y)
+static __global__ void position(int64_t n, int64_t sample, struct dpt_in x, struct dpt_in w, struct dpt_out y)
 {
     DPT_EACH(i, n)
     {
@@ -95,12 +95,12 @@ extern "C" enum dpt_status dpt_op__position_cuda(const struct dpt_op_call *call)
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const struct dpt_type *type = &call->in[0].type;
     const int64_t h = type->dim[2], n = dpt_type_numel(type);
-    DPT_LAUNCH_EACH(cuda, n, position, type->dim[1] * h, (const float *)call->in[0].data,
-                    (const float *)call->in[1].data + dpt_op_begin(call, 0, 1) * h, (float *)call->out[0].data);
+    DPT_LAUNCH_EACH(cuda, n, position, type->dim[1] * h, dpt_in_of(call, 0),
+                    dpt_in_of(call, 1) + dpt_op_begin(call, 0, 1) * h, dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 
-static __global__ void position_dw(int64_t n, int64_t samples, const float *dy, float *dw)
+static __global__ void position_dw(int64_t n, int64_t samples, struct dpt_in dy, struct dpt_out dw)
 {
     DPT_EACH(k, n)
     {
@@ -117,10 +117,9 @@ extern "C" enum dpt_status dpt_op__position_dw_cuda(const struct dpt_op_call *ca
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const struct dpt_type *type = &call->in[0].type;
     const int64_t h = type->dim[2], n = type->dim[1] * h;
-    float *dw = (float *)call->out[0].data;
-    DPT_TRY(dpt_dev_zero(call->dev, dw, dpt_type_nbytes(&call->out[0].type)));
-    DPT_LAUNCH_EACH(cuda, n, position_dw, type->dim[0], (const float *)call->in[0].data,
-                    dw + dpt_op_begin(call, 0, 1) * h);
+    DPT_TRY(dpt_dev_zero(call->dev, call->out[0].data, dpt_type_nbytes(&call->out[0].type)));
+    DPT_LAUNCH_EACH(cuda, n, position_dw, type->dim[0], dpt_in_of(call, 0),
+                    dpt_out_of(call, 0) + dpt_op_begin(call, 0, 1) * h);
     return DPT_STATUS_OK;
 }
 
@@ -128,7 +127,7 @@ extern "C" enum dpt_status dpt_op__position_dw_cuda(const struct dpt_op_call *ca
 
 /* n pairs: of each row the first halves of all heads. The angle is made in double: positions are large. */
 static __global__ void rotary(int64_t n, int64_t s, int64_t heads, int64_t d, int64_t begin, double base, bool inverse,
-                              const float *x, float *y)
+                              struct dpt_in x, struct dpt_out y)
 {
     const int64_t half = d / 2;
     DPT_EACH(i, n)
@@ -151,6 +150,6 @@ extern "C" enum dpt_status dpt_op__rotary_cuda(const struct dpt_op_call *call)
     const int64_t s = type->dim[1], d = type->dim[type->ndim - 1], rows = type->dim[0] * s;
     const int64_t numel = dpt_type_numel(type), n = numel / 2, heads = rows * d > 0 ? numel / (rows * d) : 1;
     DPT_LAUNCH_EACH(cuda, n, rotary, s, heads, d, dpt_op_begin(call, 0, 1), param->base, param->inverse != 0,
-                    (const float *)call->in[0].data, (float *)call->out[0].data);
+                    dpt_in_of(call, 0), dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }

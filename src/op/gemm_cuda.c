@@ -21,7 +21,13 @@ struct described {
 
 static int form_of(const struct dpt_cuda_gemm *gemm)
 {
-    return 1 + (gemm->ta ? 2 : 0) + (gemm->tb ? 4 : 0) + (gemm->add ? 8 : 0) + (gemm->bias ? 16 : 0);
+    const int flags = (gemm->ta ? 2 : 0) + (gemm->tb ? 4 : 0) + (gemm->add ? 8 : 0) + (gemm->bias ? 16 : 0);
+    return 1 + flags + 32 * ((int)gemm->factors * DPT_DTYPE_COUNT + (int)gemm->sums);
+}
+
+static cudaDataType_t type_of(enum dpt_dtype dtype)
+{
+    return dtype == DPT_DTYPE_BF16 ? CUDA_R_16BF : CUDA_R_32F;
 }
 
 static enum dpt_status describe(const struct dpt_cuda *cuda, const struct dpt_cuda_gemm *gemm, struct described *out)
@@ -32,6 +38,7 @@ static enum dpt_status describe(const struct dpt_cuda *cuda, const struct dpt_cu
     const uint64_t m = (uint64_t)gemm->m, n = (uint64_t)gemm->n, k = (uint64_t)gemm->k;
     const uint64_t a_rows = gemm->tb ? k : n, a_columns = gemm->tb ? n : k;
     const uint64_t b_rows = gemm->ta ? m : k, b_columns = gemm->ta ? k : m;
+    const cudaDataType_t factors = type_of(gemm->factors), sums = type_of(gemm->sums);
     DPT_BLAS_TRY(cuda, blas->desc_init(&out->desc, sizeof out->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F), what);
     DPT_BLAS_TRY(cuda, blas->desc_set(&out->desc, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first), what);
     DPT_BLAS_TRY(cuda, blas->desc_set(&out->desc, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second), what);
@@ -41,9 +48,9 @@ static enum dpt_status describe(const struct dpt_cuda *cuda, const struct dpt_cu
         DPT_BLAS_TRY(cuda, blas->desc_set(&out->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &gemm->bias, sizeof gemm->bias),
                      what);
     }
-    DPT_BLAS_TRY(cuda, blas->layout_init(&out->a, sizeof out->a, CUDA_R_32F, a_rows, a_columns, (int64_t)a_rows), what);
-    DPT_BLAS_TRY(cuda, blas->layout_init(&out->b, sizeof out->b, CUDA_R_32F, b_rows, b_columns, (int64_t)b_rows), what);
-    DPT_BLAS_TRY(cuda, blas->layout_init(&out->c, sizeof out->c, CUDA_R_32F, n, m, (int64_t)n), what);
+    DPT_BLAS_TRY(cuda, blas->layout_init(&out->a, sizeof out->a, factors, a_rows, a_columns, (int64_t)a_rows), what);
+    DPT_BLAS_TRY(cuda, blas->layout_init(&out->b, sizeof out->b, factors, b_rows, b_columns, (int64_t)b_rows), what);
+    DPT_BLAS_TRY(cuda, blas->layout_init(&out->c, sizeof out->c, sums, n, m, (int64_t)n), what);
     return DPT_STATUS_OK;
 }
 
@@ -110,7 +117,7 @@ enum dpt_status dpt_cuda_gemm(struct dpt_cuda *cuda, const struct dpt_cuda_gemm 
     }
     if (gemm->k == 0) { /* an empty sum */
         return gemm->add ? DPT_STATUS_OK
-                         : dpt_dev_zero(&cuda->dev, gemm->c, (size_t)gemm->m * (size_t)gemm->n * sizeof *gemm->c);
+                         : dpt_dev_zero(&cuda->dev, gemm->c, (size_t)gemm->m * (size_t)gemm->n * dpt_dtype_nbytes(gemm->sums));
     }
     DPT_TRY(describe(cuda, gemm, &described));
     DPT_TRY(look_up(cuda, gemm, &described, &algo));

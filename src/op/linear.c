@@ -207,7 +207,7 @@ const struct dpt_op dpt_op_linear_dw = {
     .prepare = dpt_op__linear_dw_prepare,
     .release = dpt_op__linear_release,
     .scratch = dpt_op__linear_dw_scratch,
-    .adds = 1u << DPT_RUN_CPU,
+    .adds = 1u << DPT_RUN_CPU | 1u << DPT_RUN_CUDA,
     .run = {[DPT_RUN_REF] = ref_linear_dw, [DPT_RUN_CPU] = dpt_op__linear_dw_cpu},
     .bf16 = &dpt_op__linear_dw_bf16,
 };

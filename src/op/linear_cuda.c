@@ -3,6 +3,9 @@
 /*
  * Twins of op/linear.c and op/linear_heads.c. The bias is added by the library; relu in a pass of its own, since the
  * library's would make 0 of nan and hide that a training diverged.
+ *
+ * In 16 bits what is kept in 32, a weight or the samples, is rounded into scratch memory first; so is the bias where the
+ * result has 16 bits, which is how the library takes it.
  */
 
 #include "op/linear.h"
@@ -11,27 +14,61 @@
 #include "op/cuda.h"
 #include "op/gemm_cuda.h"
 
-/* pointwise_cuda.cu: y = max(y, 0), where nan stays. */
-void dpt_op__relu_cuda(struct dpt_cuda *cuda, int64_t n, float *y);
+enum { ALIGN = 64 };
+
+static enum dpt_dtype factors_of(const struct dpt_op_types *types)
+{
+    return types->bf16 ? DPT_DTYPE_BF16 : DPT_DTYPE_F32;
+}
+
+static size_t copy_nbytes(const struct dpt_type *type, enum dpt_dtype dtype)
+{
+    const size_t nbytes = (size_t)dpt_type_numel(type) * dpt_dtype_nbytes(dtype);
+    return type->dtype == dtype ? 0 : (nbytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+size_t dpt_op__linear_scratch_cuda(const struct dpt_op_types *types)
+{
+    size_t nbytes = 0;
+    for (int i = 0; i < types->nin; i++) {
+        nbytes += copy_nbytes(&types->in[i], factors_of(types));
+    }
+    return nbytes;
+}
+
+/* Input i in that type: as it lies, or a copy at *at, which moves on. NULL for an input that the call has not. */
+static const void *operand(const struct dpt_op_call *call, int i, enum dpt_dtype dtype, char **at)
+{
+    if (i >= call->types->nin || call->in[i].type.dtype == dtype) {
+        return i < call->types->nin ? call->in[i].data : NULL;
+    }
+    void *copy = *at;
+    dpt_op__convert_cuda(dpt_cuda_of(call->dev), &call->in[i], dtype, copy);
+    *at += copy_nbytes(&call->in[i].type, dtype);
+    return copy;
+}
+
+/* Runs the product whose factors are inputs a and b and whose sizes and form are set. */
+static enum dpt_status run(const struct dpt_op_call *call, struct dpt_cuda_gemm gemm, int a, int b, int bias)
+{
+    char *at = call->scratch;
+    gemm.factors = factors_of(call->types);
+    gemm.sums = call->out[0].type.dtype;
+    gemm.a = operand(call, a, gemm.factors, &at);
+    gemm.b = operand(call, b, gemm.factors, &at);
+    gemm.bias = bias < 0 ? NULL : operand(call, bias, gemm.sums, &at);
+    gemm.c = call->out[0].data;
+    return dpt_cuda_gemm(dpt_cuda_of(call->dev), &gemm);
+}
 
 enum dpt_status dpt_op__linear_cuda(const struct dpt_op_call *call)
 {
-    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const struct dpt_tensor *x = &call->in[0], *w = &call->in[1], *y = &call->out[0];
     const struct dpt_linear_sizes size = dpt_op__linear_sizes(&x->type, &w->type, &y->type);
-    const struct dpt_cuda_gemm gemm = {
-        .tb = true,
-        .m = size.n,
-        .n = size.k,
-        .k = size.h,
-        .a = x->data,
-        .b = w->data,
-        .bias = call->types->nin > 2 ? call->in[2].data : NULL,
-        .c = y->data,
-    };
-    DPT_TRY(dpt_cuda_gemm(cuda, &gemm));
+    const struct dpt_cuda_gemm gemm = {.tb = true, .m = size.n, .n = size.k, .k = size.h};
+    DPT_TRY(run(call, gemm, 0, 1, 2));
     if (dpt_op__linear_act(call->types) == DPT_ACTIVATION_KIND_RELU) {
-        dpt_op__relu_cuda(cuda, size.n * size.k, y->data);
+        dpt_op__relu_cuda(dpt_cuda_of(call->dev), y);
     }
     return DPT_STATUS_OK;
 }
@@ -40,16 +77,13 @@ enum dpt_status dpt_op__linear_dx_cuda(const struct dpt_op_call *call)
 {
     const struct dpt_tensor *dy = &call->in[0], *w = &call->in[1], *dx = &call->out[0];
     const struct dpt_linear_sizes size = dpt_op__linear_sizes(&dx->type, &w->type, &dy->type);
-    const struct dpt_cuda_gemm gemm = {
-        .m = size.n, .n = size.h, .k = size.k, .a = dy->data, .b = w->data, .c = dx->data};
-    return dpt_cuda_gemm(dpt_cuda_of(call->dev), &gemm);
+    return run(call, (struct dpt_cuda_gemm){.m = size.n, .n = size.h, .k = size.k}, 0, 1, -1);
 }
 
 enum dpt_status dpt_op__linear_dw_cuda(const struct dpt_op_call *call)
 {
     const struct dpt_tensor *x = &call->in[0], *dy = &call->in[1], *dw = &call->out[0];
     const struct dpt_linear_sizes size = dpt_op__linear_sizes(&x->type, &dw->type, &dy->type);
-    const struct dpt_cuda_gemm gemm = {
-        .ta = true, .m = size.k, .n = size.h, .k = size.n, .a = dy->data, .b = x->data, .c = dw->data};
-    return dpt_cuda_gemm(dpt_cuda_of(call->dev), &gemm);
+    const struct dpt_cuda_gemm gemm = {.ta = true, .add = call->add, .m = size.k, .n = size.h, .k = size.n};
+    return run(call, gemm, 1, 0, -1);
 }

@@ -225,7 +225,7 @@ static enum dpt_activation_kind strip(void *param)
         .prepare = dpt_op__linear_dw_prepare,                                                                          \
         .release = dpt_op__linear_release,                                                                             \
         .scratch = dpt_op__linear_dw_scratch,                                                                          \
-        .adds = 1u << DPT_RUN_CPU,                                                                                     \
+        .adds = 1u << DPT_RUN_CPU | 1u << DPT_RUN_CUDA,                                                                \
         .run = {[DPT_RUN_REF] = dpt_op__linear_dw_ref, [DPT_RUN_CPU] = dpt_op__linear_dw_cpu},                         \
         .bf16 = &dpt_op__linear_dw_bf16,                                                                               \
     }

@@ -29,58 +29,131 @@ static int64_t rounded(int64_t n)
     return (n + 15) / 16 * 16;
 }
 
-static int64_t positions_of(const struct dpt_op_types *types)
+static size_t aligned(int64_t count, enum dpt_dtype dtype)
 {
-    return types->in[0].dim[0] * types->in[0].dim[1];
+    return ((size_t)count * dpt_dtype_nbytes(dtype) + 63) / 64 * 64;
+}
+
+/*
+ * The products of a call, whose inputs 0 and 1 are x and w. In 16 bits w is rounded first, and so are the gradients of the
+ * logits, which are then no longer where the logits are.
+ */
+struct products {
+    struct dpt_cuda *cuda;
+    enum dpt_dtype factors;
+    int64_t n, h, classes, rows; /* n positions, `rows` of a chunk */
+    const char *x, *w;
+    float *z;
+    struct dpt_out slope;
+};
+
+static enum dpt_dtype factors_of(const struct dpt_op_types *types)
+{
+    return types->bf16 ? DPT_DTYPE_BF16 : DPT_DTYPE_F32;
 }
 
 extern "C" size_t dpt_op__vocab_scratch_cuda(const struct dpt_op_types *types)
 {
-    const int64_t positions = positions_of(types), classes = types->in[1].dim[0], rows = chunk_rows(positions, classes);
-    return (size_t)((rows < positions ? rows : positions) * classes) * sizeof(float);
+    const enum dpt_dtype factors = factors_of(types);
+    const int64_t n = types->in[0].dim[0] * types->in[0].dim[1], classes = types->in[1].dim[0];
+    const int64_t rows = chunk_rows(n, classes);
+    size_t nbytes = aligned(rows * classes, DPT_DTYPE_F32);
+    for (int i = 0; i < 2; i++) {
+        nbytes += types->in[i].dtype == factors ? 0 : aligned(dpt_type_numel(&types->in[i]), factors);
+    }
+    return nbytes + (factors == DPT_DTYPE_F32 ? 0 : aligned(rows * classes, factors));
 }
 
 extern "C" size_t dpt_op__linear_loss_scratch_cuda(const struct dpt_op_types *types)
 {
-    return (size_t)(3 * rounded(positions_of(types))) * sizeof(float) + dpt_op__vocab_scratch_cuda(types);
+    const int64_t positions = types->in[0].dim[0] * types->in[0].dim[1];
+    return (size_t)(3 * rounded(positions)) * sizeof(float) + dpt_op__vocab_scratch_cuda(types);
 }
 
-/* z: the logits of positions [first, first + rows); x and w are inputs 0 and 1. */
-static enum dpt_status make_logits(const struct dpt_op_call *call, int64_t first, int64_t rows, float *z)
+/* With scratch memory from `at` on. */
+static struct products products_of(const struct dpt_op_call *call, char *at)
 {
-    const int64_t h = call->in[0].type.dim[2], classes = call->in[1].type.dim[0];
-    const float *x = (const float *)call->in[0].data + first * h, *w = (const float *)call->in[1].data;
-    const struct dpt_cuda_gemm logits = {false, true, false, rows, classes, h, x, w, NULL, z};
-    return dpt_cuda_gemm(dpt_cuda_of(call->dev), &logits);
+    struct products of = {};
+    const void *factor[2];
+    of.cuda = dpt_cuda_of(call->dev);
+    of.factors = factors_of(call->types);
+    of.n = call->in[0].type.dim[0] * call->in[0].type.dim[1];
+    of.h = call->in[0].type.dim[2];
+    of.classes = call->in[1].type.dim[0];
+    of.rows = chunk_rows(of.n, of.classes);
+    for (int i = 0; i < 2; i++) {
+        factor[i] = call->in[i].data;
+        if (call->in[i].type.dtype != of.factors) {
+            dpt_op__convert_cuda(of.cuda, &call->in[i], of.factors, at);
+            factor[i] = at;
+            at += aligned(dpt_type_numel(&call->in[i].type), of.factors);
+        }
+    }
+    of.x = (const char *)factor[0];
+    of.w = (const char *)factor[1];
+    of.z = (float *)at;
+    of.slope.data = of.factors == DPT_DTYPE_F32 ? at : at + aligned(of.rows * of.classes, DPT_DTYPE_F32);
+    of.slope.type = of.factors;
+    return of;
 }
 
-/* From the gradients z of those logits dx of the positions, and what they add to dw: outputs dx and dx + 1. */
-static enum dpt_status make_gradients(const struct dpt_op_call *call, int64_t first, int64_t rows, const float *z, int dx)
+/* z: the logits of positions [first, first + rows). */
+static enum dpt_status make_logits(const struct products *of, int64_t first, int64_t rows)
 {
-    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
-    const int64_t h = call->in[0].type.dim[2], classes = call->in[1].type.dim[0];
-    const float *x = (const float *)call->in[0].data + first * h, *w = (const float *)call->in[1].data;
-    float *to_x = (float *)call->out[dx].data + first * h, *to_w = (float *)call->out[dx + 1].data;
-    const struct dpt_cuda_gemm back = {false, false, false, rows, h, classes, z, w, NULL, to_x};
-    const struct dpt_cuda_gemm add = {true, false, first > 0, classes, h, rows, z, x, NULL, to_w};
-    DPT_TRY(dpt_cuda_gemm(cuda, &back));
-    return dpt_cuda_gemm(cuda, &add);
+    struct dpt_cuda_gemm logits = {};
+    logits.tb = true;
+    logits.factors = of->factors;
+    logits.sums = DPT_DTYPE_F32;
+    logits.m = rows;
+    logits.n = of->classes;
+    logits.k = of->h;
+    logits.a = of->x + (size_t)(first * of->h) * dpt_dtype_nbytes(of->factors);
+    logits.b = of->w;
+    logits.c = of->z;
+    return dpt_cuda_gemm(of->cuda, &logits);
+}
+
+/* From the gradients of those logits dx of the positions, and what they add to dw. */
+static enum dpt_status make_gradients(const struct products *of, int64_t first, int64_t rows, const struct dpt_tensor *dx,
+                                      const struct dpt_tensor *dw)
+{
+    struct dpt_cuda_gemm back = {}, add = {};
+    back.factors = add.factors = of->factors;
+    back.sums = dx->type.dtype;
+    back.m = rows;
+    back.n = of->h;
+    back.k = of->classes;
+    back.a = of->slope.data;
+    back.b = of->w;
+    back.c = (char *)dx->data + (size_t)(first * of->h) * dpt_dtype_nbytes(dx->type.dtype);
+    add.ta = true;
+    add.add = first > 0;
+    add.sums = dw->type.dtype;
+    add.m = of->classes;
+    add.n = of->h;
+    add.k = rows;
+    add.a = of->slope.data;
+    add.b = of->x + (size_t)(first * of->h) * dpt_dtype_nbytes(of->factors);
+    add.c = dw->data;
+    DPT_TRY(dpt_cuda_gemm(of->cuda, &back));
+    return dpt_cuda_gemm(of->cuda, &add);
 }
 
 /*
- * A block a position of the chunk. z becomes scale (softmax(z) - onehot), or 0 where there is no target; of equal logits
+ * A block a position of the chunk. slope: scale (softmax(z) - onehot), or 0 where there is no target; it may be z; of equal logits
  * the lowest token is the largest. A target that no token has makes the loss nan.
  */
-static __global__ void losses(int64_t classes, float scale, const int32_t *target, float *z, float *loss, float *tokens,
-                              float *right)
+static __global__ void losses(int64_t classes, float scale, const int32_t *target, const float *z, struct dpt_out slope,
+                              float *loss, float *tokens, float *right)
 {
     const int64_t row = blockIdx.x, wanted = target[row];
     float most = -INFINITY, sum = 0.0f;
     int beaten = 0;
     z += row * classes;
+    slope = slope + row * classes;
     if (wanted < 0) {
         for (int64_t v = threadIdx.x; v < classes; v += blockDim.x) {
-            z[v] = 0.0f;
+            slope[v] = 0.0f;
         }
         if (threadIdx.x == 0) {
             loss[row] = tokens[row] = right[row] = 0.0f;
@@ -99,7 +172,7 @@ static __global__ void losses(int64_t classes, float scale, const int32_t *targe
     sum = dpt_block_sum(sum);
     beaten = dpt_block_sum(beaten);
     for (int64_t v = threadIdx.x; v < classes; v += blockDim.x) {
-        z[v] = scale * (expf(z[v] - most) / sum - (v == wanted ? 1.0f : 0.0f));
+        slope[v] = scale * (expf(z[v] - most) / sum - (v == wanted ? 1.0f : 0.0f));
     }
     if (threadIdx.x == 0) {
         loss[row] = most + logf(sum) - hit;
@@ -110,7 +183,7 @@ static __global__ void losses(int64_t classes, float scale, const int32_t *targe
 
 /* A block a sample: its loss and counts. */
 static __global__ void add_positions(int64_t s, float positions, const float *loss, const float *tokens,
-                                     const float *right, float *out, float *count)
+                                     const float *right, struct dpt_out out, struct dpt_out count)
 {
     const int64_t sample = blockIdx.x;
     double sums[3] = {0.0, 0.0, 0.0};
@@ -129,36 +202,28 @@ static __global__ void add_positions(int64_t s, float positions, const float *lo
     }
 }
 
-/* Loss and gradients of positions [first, first + rows). */
-static enum dpt_status do_chunk(const struct dpt_op_call *call, int64_t first, int64_t rows, float *z, float *loss,
-                                float *tokens, float *right)
-{
-    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
-    const struct dpt_linear_loss_param *param = (const struct dpt_linear_loss_param *)call->types->param;
-    const int64_t classes = call->in[1].type.dim[0];
-    const int32_t *target = (const int32_t *)call->in[2].data + first;
-    const double scale = 1.0 / ((double)dpt_op_whole(call, 0, 1) * (double)call->ctx->batch_rows);
-    DPT_TRY(make_logits(call, first, rows, z));
-    DPT_LAUNCH_ROWS(cuda, rows, losses, classes, (float)scale, target, z, loss + first, tokens + first, right + first);
-    return param->gradients ? make_gradients(call, first, rows, z, 2) : DPT_STATUS_OK;
-}
-
 extern "C" enum dpt_status dpt_op__linear_loss_cuda(const struct dpt_op_call *call)
 {
-    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const struct dpt_linear_loss_param *param = (const struct dpt_linear_loss_param *)call->types->param;
     const int64_t b = call->in[0].type.dim[0], s = call->in[0].type.dim[1], n = b * s;
-    const int64_t most = chunk_rows(n, call->in[1].type.dim[0]);
+    const int32_t *target = (const int32_t *)call->in[2].data;
+    const double scale = 1.0 / ((double)dpt_op_whole(call, 0, 1) * (double)call->ctx->batch_rows);
     float *loss = (float *)call->scratch, *tokens = loss + rounded(n), *right = tokens + rounded(n);
-    float *z = right + rounded(n);
+    const struct products of = products_of(call, (char *)(right + rounded(n)));
     if (param->gradients && n == 0) {
         DPT_TRY(dpt_dev_zero(call->dev, call->out[3].data, dpt_type_nbytes(&call->out[3].type)));
     }
-    for (int64_t first = 0; first < n; first += most) {
-        DPT_TRY(do_chunk(call, first, n - first < most ? n - first : most, z, loss, tokens, right));
+    for (int64_t first = 0; first < n; first += of.rows) {
+        const int64_t rows = n - first < of.rows ? n - first : of.rows;
+        DPT_TRY(make_logits(&of, first, rows));
+        DPT_LAUNCH_ROWS(of.cuda, rows, losses, of.classes, (float)scale, target + first, (const float *)of.z, of.slope,
+                        loss + first, tokens + first, right + first);
+        if (param->gradients) {
+            DPT_TRY(make_gradients(&of, first, rows, &call->out[2], &call->out[3]));
+        }
     }
-    DPT_LAUNCH_ROWS(cuda, b, add_positions, s, (float)dpt_op_whole(call, 0, 1), (const float *)loss, (const float *)tokens,
-                    (const float *)right, (float *)call->out[0].data, (float *)call->out[1].data);
+    DPT_LAUNCH_ROWS(of.cuda, b, add_positions, s, (float)dpt_op_whole(call, 0, 1), (const float *)loss,
+                    (const float *)tokens, (const float *)right, dpt_out_of(call, 0), dpt_out_of(call, 1));
     return DPT_STATUS_OK;
 }
 
@@ -201,16 +266,14 @@ static __global__ void part_stat(int64_t classes, int64_t begin, const int32_t *
 
 extern "C" enum dpt_status dpt_op__vocab_stat_cuda(const struct dpt_op_call *call)
 {
-    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
-    const int64_t n = call->in[0].type.dim[0] * call->in[0].type.dim[1], classes = call->in[1].type.dim[0];
-    const int64_t most = chunk_rows(n, classes);
-    float *z = (float *)call->scratch;
-    for (int64_t first = 0; first < n; first += most) {
-        const int64_t rows = n - first < most ? n - first : most;
-        DPT_TRY(make_logits(call, first, rows, z));
-        DPT_LAUNCH_ROWS(cuda, rows, part_stat, classes, dpt_op_begin(call, 1, 0),
-                        (const int32_t *)call->in[2].data + first, (const float *)z, (double *)call->out[0].data + first,
-                        (double *)call->out[1].data + first * NUMBERS);
+    const struct products of = products_of(call, (char *)call->scratch);
+    const int32_t *target = (const int32_t *)call->in[2].data;
+    double *top = (double *)call->out[0].data, *stat = (double *)call->out[1].data;
+    for (int64_t first = 0; first < of.n; first += of.rows) {
+        const int64_t rows = of.n - first < of.rows ? of.n - first : of.rows;
+        DPT_TRY(make_logits(&of, first, rows));
+        DPT_LAUNCH_ROWS(of.cuda, rows, part_stat, of.classes, dpt_op_begin(call, 1, 0), target + first,
+                        (const float *)of.z, top + first, stat + first * NUMBERS);
     }
     return DPT_STATUS_OK;
 }
@@ -269,35 +332,34 @@ extern "C" enum dpt_status dpt_op__vocab_loss_cuda(const struct dpt_op_call *cal
     return DPT_STATUS_OK;
 }
 
-/* A block a position: z becomes scale (softmax(z) - onehot), or 0 where there is no target. */
+/* A block a position: slope is scale (softmax(z) - onehot), or 0 where there is no target; it may be z. */
 static __global__ void part_back(int64_t classes, int64_t begin, float scale, const int32_t *target, const double *top,
-                                 const double *sums, float *z)
+                                 const double *sums, const float *z, struct dpt_out slope)
 {
     const int64_t row = blockIdx.x, mine = target[row] - begin;
     const float most = (float)top[row], factor = (float)(scale / sums[NUMBERS * row]);
     z += row * classes;
+    slope = slope + row * classes;
     for (int64_t v = threadIdx.x; v < classes; v += blockDim.x) {
-        z[v] = target[row] < 0 ? 0.0f : factor * expf(z[v] - most) - (v == mine ? scale : 0.0f);
+        slope[v] = target[row] < 0 ? 0.0f : factor * expf(z[v] - most) - (v == mine ? scale : 0.0f);
     }
 }
 
 extern "C" enum dpt_status dpt_op__vocab_loss_dx_cuda(const struct dpt_op_call *call)
 {
-    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
-    const int64_t n = call->in[0].type.dim[0] * call->in[0].type.dim[1], classes = call->in[1].type.dim[0];
-    const int64_t most = chunk_rows(n, classes);
+    const struct products of = products_of(call, (char *)call->scratch);
+    const int32_t *target = (const int32_t *)call->in[2].data;
+    const double *top = (const double *)call->in[3].data, *sums = (const double *)call->in[4].data;
     const double scale = 1.0 / ((double)dpt_op_whole(call, 0, 1) * (double)call->ctx->batch_rows);
-    float *z = (float *)call->scratch;
-    if (n == 0) {
+    if (of.n == 0) {
         DPT_TRY(dpt_dev_zero(call->dev, call->out[1].data, dpt_type_nbytes(&call->out[1].type)));
     }
-    for (int64_t first = 0; first < n; first += most) {
-        const int64_t rows = n - first < most ? n - first : most;
-        DPT_TRY(make_logits(call, first, rows, z));
-        DPT_LAUNCH_ROWS(cuda, rows, part_back, classes, dpt_op_begin(call, 1, 0), (float)scale,
-                        (const int32_t *)call->in[2].data + first, (const double *)call->in[3].data + first,
-                        (const double *)call->in[4].data + first * NUMBERS, z);
-        DPT_TRY(make_gradients(call, first, rows, z, 0));
+    for (int64_t first = 0; first < of.n; first += of.rows) {
+        const int64_t rows = of.n - first < of.rows ? of.n - first : of.rows;
+        DPT_TRY(make_logits(&of, first, rows));
+        DPT_LAUNCH_ROWS(of.cuda, rows, part_back, of.classes, dpt_op_begin(call, 1, 0), (float)scale, target + first,
+                        top + first, sums + first * NUMBERS, (const float *)of.z, of.slope);
+        DPT_TRY(make_gradients(&of, first, rows, &call->out[0], &call->out[1]));
     }
     return DPT_STATUS_OK;
 }

@@ -9,7 +9,7 @@ extern "C" {
 }
 
 /* The largest of a row and the sum of exponentials above it, in every thread. */
-static __device__ void softmax_sums(const float *x, int64_t classes, float *max, float *sum)
+static __device__ void softmax_sums(struct dpt_in x, int64_t classes, float *max, float *sum)
 {
     float most = -INFINITY, mine = 0.0f;
     for (int64_t v = threadIdx.x; v < classes; v += blockDim.x) {
@@ -22,11 +22,12 @@ static __device__ void softmax_sums(const float *x, int64_t classes, float *max,
     *sum = dpt_block_sum(mine);
 }
 
-static __global__ void cross_entropy(int64_t classes, float smoothing, const float *x, const int32_t *target, float *loss)
+static __global__ void cross_entropy(int64_t classes, float smoothing, struct dpt_in x, const int32_t *target,
+                                     struct dpt_out loss)
 {
     const int64_t row = blockIdx.x;
     float max, sum, above = 0.0f;
-    x += row * classes;
+    x = x + row * classes;
     softmax_sums(x, classes, &max, &sum);
     for (int64_t v = threadIdx.x; v < classes; v += blockDim.x) {
         above += x[v] - max;
@@ -43,19 +44,19 @@ extern "C" enum dpt_status dpt_op__cross_entropy_cuda(const struct dpt_op_call *
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const struct dpt_cross_entropy_param *param = (const struct dpt_cross_entropy_param *)call->types->param;
     const int64_t n = call->in[0].type.dim[0], classes = call->in[0].type.dim[1];
-    DPT_LAUNCH_ROWS(cuda, n, cross_entropy, classes, (float)param->smoothing, (const float *)call->in[0].data,
-                    (const int32_t *)call->in[1].data, (float *)call->out[0].data);
+    DPT_LAUNCH_ROWS(cuda, n, cross_entropy, classes, (float)param->smoothing, dpt_in_of(call, 0),
+                    (const int32_t *)call->in[1].data, dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 
-static __global__ void cross_entropy_dx(int64_t classes, float smoothing, float scale, const float *x,
-                                        const int32_t *target, float *dx)
+static __global__ void cross_entropy_dx(int64_t classes, float smoothing, float scale, struct dpt_in x,
+                                        const int32_t *target, struct dpt_out dx)
 {
     const int64_t row = blockIdx.x;
     const float others = smoothing / (float)classes;
     float max, sum;
-    x += row * classes;
-    dx += row * classes;
+    x = x + row * classes;
+    dx = dx + row * classes;
     softmax_sums(x, classes, &max, &sum);
     for (int64_t v = threadIdx.x; v < classes; v += blockDim.x) {
         const float wanted = (v == target[row] ? 1.0f - smoothing : 0.0f) + others;
@@ -69,11 +70,11 @@ extern "C" enum dpt_status dpt_op__cross_entropy_dx_cuda(const struct dpt_op_cal
     const struct dpt_cross_entropy_param *param = (const struct dpt_cross_entropy_param *)call->types->param;
     const int64_t n = call->in[0].type.dim[0], classes = call->in[0].type.dim[1];
     DPT_LAUNCH_ROWS(cuda, n, cross_entropy_dx, classes, (float)param->smoothing, (float)(1.0 / (double)call->ctx->batch_rows),
-                    (const float *)call->in[0].data, (const int32_t *)call->in[1].data, (float *)call->out[0].data);
+                    dpt_in_of(call, 0), (const int32_t *)call->in[1].data, dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 
-static __global__ void mse(int64_t elements, float divisor, const float *y, const float *t, float *loss)
+static __global__ void mse(int64_t elements, float divisor, struct dpt_in y, struct dpt_in t, struct dpt_out loss)
 {
     const int64_t row = blockIdx.x;
     float sum = 0.0f;
@@ -90,12 +91,12 @@ extern "C" enum dpt_status dpt_op__mse_cuda(const struct dpt_op_call *call)
 {
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const int64_t n = call->out[0].type.dim[0], elements = n ? dpt_type_numel(&call->in[0].type) / n : 0;
-    DPT_LAUNCH_ROWS(cuda, n, mse, elements, (float)dpt_op_whole_sample(call, 0), (const float *)call->in[0].data,
-                    (const float *)call->in[1].data, (float *)call->out[0].data);
+    DPT_LAUNCH_ROWS(cuda, n, mse, elements, (float)dpt_op_whole_sample(call, 0), dpt_in_of(call, 0),
+                    dpt_in_of(call, 1), dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 
-static __global__ void mse_dx(int64_t n, float factor, const float *y, const float *t, float *dy)
+static __global__ void mse_dx(int64_t n, float factor, struct dpt_in y, struct dpt_in t, struct dpt_out dy)
 {
     DPT_EACH(e, n)
     {
@@ -108,21 +109,22 @@ extern "C" enum dpt_status dpt_op__mse_dx_cuda(const struct dpt_op_call *call)
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const int64_t n = dpt_type_numel(&call->in[0].type);
     const double divisor = (double)dpt_op_whole_sample(call, 0) * (double)call->ctx->batch_rows;
-    DPT_LAUNCH_EACH(cuda, n, mse_dx, (float)(2.0 / divisor), (const float *)call->in[0].data,
-                    (const float *)call->in[1].data, (float *)call->out[0].data);
+    DPT_LAUNCH_EACH(cuda, n, mse_dx, (float)(2.0 / divisor), dpt_in_of(call, 0),
+                    dpt_in_of(call, 1), dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 
 /* --------------------------------------------------------------------------------------------------------- metrics */
 
 /* One block, a sample a warp: a class beats the target when it is larger, or equal and lower in number. */
-static __global__ void class_metrics(int64_t n, int64_t classes, const float *x, const int32_t *target, const float *loss,
-                                     double *out)
+static __global__ void class_metrics(int64_t n, int64_t classes, struct dpt_in x, const int32_t *target,
+                                     struct dpt_in loss, double *out)
 {
     const int lane = (int)threadIdx.x % DPT_WARP, warps = (int)blockDim.x / DPT_WARP;
     double losses = 0.0, first = 0.0, first_five = 0.0;
     for (int64_t i = threadIdx.x / DPT_WARP; i < n; i += warps) {
-        const float *row = x + i * classes, right = row[target[i]];
+        const struct dpt_in row = x + i * classes;
+        const float right = row[target[i]];
         int beaten = 0;
         for (int64_t v = lane; v < classes; v += DPT_WARP) {
             beaten += row[v] < right || (row[v] == right && v > target[i]);
@@ -149,12 +151,13 @@ extern "C" enum dpt_status dpt_op__class_metrics_cuda(const struct dpt_op_call *
 {
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     DPT_LAUNCH(class_metrics, 1u, DPT_BLOCK, cuda->stream, call->in[0].type.dim[0], call->in[0].type.dim[1],
-               (const float *)call->in[0].data, (const int32_t *)call->in[1].data, (const float *)call->in[2].data,
+               dpt_in_of(call, 0), (const int32_t *)call->in[1].data, dpt_in_of(call, 2),
                (double *)call->out[0].data);
     return DPT_STATUS_OK;
 }
 
-static __global__ void real_metrics(int64_t n, int64_t numel, const float *y, const float *t, const float *loss, double *out)
+static __global__ void real_metrics(int64_t n, int64_t numel, struct dpt_in y, struct dpt_in t, struct dpt_in loss,
+                                    double *out)
 {
     double losses = 0.0, errors = 0.0, sum = 0.0, squares = 0.0;
     for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
@@ -184,13 +187,13 @@ extern "C" enum dpt_status dpt_op__real_metrics_cuda(const struct dpt_op_call *c
 {
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     DPT_LAUNCH(real_metrics, 1u, DPT_BLOCK, cuda->stream, call->in[0].type.dim[0], dpt_type_numel(&call->in[0].type),
-               (const float *)call->in[0].data, (const float *)call->in[1].data, (const float *)call->in[2].data,
+               dpt_in_of(call, 0), dpt_in_of(call, 1), dpt_in_of(call, 2),
                (double *)call->out[0].data);
     return DPT_STATUS_OK;
 }
 
 /* Sums of linear_loss over samples: loss, right tokens, tokens, samples. */
-static __global__ void token_metrics(int64_t n, const float *loss, const float *count, double *out)
+static __global__ void token_metrics(int64_t n, struct dpt_in loss, struct dpt_in count, double *out)
 {
     double losses = 0.0, right = 0.0, tokens = 0.0;
     for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
@@ -212,7 +215,7 @@ static __global__ void token_metrics(int64_t n, const float *loss, const float *
 extern "C" enum dpt_status dpt_op__token_metrics_cuda(const struct dpt_op_call *call)
 {
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
-    DPT_LAUNCH(token_metrics, 1u, DPT_BLOCK, cuda->stream, call->in[0].type.dim[0], (const float *)call->in[0].data,
-               (const float *)call->in[1].data, (double *)call->out[0].data);
+    DPT_LAUNCH(token_metrics, 1u, DPT_BLOCK, cuda->stream, call->in[0].type.dim[0], dpt_in_of(call, 0),
+               dpt_in_of(call, 1), (double *)call->out[0].data);
     return DPT_STATUS_OK;
 }

@@ -11,13 +11,13 @@ extern "C" {
 
 /* ------------------------------------------------------------------------------------------------------ layer norm */
 
-static __global__ void layer_norm(int64_t h, float eps, const float *x, const float *gamma, const float *beta, float *y,
-                                  float *mean, float *rstd)
+static __global__ void layer_norm(int64_t h, float eps, struct dpt_in x, struct dpt_in gamma, struct dpt_in beta,
+                                  struct dpt_out y, struct dpt_out mean, struct dpt_out rstd)
 {
     const int64_t row = blockIdx.x;
     float sum = 0.0f, squares = 0.0f;
-    x += row * h;
-    y += row * h;
+    x = x + row * h;
+    y = y + row * h;
     for (int64_t j = threadIdx.x; j < h; j += blockDim.x) {
         sum += x[j];
     }
@@ -27,7 +27,7 @@ static __global__ void layer_norm(int64_t h, float eps, const float *x, const fl
     }
     const float factor = 1.0f / sqrtf(dpt_block_sum(squares) / (float)h + eps);
     for (int64_t j = threadIdx.x; j < h; j += blockDim.x) {
-        y[j] = gamma[j] * (x[j] - centre) * factor + (beta ? beta[j] : 0.0f);
+        y[j] = gamma[j] * (x[j] - centre) * factor + (beta.data ? beta[j] : 0.0f);
     }
     if (threadIdx.x == 0) {
         mean[row] = centre;
@@ -40,22 +40,21 @@ extern "C" enum dpt_status dpt_op__layer_norm_cuda(const struct dpt_op_call *cal
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const struct dpt_layer_norm_param *param = (const struct dpt_layer_norm_param *)call->types->param;
     const int64_t h = call->in[1].type.dim[0], n = dpt_type_numel(&call->in[0].type) / h;
-    const float *beta = call->types->nin > 2 ? (const float *)call->in[2].data : NULL;
-    DPT_LAUNCH_ROWS(cuda, n, layer_norm, h, (float)param->eps, (const float *)call->in[0].data,
-                    (const float *)call->in[1].data, beta, (float *)call->out[0].data, (float *)call->out[1].data,
-                    (float *)call->out[2].data);
+    DPT_LAUNCH_ROWS(cuda, n, layer_norm, h, (float)param->eps, dpt_in_of(call, 0),
+                    dpt_in_of(call, 1), dpt_in_of(call, 2), dpt_out_of(call, 0), dpt_out_of(call, 1),
+                    dpt_out_of(call, 2));
     return DPT_STATUS_OK;
 }
 
-static __global__ void layer_norm_dx(int64_t h, const float *dy, const float *x, const float *mean, const float *rstd,
-                                     const float *gamma, float *dx)
+static __global__ void layer_norm_dx(int64_t h, struct dpt_in dy, struct dpt_in x, struct dpt_in mean,
+                                     struct dpt_in rstd, struct dpt_in gamma, struct dpt_out dx)
 {
     const int64_t row = blockIdx.x;
     const float centre = mean[row], factor = rstd[row];
     float sum = 0.0f, product = 0.0f;
-    dy += row * h;
-    x += row * h;
-    dx += row * h;
+    dy = dy + row * h;
+    x = x + row * h;
+    dx = dx + row * h;
     for (int64_t j = threadIdx.x; j < h; j += blockDim.x) {
         const float e = dy[j] * gamma[j];
         sum += e;
@@ -72,16 +71,16 @@ extern "C" enum dpt_status dpt_op__layer_norm_dx_cuda(const struct dpt_op_call *
 {
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const int64_t h = call->in[4].type.dim[0], n = dpt_type_numel(&call->in[1].type) / h;
-    DPT_LAUNCH_ROWS(cuda, n, layer_norm_dx, h, (const float *)call->in[0].data, (const float *)call->in[1].data,
-                    (const float *)call->in[2].data, (const float *)call->in[3].data, (const float *)call->in[4].data,
-                    (float *)call->out[0].data);
+    DPT_LAUNCH_ROWS(cuda, n, layer_norm_dx, h, dpt_in_of(call, 0), dpt_in_of(call, 1),
+                    dpt_in_of(call, 2), dpt_in_of(call, 3), dpt_in_of(call, 4),
+                    dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 
 /* What an element adds to dgamma and dbeta. */
 struct layer_norm_dw {
     int64_t h;
-    const float *dy, *x, *mean, *rstd;
+    struct dpt_in dy, x, mean, rstd;
 
     __device__ void operator()(int64_t row, int64_t j, float out[2]) const
     {
@@ -94,8 +93,8 @@ struct layer_norm_dw {
 extern "C" enum dpt_status dpt_op__layer_norm_dw_cuda(const struct dpt_op_call *call)
 {
     const int64_t h = call->out[0].type.dim[0], n = h ? dpt_type_numel(&call->in[1].type) / h : 0;
-    const struct layer_norm_dw value = {h, (const float *)call->in[0].data, (const float *)call->in[1].data,
-                                        (const float *)call->in[2].data, (const float *)call->in[3].data};
+    const struct layer_norm_dw value = {h, dpt_in_of(call, 0), dpt_in_of(call, 1), dpt_in_of(call, 2),
+                                        dpt_in_of(call, 3)};
     const struct dpt_columns<2> out = {{(float *)call->out[0].data, (float *)call->out[1].data}};
     dpt_column_sums<2>(dpt_cuda_of(call->dev), n, h, value, call->scratch, out);
     return DPT_STATUS_OK;
@@ -108,12 +107,13 @@ extern "C" size_t dpt_op__layer_norm_dw_scratch_cuda(const struct dpt_op_types *
 
 /* -------------------------------------------------------------------------------------------------------- rms norm */
 
-static __global__ void rms_norm(int64_t h, float eps, const float *x, const float *gamma, float *y, float *rstd)
+static __global__ void rms_norm(int64_t h, float eps, struct dpt_in x, struct dpt_in gamma, struct dpt_out y,
+                                struct dpt_out rstd)
 {
     const int64_t row = blockIdx.x;
     float squares = 0.0f;
-    x += row * h;
-    y += row * h;
+    x = x + row * h;
+    y = y + row * h;
     for (int64_t j = threadIdx.x; j < h; j += blockDim.x) {
         squares += x[j] * x[j];
     }
@@ -131,20 +131,20 @@ extern "C" enum dpt_status dpt_op__rms_norm_cuda(const struct dpt_op_call *call)
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const struct dpt_rms_norm_param *param = (const struct dpt_rms_norm_param *)call->types->param;
     const int64_t h = call->in[1].type.dim[0], n = dpt_type_numel(&call->in[0].type) / h;
-    DPT_LAUNCH_ROWS(cuda, n, rms_norm, h, (float)param->eps, (const float *)call->in[0].data,
-                    (const float *)call->in[1].data, (float *)call->out[0].data, (float *)call->out[1].data);
+    DPT_LAUNCH_ROWS(cuda, n, rms_norm, h, (float)param->eps, dpt_in_of(call, 0),
+                    dpt_in_of(call, 1), dpt_out_of(call, 0), dpt_out_of(call, 1));
     return DPT_STATUS_OK;
 }
 
-static __global__ void rms_norm_dx(int64_t h, const float *dy, const float *x, const float *rstd, const float *gamma,
-                                   float *dx)
+static __global__ void rms_norm_dx(int64_t h, struct dpt_in dy, struct dpt_in x, struct dpt_in rstd, struct dpt_in gamma,
+                                   struct dpt_out dx)
 {
     const int64_t row = blockIdx.x;
     const float factor = rstd[row];
     float product = 0.0f;
-    dy += row * h;
-    x += row * h;
-    dx += row * h;
+    dy = dy + row * h;
+    x = x + row * h;
+    dx = dx + row * h;
     for (int64_t j = threadIdx.x; j < h; j += blockDim.x) {
         product += dy[j] * gamma[j] * x[j] * factor;
     }
@@ -158,15 +158,15 @@ extern "C" enum dpt_status dpt_op__rms_norm_dx_cuda(const struct dpt_op_call *ca
 {
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const int64_t h = call->in[3].type.dim[0], n = dpt_type_numel(&call->in[1].type) / h;
-    DPT_LAUNCH_ROWS(cuda, n, rms_norm_dx, h, (const float *)call->in[0].data, (const float *)call->in[1].data,
-                    (const float *)call->in[2].data, (const float *)call->in[3].data, (float *)call->out[0].data);
+    DPT_LAUNCH_ROWS(cuda, n, rms_norm_dx, h, dpt_in_of(call, 0), dpt_in_of(call, 1),
+                    dpt_in_of(call, 2), dpt_in_of(call, 3), dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 
 /* What an element adds to dgamma. */
 struct rms_norm_dw {
     int64_t h;
-    const float *dy, *x, *rstd;
+    struct dpt_in dy, x, rstd;
 
     __device__ void operator()(int64_t row, int64_t j, float out[1]) const
     {
@@ -177,8 +177,7 @@ struct rms_norm_dw {
 extern "C" enum dpt_status dpt_op__rms_norm_dw_cuda(const struct dpt_op_call *call)
 {
     const int64_t h = call->out[0].type.dim[0], n = h ? dpt_type_numel(&call->in[1].type) / h : 0;
-    const struct rms_norm_dw value = {h, (const float *)call->in[0].data, (const float *)call->in[1].data,
-                                      (const float *)call->in[2].data};
+    const struct rms_norm_dw value = {h, dpt_in_of(call, 0), dpt_in_of(call, 1), dpt_in_of(call, 2)};
     const struct dpt_columns<1> out = {{(float *)call->out[0].data}};
     dpt_column_sums<1>(dpt_cuda_of(call->dev), n, h, value, call->scratch, out);
     return DPT_STATUS_OK;
@@ -194,7 +193,7 @@ extern "C" size_t dpt_op__column_scratch_cuda(const struct dpt_op_types *types)
 
 struct bias_dw {
     int64_t k;
-    const float *dy;
+    struct dpt_in dy;
 
     __device__ void operator()(int64_t row, int64_t o, float out[1]) const
     {
@@ -205,7 +204,7 @@ struct bias_dw {
 extern "C" enum dpt_status dpt_op__bias_dw_cuda(const struct dpt_op_call *call)
 {
     const int64_t k = dpt_type_numel(&call->out[0].type), n = k ? dpt_type_numel(&call->in[0].type) / k : 0;
-    const struct bias_dw value = {k, (const float *)call->in[0].data};
+    const struct bias_dw value = {k, dpt_in_of(call, 0)};
     const struct dpt_columns<1> out = {{(float *)call->out[0].data}};
     dpt_column_sums<1>(dpt_cuda_of(call->dev), n, k, value, call->scratch, out);
     return DPT_STATUS_OK;

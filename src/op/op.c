@@ -64,8 +64,6 @@ enum dpt_status dpt_op_check_run(const struct dpt_op *op, const struct dpt_op_ty
     }
     const struct dpt_op_cuda *twin = dpt_op__cuda(op);
     DPT_CHECK(twin, DPT_STATUS_USAGE, "the op %s has no kernel for cards: set device.kind = cpu", op->name);
-    DPT_CHECK(!types->bf16, DPT_STATUS_USAGE,
-              "kernels for cards take numbers of 32 bits: set run.precision = fp32, or device.kind = cpu");
     return twin->check ? twin->check(types) : DPT_STATUS_OK;
 }
 

@@ -76,7 +76,7 @@ static __device__ float activate_back(enum dpt_activation_kind kind, float dy, f
     return dy;
 }
 
-static __global__ void activation(int64_t n, enum dpt_activation_kind kind, const float *x, float *y)
+static __global__ void activation(int64_t n, enum dpt_activation_kind kind, struct dpt_in x, struct dpt_out y)
 {
     DPT_EACH(i, n)
     {
@@ -84,7 +84,8 @@ static __global__ void activation(int64_t n, enum dpt_activation_kind kind, cons
     }
 }
 
-static __global__ void activation_dx(int64_t n, enum dpt_activation_kind kind, const float *dy, const float *t, float *dx)
+static __global__ void activation_dx(int64_t n, enum dpt_activation_kind kind, struct dpt_in dy, struct dpt_in t,
+                                     struct dpt_out dx)
 {
     DPT_EACH(i, n)
     {
@@ -97,7 +98,7 @@ extern "C" enum dpt_status dpt_op__activation_cuda(const struct dpt_op_call *cal
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const struct dpt_activation_param *param = (const struct dpt_activation_param *)call->types->param;
     const int64_t n = dpt_type_numel(&call->in[0].type);
-    DPT_LAUNCH_EACH(cuda, n, activation, param->kind, (const float *)call->in[0].data, (float *)call->out[0].data);
+    DPT_LAUNCH_EACH(cuda, n, activation, param->kind, dpt_in_of(call, 0), dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 
@@ -106,17 +107,16 @@ extern "C" enum dpt_status dpt_op__activation_dx_cuda(const struct dpt_op_call *
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const struct dpt_activation_param *param = (const struct dpt_activation_param *)call->types->param;
     const int64_t n = dpt_type_numel(&call->in[0].type);
-    DPT_LAUNCH_EACH(cuda, n, activation_dx, param->kind, (const float *)call->in[0].data,
-                    (const float *)call->in[1].data, (float *)call->out[0].data);
+    DPT_LAUNCH_EACH(cuda, n, activation_dx, param->kind, dpt_in_of(call, 0), dpt_in_of(call, 1), dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 
-/* bias may be NULL; x and y may be the same. A nan stays one. */
-static __global__ void bias_act(int64_t n, int64_t k, const float *x, const float *bias, bool relu, float *y)
+/* bias may be missing; x and y may be the same. A nan stays one. */
+static __global__ void bias_act(int64_t n, int64_t k, struct dpt_in x, struct dpt_in bias, bool relu, struct dpt_out y)
 {
     DPT_EACH(i, n)
     {
-        const float z = x[i] + (bias ? bias[i % k] : 0.0f);
+        const float z = x[i] + (bias.data ? bias[dpt_mod(i, k)] : 0.0f);
         y[i] = relu && z < 0.0f ? 0.0f : z;
     }
 }
@@ -127,20 +127,38 @@ extern "C" enum dpt_status dpt_op__bias_act_cuda(const struct dpt_op_call *call)
     const struct dpt_linear_param *param = (const struct dpt_linear_param *)call->types->param;
     const struct dpt_type *type = &call->in[0].type;
     const int64_t n = dpt_type_numel(type), k = type->dim[type->ndim - 1];
-    const float *bias = call->types->nin > 1 ? (const float *)call->in[1].data : NULL;
-    DPT_LAUNCH_EACH(cuda, n, bias_act, k, (const float *)call->in[0].data, bias,
-                    param->act == DPT_ACTIVATION_KIND_RELU, (float *)call->out[0].data);
+    DPT_LAUNCH_EACH(cuda, n, bias_act, k, dpt_in_of(call, 0), dpt_in_of(call, 1), param->act == DPT_ACTIVATION_KIND_RELU,
+                    dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 
-extern "C" void dpt_op__relu_cuda(struct dpt_cuda *cuda, int64_t n, float *y)
+extern "C" void dpt_op__relu_cuda(struct dpt_cuda *cuda, const struct dpt_tensor *y)
 {
-    DPT_LAUNCH_EACH(cuda, n, bias_act, n, (const float *)y, (const float *)NULL, true, y);
+    const struct dpt_in from = {y->data, y->type.dtype, DPT_DTYPE_F32}, none = {NULL, DPT_DTYPE_F32, DPT_DTYPE_F32};
+    const struct dpt_out to = {y->data, y->type.dtype};
+    const int64_t n = dpt_type_numel(&y->type);
+    DPT_LAUNCH_EACH(cuda, n, bias_act, n, from, none, true, to);
+}
+
+static __global__ void convert(int64_t n, struct dpt_in x, struct dpt_out y)
+{
+    DPT_EACH(i, n)
+    {
+        y[i] = x[i];
+    }
+}
+
+extern "C" void dpt_op__convert_cuda(struct dpt_cuda *cuda, const struct dpt_tensor *x, enum dpt_dtype dtype, void *y)
+{
+    const struct dpt_in from = {x->data, x->type.dtype, DPT_DTYPE_F32};
+    const struct dpt_out to = {y, dtype};
+    const int64_t n = dpt_type_numel(&x->type);
+    DPT_LAUNCH_EACH(cuda, n, convert, from, to);
 }
 
 /* --------------------------------------------------------------------------------------------------------- combine */
 
-static __global__ void add(int64_t n, const float *x, const float *y, float *z)
+static __global__ void add(int64_t n, struct dpt_in x, struct dpt_in y, struct dpt_out z)
 {
     DPT_EACH(i, n)
     {
@@ -148,7 +166,7 @@ static __global__ void add(int64_t n, const float *x, const float *y, float *z)
     }
 }
 
-static __global__ void mul(int64_t n, const float *x, const float *y, float *z)
+static __global__ void mul(int64_t n, struct dpt_in x, struct dpt_in y, struct dpt_out z)
 {
     DPT_EACH(i, n)
     {
@@ -158,73 +176,67 @@ static __global__ void mul(int64_t n, const float *x, const float *y, float *z)
 
 extern "C" enum dpt_status dpt_op__add_cuda(const struct dpt_op_call *call)
 {
-    return dpt_flat__add_cuda(call->dev, dpt_type_numel(&call->in[0].type), (const float *)call->in[0].data,
-                              (const float *)call->in[1].data, (float *)call->out[0].data);
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const int64_t n = dpt_type_numel(&call->in[0].type);
+    DPT_LAUNCH_EACH(cuda, n, add, dpt_in_of(call, 0), dpt_in_of(call, 1), dpt_out_of(call, 0));
+    return DPT_STATUS_OK;
 }
 
 extern "C" enum dpt_status dpt_op__mul_cuda(const struct dpt_op_call *call)
 {
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const int64_t n = dpt_type_numel(&call->in[0].type);
-    DPT_LAUNCH_EACH(cuda, n, mul, (const float *)call->in[0].data, (const float *)call->in[1].data,
-                    (float *)call->out[0].data);
+    DPT_LAUNCH_EACH(cuda, n, mul, dpt_in_of(call, 0), dpt_in_of(call, 1), dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 
-/* Runs of `width` bytes that lie `from_stride` apart, to places `to_stride` apart. */
-static enum dpt_status copy_runs(const struct dpt_cuda *cuda, int64_t runs, size_t width, char *to, size_t to_stride,
-                                 const char *from, size_t from_stride)
+/* n elements of rows of `width`: from rows `from_stride` apart to rows `to_stride` apart. */
+static __global__ void copy_columns(int64_t n, int64_t width, struct dpt_in x, int64_t from_stride, struct dpt_out y,
+                                    int64_t to_stride)
 {
-    if (runs > 0 && width > 0) {
-        DPT_CUDA_TRY(cuda, cudaMemcpy2DAsync(to, to_stride, from, from_stride, width, (size_t)runs,
-                                             cudaMemcpyDeviceToDevice, cuda->stream), "a copy on the card");
+    DPT_EACH(i, n)
+    {
+        const int64_t column = dpt_mod(i, width), row = i / width;
+        y[row * to_stride + column] = x[row * from_stride + column];
     }
-    return DPT_STATUS_OK;
 }
 
-static size_t row_nbytes(const struct dpt_type *type)
+static int64_t width_of(const struct dpt_type *type)
 {
-    return (size_t)type->dim[type->ndim - 1] * sizeof(float);
-}
-
-static int64_t rows_of(const struct dpt_type *type)
-{
-    const int64_t width = type->dim[type->ndim - 1];
-    return width > 0 ? dpt_type_numel(type) / width : 0;
+    return type->dim[type->ndim - 1];
 }
 
 extern "C" enum dpt_status dpt_op__concat_cuda(const struct dpt_op_call *call)
 {
-    const struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
-    const size_t stride = row_nbytes(&call->out[0].type);
-    char *to = (char *)call->out[0].data;
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    struct dpt_out to = dpt_out_of(call, 0);
     for (int i = 0; i < call->types->nin; i++) {
         const struct dpt_type *x = &call->in[i].type;
-        const size_t width = row_nbytes(x);
-        DPT_TRY(copy_runs(cuda, rows_of(x), width, to, stride, (const char *)call->in[i].data, width));
-        to += width;
+        const int64_t n = dpt_type_numel(x), width = width_of(x);
+        DPT_LAUNCH_EACH(cuda, n, copy_columns, width, dpt_in_of(call, i), width, to, width_of(&call->out[0].type));
+        to = to + width;
     }
     return DPT_STATUS_OK;
 }
 
 extern "C" enum dpt_status dpt_op__slice_cuda(const struct dpt_op_call *call)
 {
-    const struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const struct dpt_slice_param *param = (const struct dpt_slice_param *)call->types->param;
-    const size_t width = row_nbytes(&call->out[0].type);
-    const char *from = (const char *)call->in[0].data + (size_t)param->begin * sizeof(float);
-    return copy_runs(cuda, rows_of(&call->out[0].type), width, (char *)call->out[0].data, width, from,
-                     row_nbytes(&call->in[0].type));
+    const int64_t n = dpt_type_numel(&call->out[0].type), width = width_of(&call->out[0].type);
+    DPT_LAUNCH_EACH(cuda, n, copy_columns, width, dpt_in_of(call, 0) + param->begin, width_of(&call->in[0].type),
+                    dpt_out_of(call, 0), width);
+    return DPT_STATUS_OK;
 }
 
 /* --------------------------------------------------------------------------------------------------------- dropout */
 
 static __global__ void dropout(int64_t n, int64_t length, struct dpt_dropout_place place, uint64_t seed, uint64_t step,
-                               uint32_t stream, uint32_t drop, float scale, const float *x, float *y)
+                               uint32_t stream, uint32_t drop, float scale, struct dpt_in x, struct dpt_out y)
 {
     DPT_EACH(i, n)
     {
-        const uint64_t element = dpt_dropout_first(&place, i / length) + (uint64_t)(i % length);
+        const uint64_t element = dpt_dropout_first(&place, i / length) + (uint64_t)dpt_mod(i, length);
         y[i] = dpt_dropout_word(seed, stream, step, element) < drop ? 0.0f : x[i] * scale;
     }
 }
@@ -237,25 +249,27 @@ extern "C" enum dpt_status dpt_op__dropout_cuda(const struct dpt_op_call *call)
     const int64_t n = dpt_type_numel(&call->in[0].type);
     DPT_LAUNCH_EACH(cuda, n, dropout, place.length, place, call->ctx->seed, call->ctx->step, param->stream,
                     dpt_dropout_threshold(param->rate), (float)(1.0 / (1.0 - param->rate)),
-                    (const float *)call->in[0].data, (float *)call->out[0].data);
+                    dpt_in_of(call, 0), dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 
 /* ---------------------------------------------------------------------------------------------------------- swiglu */
 
-static __global__ void swiglu(int64_t n, const float *gate, const float *up, float *y)
+static __global__ void swiglu(int64_t n, struct dpt_in gate, struct dpt_in up, struct dpt_out y)
 {
     DPT_EACH(i, n)
     {
-        y[i] = gate[i] * logistic(gate[i]) * up[i];
+        const float g = gate[i];
+        y[i] = g * logistic(g) * up[i];
     }
 }
 
-static __global__ void swiglu_dx(int64_t n, const float *dy, const float *gate, const float *up, float *dgate, float *dup)
+static __global__ void swiglu_dx(int64_t n, struct dpt_in dy, struct dpt_in gate, struct dpt_in up, struct dpt_out dgate,
+                                 struct dpt_out dup)
 {
     DPT_EACH(i, n)
     {
-        const float s = logistic(gate[i]), d = dy[i], g = gate[i], u = up[i];
+        const float d = dy[i], g = gate[i], u = up[i], s = logistic(g);
         dgate[i] = d * u * s * (1.0f + g * (1.0f - s));
         dup[i] = d * g * s;
     }
@@ -265,8 +279,7 @@ extern "C" enum dpt_status dpt_op__swiglu_cuda(const struct dpt_op_call *call)
 {
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const int64_t n = dpt_type_numel(&call->in[0].type);
-    DPT_LAUNCH_EACH(cuda, n, swiglu, (const float *)call->in[0].data, (const float *)call->in[1].data,
-                    (float *)call->out[0].data);
+    DPT_LAUNCH_EACH(cuda, n, swiglu, dpt_in_of(call, 0), dpt_in_of(call, 1), dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 
@@ -274,8 +287,8 @@ extern "C" enum dpt_status dpt_op__swiglu_dx_cuda(const struct dpt_op_call *call
 {
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const int64_t n = dpt_type_numel(&call->in[0].type);
-    DPT_LAUNCH_EACH(cuda, n, swiglu_dx, (const float *)call->in[0].data, (const float *)call->in[1].data,
-                    (const float *)call->in[2].data, (float *)call->out[0].data, (float *)call->out[1].data);
+    DPT_LAUNCH_EACH(cuda, n, swiglu_dx, dpt_in_of(call, 0), dpt_in_of(call, 1), dpt_in_of(call, 2), dpt_out_of(call, 0),
+                    dpt_out_of(call, 1));
     return DPT_STATUS_OK;
 }
 
@@ -380,7 +393,9 @@ extern "C" enum dpt_status dpt_op__ema_cuda(const struct dpt_op_call *call)
 extern "C" enum dpt_status dpt_flat__add_cuda(struct dpt_dev *dev, int64_t n, const float *x, const float *y, float *z)
 {
     struct dpt_cuda *cuda = dpt_cuda_of(dev);
-    DPT_LAUNCH_EACH(cuda, n, add, x, y, z);
+    const struct dpt_in first = {x, DPT_DTYPE_F32, DPT_DTYPE_F32}, second = {y, DPT_DTYPE_F32, DPT_DTYPE_F32};
+    const struct dpt_out sum = {z, DPT_DTYPE_F32};
+    DPT_LAUNCH_EACH(cuda, n, add, first, second, sum);
     return DPT_STATUS_OK;
 }
 

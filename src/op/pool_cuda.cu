@@ -25,7 +25,8 @@ static __device__ int64_t window_of(const struct dpt_op__pool &pool, int axis, i
 }
 
 /* `at` is NULL for the mean. A number that is not one counts as the greatest. */
-static __global__ void pool_windows(int64_t numel, struct dpt_op__pool pool, const float *x, float *y, uint8_t *at)
+static __global__ void pool_windows(int64_t numel, struct dpt_op__pool pool, struct dpt_in x, struct dpt_out y,
+                                    uint8_t *at)
 {
     DPT_EACH(index, numel)
     {
@@ -55,7 +56,8 @@ static __global__ void pool_windows(int64_t numel, struct dpt_op__pool pool, con
     }
 }
 
-static __global__ void pool_windows_dx(int64_t numel, struct dpt_op__pool pool, const float *dy, const uint8_t *at, float *dx)
+static __global__ void pool_windows_dx(int64_t numel, struct dpt_op__pool pool, struct dpt_in dy, const uint8_t *at,
+                                       struct dpt_out dx)
 {
     DPT_EACH(index, numel)
     {
@@ -89,7 +91,7 @@ static enum dpt_status pool(const struct dpt_op_call *call, uint8_t *at)
     const struct dpt_pool_param *param = (const struct dpt_pool_param *)call->types->param;
     const struct dpt_op__pool sizes = dpt_op__pool_sizes(param, &call->in[0].type, &call->out[0].type);
     const int64_t n = dpt_type_numel(&call->out[0].type);
-    DPT_LAUNCH_EACH(cuda, n, pool_windows, sizes, (const float *)call->in[0].data, (float *)call->out[0].data, at);
+    DPT_LAUNCH_EACH(cuda, n, pool_windows, sizes, dpt_in_of(call, 0), dpt_out_of(call, 0), at);
     return DPT_STATUS_OK;
 }
 
@@ -99,7 +101,7 @@ static enum dpt_status pool_dx(const struct dpt_op_call *call, const uint8_t *at
     const struct dpt_pool_param *param = (const struct dpt_pool_param *)call->types->param;
     const struct dpt_op__pool sizes = dpt_op__pool_sizes(param, &call->out[0].type, &call->in[0].type);
     const int64_t n = dpt_type_numel(&call->out[0].type);
-    DPT_LAUNCH_EACH(cuda, n, pool_windows_dx, sizes, (const float *)call->in[0].data, at, (float *)call->out[0].data);
+    DPT_LAUNCH_EACH(cuda, n, pool_windows_dx, sizes, dpt_in_of(call, 0), at, dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 
@@ -124,11 +126,12 @@ extern "C" enum dpt_status dpt_op__avg_pool_dx_cuda(const struct dpt_op_call *ca
 }
 
 /* n: elements of y[b,c]. */
-static __global__ void global_pool(int64_t n, int64_t places, int64_t channels, float divisor, const float *x, float *y)
+static __global__ void global_pool(int64_t n, int64_t places, int64_t channels, float divisor, struct dpt_in x,
+                                   struct dpt_out y)
 {
     DPT_EACH(i, n)
     {
-        const float *from = x + i / channels * places * channels + i % channels;
+        const struct dpt_in from = x + (i / channels * places * channels + i % channels);
         double sum = 0.0;
         for (int64_t p = 0; p < places; p++) {
             sum += from[p * channels];
@@ -144,12 +147,13 @@ extern "C" enum dpt_status dpt_op__global_pool_cuda(const struct dpt_op_call *ca
     const double divisor = (double)dpt_op_whole(call, 0, 1) * (double)dpt_op_whole(call, 0, 2);
     const int64_t n = dpt_type_numel(&call->out[0].type);
     DPT_LAUNCH_EACH(cuda, n, global_pool, x->dim[1] * x->dim[2], x->dim[3], (float)divisor,
-                    (const float *)call->in[0].data, (float *)call->out[0].data);
+                    dpt_in_of(call, 0), dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 
 /* n: elements of dx. */
-static __global__ void global_pool_dx(int64_t n, int64_t places, int64_t channels, float divisor, const float *dy, float *dx)
+static __global__ void global_pool_dx(int64_t n, int64_t places, int64_t channels, float divisor, struct dpt_in dy,
+                                      struct dpt_out dx)
 {
     DPT_EACH(i, n)
     {
@@ -164,6 +168,6 @@ extern "C" enum dpt_status dpt_op__global_pool_dx_cuda(const struct dpt_op_call 
     const double divisor = (double)dpt_op_whole(call, 1, 1) * (double)dpt_op_whole(call, 1, 2);
     const int64_t n = dpt_type_numel(dx);
     DPT_LAUNCH_EACH(cuda, n, global_pool_dx, dx->dim[1] * dx->dim[2], dx->dim[3], (float)divisor,
-                    (const float *)call->in[0].data, (float *)call->out[0].data);
+                    dpt_in_of(call, 0), dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }

@@ -2,12 +2,13 @@
 
 /*
  * cuBLASLt for the card that is not there, after its documentation: matrices by columns, D = op(A) op(B) + beta C, with a
- * number added to each row where the epilogue is BIAS. Shapes that do not fit are refused, and so is an answer that was
- * given for another product.
+ * number of D's type added to each row where the epilogue is BIAS; A and B of one type, D of that or F32. Shapes that do
+ * not fit are refused, and so is an answer that was given for another product.
  */
 
 #include <string.h>
 
+#include "base/bf16.h"
 #include "base/hash.h"
 #include "dev/cuda.h"
 
@@ -56,8 +57,8 @@ static cublasStatus_t desc_set(cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttr
 static cublasStatus_t layout_init(cublasLtMatrixLayout_t layout, size_t size, cudaDataType type, uint64_t rows,
                                   uint64_t columns, int64_t ld)
 {
-    const bool known = size == sizeof *layout && type == CUDA_R_32F && ld >= (int64_t)rows;
-    *layout = (cublasLtMatrixLayoutOpaque_t){rows, columns, ld};
+    const bool known = size == sizeof *layout && (type == CUDA_R_32F || type == CUDA_R_16BF) && ld >= (int64_t)rows;
+    *layout = (cublasLtMatrixLayoutOpaque_t){rows, columns, ld, type};
     return known ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
 }
 
@@ -84,6 +85,7 @@ static uint64_t hash_of(const cublasLtMatmulDescOpaque_t *desc, const cublasLtMa
     const uint64_t all[] = {
         (uint64_t)desc->a, (uint64_t)desc->b, (uint64_t)desc->epilogue, a->rows, a->columns, (uint64_t)a->ld,
         b->rows,           b->columns,        (uint64_t)b->ld,          d->rows, d->columns, (uint64_t)d->ld,
+        a->type,           b->type,           d->type,
     };
     return dpt_hash64(all, sizeof all);
 }
@@ -99,19 +101,39 @@ static cublasStatus_t heuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t de
     return CUBLAS_STATUS_SUCCESS;
 }
 
+static double get(const void *data, cudaDataType type, uint64_t i)
+{
+    float value = 0.0f;
+    if (type == CUDA_R_32F) {
+        return ((const float *)data)[i];
+    }
+    dpt_bf16_widen(1, (const uint16_t *)data + i, &value);
+    return value;
+}
+
+static void put(void *data, cudaDataType type, uint64_t i, float value)
+{
+    if (type == CUDA_R_32F) {
+        ((float *)data)[i] = value;
+    } else {
+        dpt_bf16_narrow(1, &value, (uint16_t *)data + i);
+    }
+}
+
 /* Element (row, column) of op(matrix). */
-static double at(const float *matrix, const cublasLtMatrixLayoutOpaque_t *layout, cublasOperation_t op, uint64_t row,
+static double at(const void *matrix, const cublasLtMatrixLayoutOpaque_t *layout, cublasOperation_t op, uint64_t row,
                  uint64_t column)
 {
-    return op == CUBLAS_OP_N ? matrix[column * (uint64_t)layout->ld + row] : matrix[row * (uint64_t)layout->ld + column];
+    const uint64_t ld = (uint64_t)layout->ld;
+    return get(matrix, layout->type, op == CUBLAS_OP_N ? column * ld + row : row * ld + column);
 }
 
 /* What a product needs when its turn comes. */
 struct product {
     cublasLtMatmulDescOpaque_t desc;
     cublasLtMatrixLayoutOpaque_t a_layout, b_layout, c_layout, d_layout;
-    const float *a, *b, *c;
-    float *d;
+    const void *a, *b, *c;
+    void *d;
     float factor, before;
     uint64_t m, n, k;
 };
@@ -119,15 +141,16 @@ struct product {
 static void multiply(const void *argument)
 {
     const struct product *p = argument;
+    const cudaDataType type = p->d_layout.type;
     for (uint64_t j = 0; j < p->n; j++) {
         for (uint64_t i = 0; i < p->m; i++) {
             double sum = 0.0;
             for (uint64_t l = 0; l < p->k; l++) {
                 sum += at(p->a, &p->a_layout, p->desc.a, i, l) * at(p->b, &p->b_layout, p->desc.b, l, j);
             }
-            sum = p->factor * sum + (p->before != 0.0f ? p->before * p->c[j * (uint64_t)p->c_layout.ld + i] : 0.0);
-            sum += p->desc.epilogue == CUBLASLT_EPILOGUE_BIAS ? p->desc.bias[i] : 0.0f;
-            p->d[j * (uint64_t)p->d_layout.ld + i] = (float)sum;
+            sum = p->factor * sum + (p->before != 0.0f ? p->before * get(p->c, type, j * (uint64_t)p->c_layout.ld + i) : 0.0);
+            sum += p->desc.epilogue == CUBLASLT_EPILOGUE_BIAS ? get(p->desc.bias, type, i) : 0.0;
+            put(p->d, type, j * (uint64_t)p->d_layout.ld + i, (float)sum);
         }
     }
 }
@@ -158,7 +181,8 @@ static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
     const uint64_t m = product.m, n = product.n, k = product.k;
     (void)handle, (void)workspace, (void)workspace_nbytes;
     if ((uintptr_t)a % 16 || (uintptr_t)b % 16 || (uintptr_t)d % 16 || k != k_of_b || d_layout->rows != m ||
-        d_layout->columns != n || c_layout->rows != m || m * n * k == 0 ||
+        d_layout->columns != n || c_layout->rows != m || c_layout->type != d_layout->type || m * n * k == 0 ||
+        a_layout->type != b_layout->type || (d_layout->type != a_layout->type && d_layout->type != CUDA_R_32F) ||
         (algo && algo->known != hash_of(desc, a_layout, b_layout, d_layout))) {
         return CUBLAS_STATUS_INVALID_VALUE;
     }

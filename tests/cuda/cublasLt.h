@@ -9,7 +9,7 @@
 
 typedef enum { CUBLAS_STATUS_SUCCESS = 0, CUBLAS_STATUS_INVALID_VALUE = 7, CUBLAS_STATUS_NOT_SUPPORTED = 15 } cublasStatus_t;
 typedef enum { CUBLAS_COMPUTE_32F = 68 } cublasComputeType_t;
-typedef enum { CUDA_R_32F = 0 } cudaDataType;
+typedef enum { CUDA_R_32F = 0, CUDA_R_16BF = 14 } cudaDataType;
 typedef cudaDataType cudaDataType_t;
 typedef enum { CUBLAS_OP_N, CUBLAS_OP_T } cublasOperation_t;
 typedef enum { CUBLASLT_EPILOGUE_DEFAULT = 1, CUBLASLT_EPILOGUE_BIAS = 4 } cublasLtEpilogue_t;
@@ -30,11 +30,12 @@ typedef enum {
 typedef struct {
     cublasOperation_t a, b;
     cublasLtEpilogue_t epilogue;
-    const float *bias;
+    const void *bias;
 } cublasLtMatmulDescOpaque_t;
 typedef struct {
     uint64_t rows, columns;
     int64_t ld;
+    cudaDataType type;
 } cublasLtMatrixLayoutOpaque_t;
 typedef struct {
     uint64_t workspace;

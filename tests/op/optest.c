@@ -672,7 +672,7 @@ static void check_node(const struct tape *tape, const struct node *node, const s
         }
     }
     check_splits(op, node->param, node->nin, in64, in32, &tape->ctx, tolerance, &expected);
-    check_bf16(op, node->param, node->nin, in32, given_exact(tape, node), &tape->ctx, tolerance);
+    check_bf16(op, node->param, node->nin, in32, given_exact(tape, node), &tape->ctx, tolerance, test->card16);
     results_free(&expected, op->name);
     for (int i = 0; i < node->nin; i++) {
         tensor_free(&in32[i], op->name);

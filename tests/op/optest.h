@@ -16,7 +16,7 @@
  *              the whole
  *   16 bits    with everything that has the sample index in BF16, both kernels, at once and in slices of samples, give what
  *              REF in double gives for the rounded operands, within the last rounding (2^-8 of the element) and the
- *              tolerance of float
+ *              tolerance of float; so does its twin for cards
  *   cost       positive, and equal to the count that the test gives
  */
 
@@ -34,6 +34,7 @@ struct optest {
     unsigned fixed;                    /* bit i: input i has no gradient (given statistics, targets)    */
     unsigned dout;                     /* bit i: output i gets a gradient; 0 means output 0 alone       */
     double tolerance;                  /* float kernels, relative to the largest element; 0 means 2e-5  */
+    double card16;                     /* added to that for cards in 16 bits, where they round in between */
     double flops;                      /* counted by hand; 0: not given                                 */
 };
 
@@ -45,6 +46,13 @@ struct optest {
 #define OPTEST_F32(...) OPTEST_TYPE(DPT_DTYPE_F32, __VA_ARGS__)
 #define OPTEST_F64(...) OPTEST_TYPE(DPT_DTYPE_F64, __VA_ARGS__)
 #define OPTEST_I32(...) OPTEST_TYPE(DPT_DTYPE_I32, __VA_ARGS__)
+
+/*
+ * card16 of ops that round in between on cards, half a unit of 8 bits of the largest element: a bias, which the library
+ * wants in the type of the result; gradients of logits, before they are multiplied.
+ */
+#define OPTEST_CARD_BIAS 0x1p-9
+#define OPTEST_CARD_LOGITS 0x1p-8
 
 /* |normal| + 0.1: variances and the like. */
 double optest_positive(double normal);

@@ -61,7 +61,7 @@ static void compare_narrow(const char *op, const char *how, const struct results
 }
 
 void check_bf16(const struct dpt_op *op, const void *param, int nin, const struct dpt_tensor *in, unsigned exact,
-                const struct dpt_op_ctx *ctx, double tolerance)
+                const struct dpt_op_ctx *ctx, double tolerance, double card)
 {
     if (op->update || op->view || op->collective) {
         return;
@@ -95,6 +95,11 @@ void check_bf16(const struct dpt_op *op, const void *param, int nin, const struc
         }
     }
     dpt_op__slice_nbytes = nbytes;
+    if (card_runs(op)) {
+        run_types(op, DPT_RUN_CUDA, &types, narrow, ctx, -1, NULL, &got);
+        compare_narrow(op->name, "CUDA in 16 bits", &got, &expected, tolerance + card);
+        results_free(&got, op->name);
+    }
     results_free(&expected, op->name);
     for (int i = 0; i < nin; i++) {
         tensor_free(&narrow[i], op->name);

@@ -15,7 +15,7 @@ static const struct dpt_linear_param plain = {DPT_ACTIVATION_KIND_NONE};
 static void with_and_without_bias(void **state)
 {
     (void)state;
-    optest_run(&(struct optest){.op = "linear", .param = &plain, .nin = 3,
+    optest_run(&(struct optest){.op = "linear", .param = &plain, .nin = 3, .card16 = OPTEST_CARD_BIAS,
                                 .in = {OPTEST_F32(7, 5), OPTEST_F32(3, 5), OPTEST_F32(3)},
                                 .flops = 7 * 3 * 5 * 2 + 7 * 3});
     optest_run(&(struct optest){.op = "linear", .param = &plain, .nin = 2,
@@ -25,11 +25,11 @@ static void with_and_without_bias(void **state)
 static void odd_sizes(void **state)
 {
     (void)state;
-    optest_run(&(struct optest){.op = "linear", .param = &plain, .nin = 3,
+    optest_run(&(struct optest){.op = "linear", .param = &plain, .nin = 3, .card16 = OPTEST_CARD_BIAS,
                                 .in = {OPTEST_F32(1, 1), OPTEST_F32(1, 1), OPTEST_F32(1)}});
-    optest_run(&(struct optest){.op = "linear", .param = &plain, .nin = 3,
+    optest_run(&(struct optest){.op = "linear", .param = &plain, .nin = 3, .card16 = OPTEST_CARD_BIAS,
                                 .in = {OPTEST_F32(33, 67), OPTEST_F32(10, 67), OPTEST_F32(10)}});
-    optest_run(&(struct optest){.op = "linear", .param = &plain, .nin = 3,
+    optest_run(&(struct optest){.op = "linear", .param = &plain, .nin = 3, .card16 = OPTEST_CARD_BIAS,
                                 .in = {OPTEST_F32(2, 3, 2, 17), OPTEST_F32(19, 17), OPTEST_F32(19)}});
 }
 
@@ -37,7 +37,7 @@ static void with_activation(void **state)
 {
     (void)state;
     const struct dpt_linear_param relu = {DPT_ACTIVATION_KIND_RELU};
-    optest_run(&(struct optest){.op = "linear", .param = &relu, .nin = 3,
+    optest_run(&(struct optest){.op = "linear", .param = &relu, .nin = 3, .card16 = OPTEST_CARD_BIAS,
                                 .in = {OPTEST_F32(7, 5), OPTEST_F32(3, 5), OPTEST_F32(3)},
                                 .flops = 7 * 3 * 5 * 2 + 2 * 7 * 3});
     optest_run(&(struct optest){.op = "linear", .param = &relu, .nin = 2, .in = {OPTEST_F32(5, 3), OPTEST_F32(33, 3)}});

@@ -14,17 +14,17 @@
 static void all_questions(void **state)
 {
     (void)state;
-    optest_run(&(struct optest){.op = "linear_heads", .nin = 3,
+    optest_run(&(struct optest){.op = "linear_heads", .nin = 3, .card16 = OPTEST_CARD_BIAS,
                                 .in = {OPTEST_F32(3, 2, 4), OPTEST_F32(5, 3, 4), OPTEST_F32(5, 3)},
                                 .flops = 6 * 15 * 4 * 2 + 6 * 15});
     optest_run(&(struct optest){.op = "linear_heads", .nin = 2, .in = {OPTEST_F32(3, 2, 4), OPTEST_F32(5, 3, 4)},
                                 .flops = 6 * 15 * 4 * 2});
-    optest_run(&(struct optest){.op = "linear_grouped", .nin = 3,
+    optest_run(&(struct optest){.op = "linear_grouped", .nin = 3, .card16 = OPTEST_CARD_BIAS,
                                 .in = {OPTEST_F32(3, 2, 4), OPTEST_F32(5, 2, 3, 4), OPTEST_F32(5, 2, 3)}});
     optest_run(&(struct optest){.op = "linear_grouped", .nin = 2, .in = {OPTEST_F32(3, 2, 4), OPTEST_F32(3, 2, 3, 4)}});
-    optest_run(&(struct optest){.op = "linear_qkv", .nin = 3,
+    optest_run(&(struct optest){.op = "linear_qkv", .nin = 3, .card16 = OPTEST_CARD_BIAS,
                                 .in = {OPTEST_F32(3, 2, 4), OPTEST_F32(3, 5, 3, 4), OPTEST_F32(3, 5, 3)}});
-    optest_run(&(struct optest){.op = "linear_merge", .nin = 3,
+    optest_run(&(struct optest){.op = "linear_merge", .nin = 3, .card16 = OPTEST_CARD_BIAS,
                                 .in = {OPTEST_F32(3, 2, 5, 3), OPTEST_F32(4, 5, 3), OPTEST_F32(4)},
                                 .flops = 6 * 4 * 15 * 2 + 6 * 4});
     optest_run(&(struct optest){.op = "linear_merge", .nin = 2, .in = {OPTEST_F32(3, 2, 5, 3), OPTEST_F32(4, 5, 3)}});
@@ -36,7 +36,7 @@ static void all_questions(void **state)
 static void large(void **state)
 {
     (void)state;
-    optest_run(&(struct optest){.op = "linear_qkv", .nin = 3,
+    optest_run(&(struct optest){.op = "linear_qkv", .nin = 3, .card16 = OPTEST_CARD_BIAS,
                                 .in = {OPTEST_F32(3, 70, 4), OPTEST_F32(3, 11, 16, 4), OPTEST_F32(3, 11, 16)}});
 }
 

@@ -16,13 +16,13 @@ static const struct dpt_linear_loss_param training = {.gradients = 1}, evaluatin
 static void all_questions(void **state)
 {
     (void)state;
-    optest_run(&(struct optest){.op = "linear_loss", .param = &training, .nin = 3,
+    optest_run(&(struct optest){.op = "linear_loss", .param = &training, .nin = 3, .card16 = OPTEST_CARD_LOGITS,
                                 .in = {OPTEST_F32(3, 5, 4), OPTEST_F32(7, 4), OPTEST_I32(3, 5)}, .below = {0, 0, 7},
                                 .flops = 3 * 2 * 15 * 7 * 4 + 4 * 15 * 7});
     optest_run(&(struct optest){.op = "linear_loss", .param = &evaluating, .nin = 3, .fixed = 3,
                                 .in = {OPTEST_F32(3, 5, 4), OPTEST_F32(37, 4), OPTEST_I32(3, 5)}, .below = {0, 0, 37},
                                 .flops = 2 * 15 * 37 * 4 + 4 * 15 * 37});
-    optest_run(&(struct optest){.op = "linear_loss", .param = &training, .nin = 3,
+    optest_run(&(struct optest){.op = "linear_loss", .param = &training, .nin = 3, .card16 = OPTEST_CARD_LOGITS,
                                 .in = {OPTEST_F32(1, 1, 1), OPTEST_F32(1, 1), OPTEST_I32(1, 1)}, .below = {0, 0, 1}});
     optest_run(&(struct optest){.op = "token_metrics", .nin = 2, .in = {OPTEST_F32(5), OPTEST_F32(5, 2)}});
 }

@@ -31,7 +31,7 @@ static void all_questions(void **state)
                                 .in = {OPTEST_F64(3, 5, 3), OPTEST_F64(3, 5), OPTEST_I32(3, 5)}, .below = {0, 0, 7},
                                 .draw = {optest_positive}});
     optest_run(&(struct optest){
-        .op = "vocab_loss_dx", .param = &param, .nin = 5,
+        .op = "vocab_loss_dx", .param = &param, .nin = 5, .card16 = OPTEST_CARD_LOGITS,
         .in = {OPTEST_F32(3, 5, 4), OPTEST_F32(37, 4), OPTEST_I32(3, 5), OPTEST_F64(3, 5), OPTEST_F64(3, 5, 3)},
         .below = {0, 0, 37}, .draw = {NULL, NULL, NULL, NULL, optest_positive},
         .flops = 3 * 2 * 15 * 37 * 4 + 2 * 15 * 37});
