@@ -66,17 +66,3 @@ void dpt_bf16_round(int64_t count, const float *x, float *y)
         memcpy(y + i, bits, (size_t)n * sizeof *bits);
     }
 }
-
-void dpt_bf16_add(int64_t count, const uint16_t *x, uint16_t *y)
-{
-    float a[BLOCK], b[BLOCK];
-    for (int64_t i = 0; i < count; i += BLOCK) {
-        const int64_t n = count - i < BLOCK ? count - i : BLOCK;
-        dpt_bf16_widen(n, x + i, a);
-        dpt_bf16_widen(n, y + i, b);
-        for (int64_t k = 0; k < n; k++) {
-            b[k] += a[k];
-        }
-        dpt_bf16_narrow(n, b, y + i);
-    }
-}

@@ -13,8 +13,5 @@
 void dpt_bf16_narrow(int64_t count, const float *x, uint16_t *y);
 void dpt_bf16_widen(int64_t count, const uint16_t *x, float *y);
 
-/* y = y + x, the sum of two made as a float and rounded once. Local. */
-void dpt_bf16_add(int64_t count, const uint16_t *x, uint16_t *y);
-
 /* y = x rounded to what bfloat16 has; y may be x. Local. */
 void dpt_bf16_round(int64_t count, const float *x, float *y);

@@ -12,7 +12,7 @@ enum dpt_dtype {
     DPT_DTYPE_I64,
     DPT_DTYPE_U8,
     DPT_DTYPE_BF16, /* the upper half of an F32 */
-    DPT_DTYPE_F16,  /* IEEE half; in files only */
+    DPT_DTYPE_F16,  /* IEEE half */
     DPT_DTYPE_COUNT
 };
 

@@ -12,8 +12,12 @@ libdpt_a_SOURCES += \
 	%D%/command.c \
 	%D%/command.h \
 	%D%/dtype.h \
+	%D%/f16.c \
+	%D%/f16.h \
 	%D%/file.c \
 	%D%/file.h \
+	%D%/half.c \
+	%D%/half.h \
 	%D%/hash.c \
 	%D%/hash.h \
 	%D%/limit.c \

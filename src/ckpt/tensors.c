@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/bf16.h"
+#include "base/half.h"
 #include "base/file.h"
 #include "ckpt/private.h"
 #include "ckpt/safetensors.h"
@@ -163,22 +163,6 @@ int dpt_tensors_find(const struct dpt_tensors *tensors, const char *name)
     return found ? (int)(found - tensors->place) : -1;
 }
 
-/* IEEE half to float, exactly: five bits of exponent around 15, ten of fraction. */
-static float half(uint16_t bits)
-{
-    const uint32_t sign = (uint32_t)(bits & 0x8000) << 16, exponent = bits >> 10 & 31, fraction = bits & 0x3ff;
-    uint32_t word = sign | (exponent + 112) << 23 | fraction << 13;
-    if (exponent == 31) {
-        word = sign | 0x7f800000 | fraction << 13;
-    } else if (exponent == 0) { /* 0 and numbers below the normal ones: fraction times 2^-24 */
-        const float value = (float)fraction * 0x1p-24f;
-        return sign ? -value : value;
-    }
-    float value;
-    memcpy(&value, &word, sizeof value);
-    return value;
-}
-
 enum dpt_status dpt_tensors_read(const struct dpt_tensors *tensors, int i, float *value)
 {
     const struct place *place = &tensors->place[i];
@@ -189,7 +173,7 @@ enum dpt_status dpt_tensors_read(const struct dpt_tensors *tensors, int i, float
     if (entry->type.dtype == DPT_DTYPE_F32) {
         return dpt_ckpt__read_at(fd, path, entry->offset, value, (size_t)entry->nbytes);
     }
-    DPT_CHECK(entry->type.dtype == DPT_DTYPE_BF16 || entry->type.dtype == DPT_DTYPE_F16, DPT_STATUS_DATA,
+    DPT_CHECK(dpt_half_is(entry->type.dtype), DPT_STATUS_DATA,
               "%s: tensor %s has numbers of type %s; F32, BF16 and F16 can be converted", path, entry->name,
               dpt_dtype_name(entry->type.dtype));
     uint16_t *word = malloc(BLOCK * sizeof *word);
@@ -198,11 +182,8 @@ enum dpt_status dpt_tensors_read(const struct dpt_tensors *tensors, int i, float
     for (int64_t at = 0; at < count && status == DPT_STATUS_OK; at += BLOCK) {
         const int64_t n = count - at < BLOCK ? count - at : BLOCK;
         status = dpt_ckpt__read_at(fd, path, entry->offset + 2 * at, word, (size_t)n * sizeof *word);
-        if (status == DPT_STATUS_OK && entry->type.dtype == DPT_DTYPE_BF16) {
-            dpt_bf16_widen(n, word, value + at);
-        }
-        for (int64_t k = 0; k < n && status == DPT_STATUS_OK && entry->type.dtype == DPT_DTYPE_F16; k++) {
-            value[at + k] = half(word[k]);
+        if (status == DPT_STATUS_OK) {
+            dpt_half_widen(entry->type.dtype, n, word, value + at);
         }
     }
     free(word);

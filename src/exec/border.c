@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bf16.h"
+#include "base/half.h"
 #include "exec/internal.h"
 #include "op/collective.h"
 
@@ -71,8 +71,8 @@ static void add(enum dpt_dtype dtype, const void *from, void *to, size_t nbytes)
         for (size_t i = 0; i < nbytes / sizeof(float); i++) {
             ((float *)to)[i] += ((const float *)from)[i];
         }
-    } else if (dtype == DPT_DTYPE_BF16) {
-        dpt_bf16_add((int64_t)(nbytes / sizeof(uint16_t)), from, to);
+    } else if (dpt_half_is(dtype)) {
+        dpt_half_add(dtype, (int64_t)(nbytes / sizeof(uint16_t)), from, to);
     } else {
         for (size_t i = 0; i < nbytes / sizeof(double); i++) {
             ((double *)to)[i] += ((const double *)from)[i];

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bf16.h"
+#include "base/half.h"
 #include "exec/internal.h"
 #include "op/collective.h"
 #include "op/flat.h"
@@ -85,8 +85,8 @@ enum { BLOCK = 512 };
  * floats in the order of the ranks, and the sum is rounded once. `mine` may be this rank's part of `all`; `received` has
  * room for as many parts as there are ranks.
  */
-static enum dpt_status sum_parts(const struct dpt_mesh_axis *axis, const uint16_t *all, const int64_t *count,
-                                 uint16_t *mine, uint16_t *received)
+static enum dpt_status sum_parts(const struct dpt_mesh_axis *axis, enum dpt_dtype half, const uint16_t *all,
+                                 const int64_t *count, uint16_t *mine, uint16_t *received)
 {
     const int64_t own = count[axis->coord];
     int64_t from[MAX_PARTS];
@@ -94,31 +94,31 @@ static enum dpt_status sum_parts(const struct dpt_mesh_axis *axis, const uint16_
     for (int r = 0; r < axis->size; r++) {
         from[r] = own;
     }
-    DPT_TRY(dpt_comm_all_to_all(axis->comm, all, count, received, from, DPT_DTYPE_BF16));
+    DPT_TRY(dpt_comm_all_to_all(axis->comm, all, count, received, from, half));
     for (int64_t at = 0; at < own; at += BLOCK) {
         const int64_t n = own - at < BLOCK ? own - at : BLOCK;
-        dpt_bf16_widen(n, received + at, sum);
+        dpt_half_widen(half, n, received + at, sum);
         for (int r = 1; r < axis->size; r++) {
-            dpt_bf16_widen(n, received + r * own + at, term);
+            dpt_half_widen(half, n, received + r * own + at, term);
             for (int64_t i = 0; i < n; i++) {
                 sum[i] += term[i];
             }
         }
-        dpt_bf16_narrow(n, sum, mine + at);
+        dpt_half_narrow(half, n, sum, mine + at);
     }
     return DPT_STATUS_OK;
 }
 
 /* In place: each rank sums a part, and all get all of them, so the same bits. */
-static enum dpt_status all_reduce_bf16(struct dpt_exec *exec, const struct dpt_mesh_axis *axis, uint16_t *data,
-                                       int64_t numel)
+static enum dpt_status all_reduce_half(struct dpt_exec *exec, const struct dpt_mesh_axis *axis, enum dpt_dtype half,
+                                       uint16_t *data, int64_t numel)
 {
     int64_t count[MAX_PARTS];
     for (int r = 0; r < axis->size; r++) {
         count[r] = dpt_split_begin(numel, axis->size, r + 1) - dpt_split_begin(numel, axis->size, r);
     }
-    DPT_TRY(sum_parts(axis, data, count, data + dpt_split_begin(numel, axis->size, axis->coord), exec->packing));
-    return dpt_comm_all_gather(axis->comm, NULL, count, data, DPT_DTYPE_BF16);
+    DPT_TRY(sum_parts(axis, half, data, count, data + dpt_split_begin(numel, axis->size, axis->coord), exec->packing));
+    return dpt_comm_all_gather(axis->comm, NULL, count, data, half);
 }
 
 static enum dpt_status all_reduce(struct dpt_exec *exec, int axis, const struct dpt_tensor *in,
@@ -129,8 +129,8 @@ static enum dpt_status all_reduce(struct dpt_exec *exec, int axis, const struct 
     if (out->data != in->data) {
         memcpy(out->data, in->data, dpt_type_nbytes(&in->type));
     }
-    if (out->type.dtype == DPT_DTYPE_BF16) {
-        return all_reduce_bf16(exec, &exec->plan->conf.mesh->axis[axis], out->data, count);
+    if (dpt_half_is(out->type.dtype)) {
+        return all_reduce_half(exec, &exec->plan->conf.mesh->axis[axis], out->type.dtype, out->data, count);
     }
     if (exchange) {
         return dpt_exchange_sum(exchange, out->data, count, out->type.dtype);
@@ -157,9 +157,9 @@ static enum dpt_status reduce_scatter(struct dpt_exec *exec, const struct dpt_me
     if (!packed) {
         copy_blocks(in, dim, axis->size, length, exec->packing, false);
     }
-    if (in->type.dtype == DPT_DTYPE_BF16) {
+    if (dpt_half_is(in->type.dtype)) {
         const size_t taken = packed ? 0 : (dpt_type_nbytes(&in->type) + 63) / 64 * 64;
-        return sum_parts(axis, packed ? in->data : exec->packing, count, out->data,
+        return sum_parts(axis, in->type.dtype, packed ? in->data : exec->packing, count, out->data,
                          (uint16_t *)(void *)((char *)exec->packing + taken));
     }
     return dpt_comm_reduce_scatter(axis->comm, packed ? in->data : exec->packing, count, out->data, in->type.dtype);

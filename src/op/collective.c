@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+#include "base/half.h"
+
 #include "op/op.h"
 
 static enum dpt_status shape(struct dpt_op_types *types)
@@ -24,7 +26,7 @@ static enum dpt_status shape(struct dpt_op_types *types)
 static enum dpt_status shape_all_reduce(struct dpt_op_types *types)
 {
     DPT_TRY(dpt_op__check_inputs(&dpt_op_all_reduce, types));
-    DPT_TRY(types->in[0].dtype == DPT_DTYPE_BF16 ? DPT_STATUS_OK : dpt_op__check_real(types, 1));
+    DPT_TRY(dpt_half_is(types->in[0].dtype) ? DPT_STATUS_OK : dpt_op__check_real(types, 1));
     return shape(types);
 }
 

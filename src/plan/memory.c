@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "op/collective.h"
 #include "plan/internal.h"
 
@@ -292,7 +293,7 @@ int64_t dpt_plan_packing(const struct dpt_plan *plan, int node)
     }
     nbytes += in ? aligned((int64_t)dpt_type_nbytes(in)) : 0;
     nbytes += out ? aligned((int64_t)dpt_type_nbytes(out)) : 0;
-    if ((reduce || scatter) && in->dtype == DPT_DTYPE_BF16) { /* a part comes from every rank, before they are added up */
+    if ((reduce || scatter) && dpt_half_is(in->dtype)) { /* a part comes from every rank, before they are added up */
         const int64_t ranks = plan->conf.mesh->axis[param->axis].size, all = (int64_t)dpt_type_nbytes(out);
         nbytes += scatter ? ranks * all : all + 2 * ranks;
     }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-unit_tests += tests/base/test_bf16
-tests_base_test_bf16_SOURCES = %D%/test_bf16.c
-tests_base_test_bf16_LDADD = $(TEST_LDADD)
+unit_tests += tests/base/test_half
+tests_base_test_half_SOURCES = %D%/test_half.c
+tests_base_test_half_LDADD = $(TEST_LDADD)
 
 unit_tests += tests/base/test_hash
 tests_base_test_hash_SOURCES = %D%/test_hash.c
