@@ -24,6 +24,8 @@
 #include "conf/job.h"
 #include "tensor/tensor.h"
 
+enum { DPT_CKPT_MAX_LOSS_SHIFT = 24 };
+
 enum dpt_ckpt_file { DPT_CKPT_FILE_MODEL, DPT_CKPT_FILE_OPTIMIZER };
 
 /* A logical tensor and the part of it that this rank holds. */
@@ -50,6 +52,8 @@ struct dpt_ckpt_meta {
     int64_t samples_seen;  /* since the start                                           */
     int64_t epoch;         /* of the next sample                                        */
     int64_t updates;       /* optimizer updates done (equals step unless some were skipped) */
+    int loss_shift;        /* gradients are those of 2^loss_shift times the loss        */
+    int64_t steady;        /* updates since that last changed                           */
     double elapsed_s;      /* training time so far, over all starts                     */
     bool finished;         /* the job's length was reached                              */
     int64_t best_step;     /* -1: none                                                  */

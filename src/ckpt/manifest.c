@@ -54,6 +54,10 @@ static void print_meta(const struct dpt_ckpt_meta *meta, struct dpt_text *text)
                        ",\n\"updates\": %" PRId64 ",\n\"elapsed_s\": %.17g,\n\"finished\": %s,\n",
                  meta->step, meta->samples_seen, meta->epoch, meta->updates, meta->elapsed_s,
                  meta->finished ? "true" : "false");
+    if (meta->loss_shift > 0 || meta->steady > 0) {
+        dpt_text_add(text, "\"loss_scale\": {\"exponent\": %d, \"steady\": %" PRId64 "},\n", meta->loss_shift,
+                     meta->steady);
+    }
     /* JSON has no way to write inf and nan; such a value is no best one either. */
     if (meta->best_metric && isfinite(meta->best_value)) {
         dpt_text_add(text, "\"best\": {\"step\": %" PRId64 ", \"value\": %.17g, \"metric\": ", meta->best_step,
@@ -148,6 +152,21 @@ static enum dpt_status parse_word(const struct parser *p, const char *what, cons
     return DPT_STATUS_OK;
 }
 
+/* Missing where the loss is not scaled. */
+static enum dpt_status parse_scale(const struct parser *p, json_t *scale, struct dpt_ckpt_meta *meta)
+{
+    json_int_t exponent = 0, steady = 0;
+    json_error_t error;
+    DPT_CHECK(!scale || json_unpack_ex(scale, &error, 0, "{s:I, s:I}", "exponent", &exponent, "steady", &steady) == 0,
+              DPT_STATUS_DATA, "%s: loss_scale is not {exponent, steady}", p->path);
+    DPT_CHECK(exponent >= 0 && exponent <= DPT_CKPT_MAX_LOSS_SHIFT && steady >= 0, DPT_STATUS_DATA,
+              "%s: loss_scale has exponent %lld and %lld steady updates, expected 0 to %d and no negative count", p->path,
+              (long long)exponent, (long long)steady, DPT_CKPT_MAX_LOSS_SHIFT);
+    meta->loss_shift = (int)exponent;
+    meta->steady = steady;
+    return DPT_STATUS_OK;
+}
+
 static enum dpt_status parse_meta(const struct parser *p, json_t *root)
 {
     struct dpt_ckpt_meta *meta = &p->manifest->meta;
@@ -155,7 +174,7 @@ static enum dpt_status parse_meta(const struct parser *p, json_t *root)
     json_int_t format_version, step, samples_seen, epoch, updates, best_step;
     double elapsed_s, best_value;
     int finished;
-    json_t *best = NULL;
+    json_t *best = NULL, *scale = NULL;
     json_error_t error;
     DPT_CHECK(json_unpack_ex(root, &error, 0, "{s:s, s:I}", "format", &format, "format_version", &format_version) ==
                       0 &&
@@ -164,9 +183,9 @@ static enum dpt_status parse_meta(const struct parser *p, json_t *root)
     DPT_CHECK(format_version == DPT_CKPT__MANIFEST_VERSION, DPT_STATUS_DATA,
               "%s: has format version %lld; this program reads version %d", p->path, (long long)format_version,
               DPT_CKPT__MANIFEST_VERSION);
-    DPT_CHECK(json_unpack_ex(root, &error, 0, "{s:I, s:I, s:I, s:I, s:F, s:b, s?o, s:s, s:s, s:s, s:s, s?s}", "step",
+    DPT_CHECK(json_unpack_ex(root, &error, 0, "{s:I, s:I, s:I, s:I, s:F, s:b, s?o, s?o, s:s, s:s, s:s, s:s, s?s}", "step",
                              &step, "samples_seen", &samples_seen, "epoch", &epoch, "updates", &updates, "elapsed_s",
-                             &elapsed_s, "finished", &finished, "best", &best, "saved_utc", &saved, "dpt_version",
+                             &elapsed_s, "finished", &finished, "best", &best, "loss_scale", &scale, "saved_utc", &saved, "dpt_version",
                              &version, "layout", &layout, "graph_hash", &graph_hash, "preparation",
                              &preparation) == 0,
               DPT_STATUS_DATA, "%s: %s", p->path, error.text);
@@ -185,6 +204,7 @@ static enum dpt_status parse_meta(const struct parser *p, json_t *root)
     DPT_TRY(parse_word(p, "dpt_version", version, &meta->version));
     DPT_TRY(parse_word(p, "layout", layout, &meta->layout));
     meta->preparation = preparation ? dpt_arena_strdup(p->arena, preparation) : NULL;
+    DPT_TRY(parse_scale(p, scale, meta));
     meta->best_step = -1;
     if (best) {
         const char *metric;

@@ -80,6 +80,10 @@ static void check_run(const struct check *check)
     if (*name == '\0' || strchr(name, '/')) {
         refuse(check, "run", "name", "= %.60s: expected a name without /", name);
     }
+    if (check->job->run.precision == DPT_PRECISION_FP16 && check->job->parallel.update != DPT_UPDATE_SYNC) {
+        refuse(check, "run", "precision",
+               "= fp16 scales the loss as all ranks agree in each step: [parallel] update must be sync, or take bf16");
+    }
     if (*check->job->run.output == '\0') {
         refuse(check, "run", "output", "is empty: expected the path of a folder, such as runs/${name}");
     }
@@ -258,6 +262,11 @@ static void check_wire(const struct check *check)
                job->run.reproducible ? "reproducible = yes" : "precision = fp64");
     }
     const bool keeps = wire == DPT_LAYOUT_WIRE_TOPK || wire == DPT_LAYOUT_WIRE_POWERSGD;
+    if (keeps && job->run.precision == DPT_PRECISION_FP16) {
+        refuse(check, "parallel", "wire",
+               "= %.60s keeps what it did not send, but [run] precision = fp16 scales gradients anew: take bf16, or wire = int8",
+               job->parallel.wire);
+    }
     if (keeps && job->parallel.shard != DPT_SHARD_NONE) {
         refuse(check, "parallel", "wire", "= %.60s sends what was kept of whole gradients: set shard = none, or wire = int8",
                job->parallel.wire);

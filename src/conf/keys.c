@@ -29,7 +29,9 @@ const int dpt_conf__nsections = sizeof dpt_conf__sections / sizeof dpt_conf__sec
 
 static const struct dpt_conf_word precisions[] = {
     {"fp32", "single precision"},
+    {"tf32", "single precision; cards may round factors of products to 11 bits"},
     {"bf16", "activations and products in bfloat16, all else in single precision"},
+    {"fp16", "the same in IEEE half, which is more exact and has less range: the loss is scaled"},
     {"fp64", "double precision; slow, for checks"},
     {0},
 };

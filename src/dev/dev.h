@@ -25,6 +25,7 @@ struct dpt_dev {
     enum dpt_dev_kind kind;
     char name[128];      /* "cpu: Intel(R) Xeon(R) Processor"  */
     int threads;         /* compute threads of a rank          */
+    bool tf32;           /* set by the owner: products of F32 may round their factors to 11 bits, if that is fast */
     uint64_t nbytes;     /* allocated now                      */
     uint64_t nbytes_peak;
 

@@ -26,6 +26,8 @@ struct dpt_state {
     bool lent_param;             /* param is, and so are slots if common                                     */
     int64_t step;                /* steps done    */
     int64_t updates;             /* updates done  */
+    int loss_shift;              /* gradients are those of 2^loss_shift times the loss (fp16), else 0 */
+    int64_t steady;              /* updates since that last changed                                   */
 };
 
 /* Allocates the state and draws the initial values (keyed by name and element). Local. */
@@ -121,7 +123,7 @@ struct dpt_exec_step {
     bool keep;                   /* alone, and nothing is updated: the gradient buffer has this rank's part of the sum  */
     double flag[DPT_EXEC_FLAGS]; /* in: this rank's; out: summed over the ranks (stop, ...)     */
     double metric[DPT_EXEC_METRICS]; /* the METRIC value                                            */
-    double grad_norm;            /* of the whole gradient, before clipping                      */
+    double grad_norm;            /* of the whole gradient of the loss, before clipping          */
     bool finite;                 /* else the update was not done                                */
 };
 

@@ -108,10 +108,11 @@ static enum dpt_status control(struct dpt_exec *exec, struct dpt_exec_step *step
     dpt_exec__time(exec, DPT_SECTION_EXCHANGE);
     memcpy(step->flag, message->flag, sizeof step->flag);
     memcpy(step->metric, message->metric, sizeof step->metric);
-    step->grad_norm = sqrt(message->square);
+    step->grad_norm = ldexp(sqrt(message->square), -exec->ctx.loss_shift);
     step->finite = isfinite(step->grad_norm) && isfinite(step->metric[0]);
     exec->ctx.grad_scale = step->clip > 0.0 && step->grad_norm > step->clip ? step->clip / step->grad_norm : 1.0;
     exec->ctx.grad_scale *= step->alone ? step->alone : 1;
+    exec->ctx.grad_scale = ldexp(exec->ctx.grad_scale, -exec->ctx.loss_shift);
     exec->ctx.lr = step->lr;
     exec->ctx.update = exec->state->updates + 1;
     return DPT_STATUS_OK;
@@ -225,6 +226,7 @@ enum dpt_status dpt_exec_train(struct dpt_exec *exec, struct dpt_loader *loader,
     const struct dpt_plan *plan = exec->plan;
     DPT_ASSERT(!step->alone || (!exec->by_host && plan->conf.shard == DPT_PLAN_SHARD_NONE));
     exec->now = dpt_clock_s();
+    exec->ctx.loss_shift = exec->state->loss_shift;
     if (exec->exchange) {
         dpt_exchange_step(exec->exchange, exec->state->step);
     }

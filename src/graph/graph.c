@@ -191,7 +191,7 @@ struct dpt_type dpt_graph_stored(const struct dpt_graph *graph, int value)
 void dpt_graph_types(const struct dpt_graph *graph, const struct dpt_node *node, struct dpt_op_types *types)
 {
     *types = (struct dpt_op_types){
-        .param = node->param, .nin = node->nin, .nout = node->nout, .bf16 = node->bf16, .narrow = node->narrow};
+        .param = node->param, .nin = node->nin, .nout = node->nout, .half = node->half, .narrow = node->narrow};
     for (int i = 0; i < node->nin; i++) {
         types->in[i] = graph->value[node->in[i]].type;
     }

@@ -65,7 +65,7 @@ struct dpt_node {
     enum dpt_phase phase;
     const void *param;
     int of;           /* backward: the forward node whose gradient it is part of, or that it repeats; else -1 */
-    bool bf16;        /* computes in 16 bits, and keeps these outputs so: see struct dpt_op_types */
+    enum dpt_dtype half; /* see struct dpt_op_types: what it computes in, and what outputs it keeps so */
     unsigned char narrow;
     int nin, nout;
     int in[DPT_OP_MAX_IN];
@@ -158,9 +158,9 @@ enum dpt_status dpt_graph_recompute(struct dpt_graph *graph, enum dpt_recompute 
  * Lets a graph of F32 compute in bfloat16: what has the sample index is kept so, activations and their gradients, and so
  * are the factors of products. In F32 stay what is given, what an op declares exact (statistics, losses), graph->output,
  * and all that has no sample index, so parameters, their gradients and the sums that lead to them. After the gradient and
- * what is recomputed, before the updates. No node is added: see op/bf16.c. Local.
+ * what is recomputed, before the updates. No node is added: see op/half.c. Local.
  */
-void dpt_graph_precision(struct dpt_graph *graph);
+void dpt_graph_precision(struct dpt_graph *graph, enum dpt_dtype half);
 
 /* Proves the invariants that plan/ relies on: order, ids, types against the shape rules, phases. Local. */
 enum dpt_status dpt_graph_check(const struct dpt_graph *graph);

@@ -84,7 +84,7 @@ static uint64_t chain_value(uint64_t hash, const struct dpt_value *value)
 static uint64_t chain_node(uint64_t hash, const struct dpt_node *node)
 {
     int part[6 + DPT_OP_MAX_IN + DPT_OP_MAX_OUT] = {(int)node->phase, node->nin,  node->nout,
-                                                    node->of,         node->bf16, node->narrow};
+                                                    node->of,         node->half, node->narrow};
     memcpy(part + 6, node->in, (size_t)node->nin * sizeof *part);
     memcpy(part + 6 + DPT_OP_MAX_IN, node->out, (size_t)node->nout * sizeof *part);
     hash = chain(hash, node->op->name, strlen(node->op->name));

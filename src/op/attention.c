@@ -141,7 +141,8 @@ struct dpt_attention dpt_op__attention_of(const struct dpt_op_call *call)
 {
     const bool qkv = call->types->nin == 1 || call->types->nin == 4, backward = call->types->nin > 3;
     const int saved = qkv ? 1 : 3;
-    struct dpt_attention at = !backward ? (qkv ? describe_qkv(call, dpt_dtype_nbytes(call->in[0].type.dtype)) : describe(call))
+    const size_t size = dpt_dtype_nbytes(call->in[0].type.dtype);
+    struct dpt_attention at = !backward ? (qkv ? describe_qkv(call, size) : describe(call))
                               : qkv     ? describe_qkv_dx(call)
                                         : describe_dx(call);
     at.y = backward ? call->in[saved].data : call->out[0].data;

@@ -17,6 +17,7 @@ extern "C" {
 #undef _Noreturn
 
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
 #include "dev/cuda.h"
@@ -84,11 +85,26 @@ struct dpt_in {
 
     __device__ float operator[](int64_t i) const
     {
-        if (type == DPT_DTYPE_BF16) {
+        switch (type) {
+        case DPT_DTYPE_BF16:
             return __bfloat162float(((const __nv_bfloat16 *)data)[i]);
+        case DPT_DTYPE_F16:
+            return __half2float(((const __half *)data)[i]);
+        default:
+            return rounded(((const float *)data)[i]);
         }
-        const float value = ((const float *)data)[i];
-        return as == DPT_DTYPE_F32 ? value : __bfloat162float(__float2bfloat16_rn(value));
+    }
+
+    __device__ float rounded(float value) const
+    {
+        switch (as) {
+        case DPT_DTYPE_BF16:
+            return __bfloat162float(__float2bfloat16_rn(value));
+        case DPT_DTYPE_F16:
+            return __half2float(__float2half_rn(value));
+        default:
+            return value;
+        }
     }
 
     /* From element n on. */
@@ -114,6 +130,9 @@ struct dpt_out {
             switch (type) {
             case DPT_DTYPE_BF16:
                 ((__nv_bfloat16 *)data)[i] = __float2bfloat16_rn(value);
+                break;
+            case DPT_DTYPE_F16:
+                ((__half *)data)[i] = __float2half_rn(value);
                 break;
             case DPT_DTYPE_F64: /* numbers of losses and statistics, where they are asked for in double */
                 ((double *)data)[i] = value;
@@ -154,7 +173,7 @@ static inline struct dpt_in dpt_in_of(const struct dpt_op_call *call, int i)
 static inline struct dpt_in dpt_factor_of(const struct dpt_op_call *call, int i)
 {
     struct dpt_in in = dpt_in_of(call, i);
-    in.as = call->types->bf16 ? DPT_DTYPE_BF16 : DPT_DTYPE_F32;
+    in.as = call->types->half;
     return in;
 }
 

@@ -3,7 +3,7 @@
 
 /*
  * Kernels for cards: the twins of ops, listed in cuda.def, and arithmetic on flat buffers. A build without CUDA has
- * cuda_none.c, where no op has a twin. Twins take F32, where the node computes in 16 bits each operand in F32 or BF16,
+ * cuda_none.c, where no op has a twin. Twins take F32, where the node computes in 16 bits each operand in F32 or that,
  * integers, and statistics in F64.
  */
 

@@ -27,7 +27,7 @@ static int form_of(const struct dpt_cuda_gemm *gemm)
 
 static cudaDataType_t type_of(enum dpt_dtype dtype)
 {
-    return dtype == DPT_DTYPE_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+    return dtype == DPT_DTYPE_BF16 ? CUDA_R_16BF : dtype == DPT_DTYPE_F16 ? CUDA_R_16F : CUDA_R_32F;
 }
 
 static enum dpt_status describe(const struct dpt_cuda *cuda, const struct dpt_cuda_gemm *gemm, struct described *out)
@@ -39,7 +39,9 @@ static enum dpt_status describe(const struct dpt_cuda *cuda, const struct dpt_cu
     const uint64_t a_rows = gemm->tb ? k : n, a_columns = gemm->tb ? n : k;
     const uint64_t b_rows = gemm->ta ? m : k, b_columns = gemm->ta ? k : m;
     const cudaDataType_t factors = type_of(gemm->factors), sums = type_of(gemm->sums);
-    DPT_BLAS_TRY(cuda, blas->desc_init(&out->desc, sizeof out->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F), what);
+    const bool tf32 = cuda->dev.tf32 && gemm->factors == DPT_DTYPE_F32;
+    const cublasComputeType_t compute = tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+    DPT_BLAS_TRY(cuda, blas->desc_init(&out->desc, sizeof out->desc, compute, CUDA_R_32F), what);
     DPT_BLAS_TRY(cuda, blas->desc_set(&out->desc, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first), what);
     DPT_BLAS_TRY(cuda, blas->desc_set(&out->desc, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second), what);
     if (gemm->bias) {

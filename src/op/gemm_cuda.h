@@ -22,8 +22,8 @@ struct dpt_cuda;
  */
 struct dpt_cuda_gemm {
     bool ta, tb, add;
-    enum dpt_dtype factors; /* of a and b: F32 or BF16    */
-    enum dpt_dtype sums;    /* of c and bias: that, or F32 */
+    enum dpt_dtype factors; /* of a and b: F32, BF16 or F16 */
+    enum dpt_dtype sums;    /* of c and bias: that, or F32   */
     int64_t m, n, k;
     const void *a, *b, *bias;
     void *c;

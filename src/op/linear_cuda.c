@@ -16,11 +16,6 @@
 
 enum { ALIGN = 64 };
 
-static enum dpt_dtype factors_of(const struct dpt_op_types *types)
-{
-    return types->bf16 ? DPT_DTYPE_BF16 : DPT_DTYPE_F32;
-}
-
 static size_t copy_nbytes(const struct dpt_type *type, enum dpt_dtype dtype)
 {
     const size_t nbytes = (size_t)dpt_type_numel(type) * dpt_dtype_nbytes(dtype);
@@ -31,7 +26,7 @@ size_t dpt_op__linear_scratch_cuda(const struct dpt_op_types *types)
 {
     size_t nbytes = 0;
     for (int i = 0; i < types->nin; i++) {
-        nbytes += copy_nbytes(&types->in[i], factors_of(types));
+        nbytes += copy_nbytes(&types->in[i], types->half);
     }
     return nbytes;
 }
@@ -52,7 +47,7 @@ static const void *operand(const struct dpt_op_call *call, int i, enum dpt_dtype
 static enum dpt_status run(const struct dpt_op_call *call, struct dpt_cuda_gemm gemm, int a, int b, int bias)
 {
     char *at = call->scratch;
-    gemm.factors = factors_of(call->types);
+    gemm.factors = call->types->half;
     gemm.sums = call->out[0].type.dtype;
     gemm.a = operand(call, a, gemm.factors, &at);
     gemm.b = operand(call, b, gemm.factors, &at);

@@ -121,7 +121,7 @@ enum dpt_status dpt_op__linear_loss_f32(const struct dpt_op_call *call)
     const int64_t b = call->in[0].type.dim[0], s = call->in[0].type.dim[1], h = call->in[0].type.dim[2];
     const int64_t n = b * s, classes = call->in[1].type.dim[0], rows = chunk_rows(n, classes);
     const double positions = (double)dpt_op_whole(call, 0, 1);
-    const float scale = param->gradients ? (float)(1.0 / (positions * (double)call->ctx->batch_rows)) : 0.0f;
+    const float scale = param->gradients ? (float)(dpt_op_seed(call->ctx) / positions) : 0.0f;
     float *loss = call->out[0].data, *count = call->out[1].data, *z = call->scratch;
     void *scratch = (char *)call->scratch + logits_nbytes(n, classes);
     float *dx = param->gradients ? call->out[2].data : NULL, *dw = param->gradients ? call->out[3].data : NULL;
@@ -223,7 +223,7 @@ enum dpt_status dpt_op__vocab_loss_dx_f32(const struct dpt_op_call *call)
     const struct part part = part_of(call);
     int64_t here;
     const double *top = call->in[3].data, *sums = call->in[4].data;
-    const double scale = 1.0 / ((double)dpt_op_whole(call, 0, 1) * (double)call->ctx->batch_rows);
+    const double scale = dpt_op_seed(call->ctx) / (double)dpt_op_whole(call, 0, 1);
     float *dx = call->out[0].data, *dw = call->out[1].data;
     if (part.n == 0) {
         memset(dw, 0, (size_t)(part.classes * part.h) * sizeof *dw);

@@ -47,14 +47,9 @@ struct products {
     struct dpt_out slope;
 };
 
-static enum dpt_dtype factors_of(const struct dpt_op_types *types)
-{
-    return types->bf16 ? DPT_DTYPE_BF16 : DPT_DTYPE_F32;
-}
-
 extern "C" size_t dpt_op__vocab_scratch_cuda(const struct dpt_op_types *types)
 {
-    const enum dpt_dtype factors = factors_of(types);
+    const enum dpt_dtype factors = types->half;
     const int64_t n = types->in[0].dim[0] * types->in[0].dim[1], classes = types->in[1].dim[0];
     const int64_t rows = chunk_rows(n, classes);
     size_t nbytes = aligned(rows * classes, DPT_DTYPE_F32);
@@ -76,7 +71,7 @@ static struct products products_of(const struct dpt_op_call *call, char *at)
     struct products of = {};
     const void *factor[2];
     of.cuda = dpt_cuda_of(call->dev);
-    of.factors = factors_of(call->types);
+    of.factors = call->types->half;
     of.n = call->in[0].type.dim[0] * call->in[0].type.dim[1];
     of.h = call->in[0].type.dim[2];
     of.classes = call->in[1].type.dim[0];
@@ -207,7 +202,7 @@ extern "C" enum dpt_status dpt_op__linear_loss_cuda(const struct dpt_op_call *ca
     const struct dpt_linear_loss_param *param = (const struct dpt_linear_loss_param *)call->types->param;
     const int64_t b = call->in[0].type.dim[0], s = call->in[0].type.dim[1], n = b * s;
     const int32_t *target = (const int32_t *)call->in[2].data;
-    const double scale = 1.0 / ((double)dpt_op_whole(call, 0, 1) * (double)call->ctx->batch_rows);
+    const double scale = dpt_op_seed(call->ctx) / (double)dpt_op_whole(call, 0, 1);
     float *loss = (float *)call->scratch, *tokens = loss + rounded(n), *right = tokens + rounded(n);
     const struct products of = products_of(call, (char *)(right + rounded(n)));
     if (param->gradients && n == 0) {
@@ -350,7 +345,7 @@ extern "C" enum dpt_status dpt_op__vocab_loss_dx_cuda(const struct dpt_op_call *
     const struct products of = products_of(call, (char *)call->scratch);
     const int32_t *target = (const int32_t *)call->in[2].data;
     const double *top = (const double *)call->in[3].data, *sums = (const double *)call->in[4].data;
-    const double scale = 1.0 / ((double)dpt_op_whole(call, 0, 1) * (double)call->ctx->batch_rows);
+    const double scale = dpt_op_seed(call->ctx) / (double)dpt_op_whole(call, 0, 1);
     if (of.n == 0) {
         DPT_TRY(dpt_dev_zero(call->dev, call->out[1].data, dpt_type_nbytes(&call->out[1].type)));
     }

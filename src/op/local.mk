@@ -16,7 +16,7 @@ libdpt_a_SOURCES += \
 	%D%/batch_norm.h \
 	%D%/batch_norm_cpu.c \
 	%D%/batch_norm_ref.inc \
-	%D%/bf16.c \
+	%D%/half.c \
 	%D%/bias_act.c \
 	%D%/bias_act_cpu.c \
 	%D%/bias_act_ref.inc \

@@ -107,7 +107,7 @@ void dpt_op__cross_entropy_dx_f32(const struct dpt_op_call *call)
 {
     const struct dpt_cross_entropy_param *param = call->types->param;
     const int64_t n = call->in[0].type.dim[0], classes = call->in[0].type.dim[1], rows = block_rows(classes);
-    const double scale = 1.0 / (double)call->ctx->batch_rows;
+    const double scale = dpt_op_seed(call->ctx);
     const float onehot = (float)((1.0 - param->smoothing) * scale);
     const float rest = (float)(param->smoothing / (double)classes * scale);
     const float *x = call->in[0].data;
@@ -157,7 +157,7 @@ void dpt_op__mse_f32(const struct dpt_op_call *call)
 
 void dpt_op__mse_dx_f32(const struct dpt_op_call *call)
 {
-    const double factor = 2.0 / ((double)dpt_op_whole_sample(call, 0) * (double)call->ctx->batch_rows);
+    const double factor = 2.0 * dpt_op_seed(call->ctx) / (double)dpt_op_whole_sample(call, 0);
     loss_errors(dpt_type_numel(&call->in[0].type), (float)factor, call->in[0].data, call->in[1].data,
                 call->out[0].data);
 }

@@ -69,7 +69,7 @@ extern "C" enum dpt_status dpt_op__cross_entropy_dx_cuda(const struct dpt_op_cal
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const struct dpt_cross_entropy_param *param = (const struct dpt_cross_entropy_param *)call->types->param;
     const int64_t n = call->in[0].type.dim[0], classes = call->in[0].type.dim[1];
-    DPT_LAUNCH_ROWS(cuda, n, cross_entropy_dx, classes, (float)param->smoothing, (float)(1.0 / (double)call->ctx->batch_rows),
+    DPT_LAUNCH_ROWS(cuda, n, cross_entropy_dx, classes, (float)param->smoothing, (float)dpt_op_seed(call->ctx),
                     dpt_in_of(call, 0), (const int32_t *)call->in[1].data, dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
@@ -108,8 +108,8 @@ extern "C" enum dpt_status dpt_op__mse_dx_cuda(const struct dpt_op_call *call)
 {
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const int64_t n = dpt_type_numel(&call->in[0].type);
-    const double divisor = (double)dpt_op_whole_sample(call, 0) * (double)call->ctx->batch_rows;
-    DPT_LAUNCH_EACH(cuda, n, mse_dx, (float)(2.0 / divisor), dpt_in_of(call, 0),
+    const double factor = 2.0 * dpt_op_seed(call->ctx) / (double)dpt_op_whole_sample(call, 0);
+    DPT_LAUNCH_EACH(cuda, n, mse_dx, (float)factor, dpt_in_of(call, 0),
                     dpt_in_of(call, 1), dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }

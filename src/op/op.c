@@ -4,6 +4,7 @@
 
 #include "op/op.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "op/cuda.h"
@@ -45,6 +46,11 @@ void dpt_op__cost_elements(const struct dpt_op_types *types, struct dpt_op_cost 
 {
     cost->flops = (double)dpt_type_numel(&types->out[0]);
     dpt_op_cost_bytes(types, cost);
+}
+
+double dpt_op_seed(const struct dpt_op_ctx *ctx)
+{
+    return ldexp(1.0 / (double)ctx->batch_rows, ctx->loss_shift);
 }
 
 void dpt_op_cost(const struct dpt_op *op, const struct dpt_op_types *types, struct dpt_op_cost *cost)

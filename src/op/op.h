@@ -32,8 +32,9 @@ struct dpt_op_types {
     int nin, nout;
     struct dpt_type in[DPT_OP_MAX_IN];
     struct dpt_type out[DPT_OP_MAX_OUT];
-    bool bf16;            /* computed in 16 bits: operands may be BF16, factors of products are rounded to it */
-    unsigned char narrow; /* bit i: output i is kept in BF16 instead of F32                                    */
+    enum dpt_dtype half;  /* F32, or what it computes in, BF16 or F16: operands may be of that, factors of products are
+                             rounded to it */
+    unsigned char narrow; /* bit i: output i is kept in that instead of F32 */
 };
 
 struct dpt_op_cost {
@@ -67,8 +68,9 @@ struct dpt_op_ctx {
     int64_t first_row;   /* place of local sample 0 in the global batch                          */
     int64_t micro_rows;  /* samples of this micro-batch on all ranks                             */
     int64_t batch_rows;  /* samples of the global batch: the one divisor of the loss             */
+    int loss_shift;      /* gradients are those of 2^loss_shift times the loss: dpt_op_seed      */
     double lr;           /* for updates: learning rate of this step                              */
-    double grad_scale;   /* for updates: factor on every gradient (clipping)                     */
+    double grad_scale;   /* for updates: factor on every gradient (clipping, 2^-loss_shift)      */
     int64_t update;      /* for updates: number of this update, from 1                           */
 };
 
@@ -108,7 +110,10 @@ struct dpt_op_grad {
     int (*add)(void *graph, const char *op, const void *param, int nin, const int *in);
 };
 
-enum { DPT_OP_SEED = -2 }; /* dout of the loss itself: its gradient is 1 / batch_rows for every sample */
+enum { DPT_OP_SEED = -2 }; /* dout of the loss itself: its gradient is dpt_op_seed for every sample */
+
+/* The gradient that backward passes begin with: 2^loss_shift / batch_rows. Local. */
+double dpt_op_seed(const struct dpt_op_ctx *ctx);
 
 /* How a key of [layer.X] sections maps to an op's parameters is the business of model/layers.c. */
 struct dpt_op {
@@ -179,11 +184,11 @@ struct dpt_op {
     /* Kernels. REF takes F32 and F64. CPU does as well where it is set; NULL: REF serves. Never allocates. Those for cards
        are in a table of their own (cuda.def), since a build may be without. */
     enum dpt_status (*run[DPT_RUN_CUDA])(const struct dpt_op_call *call);
-    const struct dpt_op_bf16 *bf16; /* optional: kernels of the CPU on numbers of 16 bits (op/bf16.c) */
+    const struct dpt_op_bf16 *bf16; /* optional: kernels of the CPU on bfloat16 (op/half.c) */
 };
 
 /*
- * Kernels that take operands of 16 bits as they lie. prepare leaves *prep NULL where this machine has no instructions
+ * Kernels that take operands in BF16 as they lie. prepare leaves *prep NULL where this machine has no instructions
  * for them; `release` of the op frees it. run sets *done to false, and nothing else, where it was not prepared for the
  * sizes of the call.
  */
@@ -240,7 +245,7 @@ static inline int64_t dpt_op_whole_sample(const struct dpt_op_call *call, int op
 
 /*
  * The op's own shape, prepare, release, scratch and kernel (for CUDA its twin, op/cuda.h; else the one set for `run`, else
- * REF), for nodes that compute in 16 bits too: op/bf16.c. Everyone but an op's own tests asks these. dpt_op_scratch wants
+ * REF), for nodes that compute in 16 bits too: op/half.c. Everyone but an op's own tests asks these. dpt_op_scratch wants
  * what dpt_op_prepare made. A failure on a card names the op and its operands. Local.
  */
 enum dpt_status dpt_op_shape(const struct dpt_op *op, struct dpt_op_types *types);

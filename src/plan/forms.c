@@ -135,7 +135,7 @@ int dpt_plan__add_node(struct dpt_plan__localizer *local, const struct dpt_op *o
         .phase = local->phase,
         .param = param,
         .of = -1,
-        .bf16 = local->bf16,
+        .half = local->half,
         .narrow = local->narrow,
         .nin = nin,
         .nout = nout,

@@ -271,7 +271,7 @@ static enum dpt_status add_step(struct dpt_plan__localizer *local, int n, int ax
     const struct dpt_op *op = dpt_op_find(step->op);
     local->narrow = step->out >= 0 ? (unsigned char)(node->narrow >> step->out) : 0;
     struct dpt_op_types types = {
-        .param = node->param, .nin = step->nin, .bf16 = local->bf16, .narrow = local->narrow};
+        .param = node->param, .nin = step->nin, .half = local->half, .narrow = local->narrow};
     int in[DPT_OP_MAX_IN], *out = value + *count;
     for (int i = 0; i < step->nin; i++) {
         in[i] = value[step->in[i]];
@@ -316,7 +316,7 @@ static enum dpt_status add_logical(struct dpt_plan__localizer *local, int n)
     int in[DPT_OP_MAX_IN], out[DPT_OP_MAX_OUT];
     local->layer = node->name;
     local->phase = node->phase;
-    local->bf16 = node->bf16;
+    local->half = node->half;
     local->narrow = node->narrow;
     local->chunk = local->placed->chunk[n];
     for (int i = 0; i < node->nin; i++) {
@@ -404,7 +404,7 @@ static void add_updates(struct dpt_plan__localizer *local)
         if (node->op->update && local->plan->value[node->in[0]].here) {
             local->layer = node->name;
             local->phase = node->phase;
-            local->bf16 = node->bf16;
+            local->half = node->half;
             local->narrow = node->narrow;
             local->chunk = 0;
             dpt_plan__add_node(local, node->op, node->param, n, node->nin, node->in, 0, NULL);

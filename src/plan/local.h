@@ -21,7 +21,7 @@ struct dpt_plan__localizer {
     size_t message_next_capacity;
     const char *layer;    /* of the logical node at work, with its phase and chunk: what is put in gets them */
     enum dpt_phase phase;
-    bool bf16;            /* and whether it computes in 16 bits, with the outputs that it keeps so          */
+    enum dpt_dtype half;  /* and what it computes in, with the outputs that it keeps so                     */
     unsigned char narrow;
     int chunk;
 };

@@ -130,6 +130,7 @@ static void print_notes(const struct dpt_train *train, const struct tale *tale, 
                 "optimizer.lr\n",
                 100.0 * (double)train->clipped / (double)steps, train->job->optimizer.clip);
     }
+    dpt_train__note_scale(train);
     if (!train->valid.data) {
         dpt_log("NOTE    nothing was held back to watch the training with: data.valid_share = 0.05 does that\n");
     }

@@ -114,6 +114,7 @@ struct dpt_train {
     double save_s;            /* seconds that the last save took  */
     double slowest_s;         /* step since the last line         */
     int64_t clipped;          /* steps whose gradient was clipped */
+    int64_t skipped;          /* steps that updated nothing, since a gradient was too large for fp16 */
     struct dpt_train__meter meter;
     int64_t lines;
     int64_t line_step;        /* of the last line */
@@ -288,6 +289,20 @@ void dpt_train__ask(struct dpt_train *train, double flag[DPT_EXEC_FLAGS]);
 
 /* Why the ranks agreed to stop, or NULL. Local. */
 const char *dpt_train__agreed(const double flag[DPT_EXEC_FLAGS]);
+
+/* ---------------------------------------------------------------------------------------------------- scale.c */
+
+/* The scale of the loss that a run begins with. Local. */
+void dpt_train__scale_begin(struct dpt_train *train);
+
+/*
+ * Sets the scale of the loss for the next step by what came out of this one, alike on all ranks. False: its numbers are not
+ * finite, and another scale would not help. Local.
+ */
+bool dpt_train__scale(struct dpt_train *train, const struct dpt_exec_step *step);
+
+/* Says on the last page how many steps were skipped, if any. Local. */
+void dpt_train__note_scale(const struct dpt_train *train);
 
 /* ---------------------------------------------------------------------------------------------------- score.c */
 

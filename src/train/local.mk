@@ -21,6 +21,7 @@ libdpt_a_SOURCES += \
 	%D%/predict_rows.h \
 	%D%/report.c \
 	%D%/run.c \
+	%D%/scale.c \
 	%D%/score.c \
 	%D%/setup.c \
 	%D%/shares.c \

@@ -27,9 +27,10 @@ static enum dpt_status diverged(const struct dpt_train *train, const struct dpt_
     }
     return dpt_error_set(DPT_STATUS_DIVERGED, __FILE__, __LINE__,
                          "step %" PRId64 ": the loss is %g and the norm of the gradient %g: the training has diverged; %s. "
-                         "Try a smaller optimizer.lr (now %g), a longer schedule.warmup, or optimizer.clip = 1",
+                         "Try a smaller optimizer.lr (now %g), a longer schedule.warmup, or optimizer.clip = 1%s",
                          train->state->step, fabs(step->metric[0]) / (double)train->plan->conf.batch_rows,
-                         fabs(step->grad_norm), saved, train->job->optimizer.lr); /* fabs: nan has no sign to print */
+                         fabs(step->grad_norm), saved, train->job->optimizer.lr, /* fabs: nan has no sign to print */
+                         train->job->run.precision == DPT_PRECISION_FP16 ? "; or run.precision = bf16, which has the range" : "");
 }
 
 /* A periodic checkpoint that fails does not end the training: the next one may succeed. */
@@ -104,7 +105,7 @@ static enum dpt_status one_step(struct dpt_train *train, struct dpt_exec_step *s
     } else {
         DPT_TRY(step_in_order(train, step, alone, *meets));
     }
-    if (!step->finite) {
+    if (!dpt_train__scale(train, step)) {
         return diverged(train, step);
     }
     if (train->start_s == 0.0) {

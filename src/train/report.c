@@ -53,7 +53,8 @@ static void tell_bucket(const struct dpt_train *train)
 static void tell_model(const struct dpt_train *train)
 {
     static const char *const precision[] = {
-        [DPT_PRECISION_FP32] = "fp32", [DPT_PRECISION_BF16] = "bf16", [DPT_PRECISION_FP64] = "fp64"};
+        [DPT_PRECISION_FP32] = "fp32", [DPT_PRECISION_TF32] = "tf32", [DPT_PRECISION_BF16] = "bf16",
+        [DPT_PRECISION_FP16] = "fp16", [DPT_PRECISION_FP64] = "fp64"};
     char name[96], params[24], flops[24];
     int64_t count = 0;
     for (int v = 0; v < train->graph->nvalues; v++) {
@@ -203,6 +204,9 @@ static void tell_notes(const struct dpt_train *train)
     if (train->async && *dpt_train__async_note(train)) {
         dpt_log("NOTE    mailboxes go by %s: %s\n", dpt_train__async_name(train), dpt_train__async_note(train));
     }
+    if (train->job->run.precision == DPT_PRECISION_TF32 && !train->anyone_apart) {
+        dpt_log("NOTE    run.precision = tf32 is for products on cards: the cores compute in fp32\n");
+    }
     if (train->no_card) {
         dpt_log("NOTE    there is a card, but the cores compute: %s\n", train->no_card);
     }
@@ -298,7 +302,7 @@ void dpt_train__meter_add(struct dpt_train *train, const struct dpt_exec_step *s
     }
     meter->steps += steps;
     train->slowest_s = seconds > train->slowest_s ? seconds : train->slowest_s;
-    train->clipped += step->clip > 0.0 && step->grad_norm > step->clip;
+    train->clipped += step->finite && step->clip > 0.0 && step->grad_norm > step->clip;
 }
 
 static void print_header(struct dpt_train *train)
@@ -395,6 +399,10 @@ static void write_line(const struct dpt_train *train, const struct dpt_exec_step
     add_score(train, &record, &line->score);
     dpt_train__field_real(&record, "lr", step->lr);
     dpt_train__field_real(&record, "grad_norm", step->grad_norm);
+    if (train->job->run.precision == DPT_PRECISION_FP16) {
+        dpt_train__field_real(&record, "loss_scale", ldexp(1.0, train->state->loss_shift));
+        dpt_train__field_real(&record, "skipped", (double)(train->state->step - train->state->updates));
+    }
     dpt_train__field_real(&record, "step_ms", line->step_ms);
     dpt_train__field_real(&record, "samples_per_s", line->samples_per_s);
     if (line->tokens_per_s > 0.0) {

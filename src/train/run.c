@@ -205,7 +205,8 @@ static enum dpt_status gather_item(void *user, int item, void *whole)
 
 /* What rank 0 tells the others about the checkpoint. */
 struct news {
-    int64_t step, updates, best_step;
+    int64_t step, updates, steady, best_step;
+    int loss_shift;
     double best_value, elapsed_s;
     bool found, finished; /* a checkpoint of the run; one of its last step */
     bool loaded;          /* the weights of another one                    */
@@ -324,6 +325,8 @@ static enum dpt_status load(struct dpt_train *train, struct dpt_ckpt *ckpt, stru
     *news = (struct news){
         .step = meta->step,
         .updates = meta->updates,
+        .steady = meta->steady,
+        .loss_shift = meta->loss_shift,
         .best_step = meta->best_step,
         .best_value = meta->best_value,
         .elapsed_s = meta->elapsed_s,
@@ -458,6 +461,11 @@ enum dpt_status dpt_train__resume(struct dpt_train *train, bool *finished)
     DPT_TRY(status);
     train->state->step = train->first_step = news.step;
     train->state->updates = news.updates;
+    dpt_train__scale_begin(train);
+    if (news.found) {
+        train->state->loss_shift = news.loss_shift;
+        train->state->steady = news.steady;
+    }
     train->best_step = news.best_step;
     train->best_value = news.best_value;
     train->elapsed_before_s = news.elapsed_s;
@@ -479,6 +487,8 @@ enum dpt_status dpt_train__save(struct dpt_train *train, bool is_best)
         .samples_seen = dpt_train__samples(train),
         .epoch = step / train->steps_per_epoch,
         .updates = train->state->updates,
+        .loss_shift = train->state->loss_shift,
+        .steady = train->state->steady,
         .elapsed_s = train->elapsed_before_s + (begin_s - train->begin_s),
         .finished = step >= train->steps,
         .best_step = train->best_step,

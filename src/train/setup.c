@@ -112,8 +112,8 @@ static enum dpt_status build(const struct dpt_train *train, int64_t rows, bool t
         DPT_TRY(dpt_graph_gradient(*graph));
         DPT_TRY(recompute(train, *graph));
     }
-    if (train->job->run.precision == DPT_PRECISION_BF16) {
-        dpt_graph_precision(*graph);
+    if (train->job->run.precision == DPT_PRECISION_BF16 || train->job->run.precision == DPT_PRECISION_FP16) {
+        dpt_graph_precision(*graph, train->job->run.precision == DPT_PRECISION_BF16 ? DPT_DTYPE_BF16 : DPT_DTYPE_F16);
     }
     if (training) {
         DPT_TRY(dpt_optim_build(train->job, *graph));

@@ -33,6 +33,8 @@ static void make(struct dpt_ckpt__manifest *manifest, struct dpt_text *text)
     *manifest = (struct dpt_ckpt__manifest){
         .meta = toy_meta(20), .nfiles = 2, .file = file, .ntensors = 2, .tensor = tensor};
     manifest->meta.saved_utc = "2026-11-24T10:02:11Z";
+    manifest->meta.loss_shift = 13;
+    manifest->meta.steady = 1999;
     dpt_ckpt__manifest_print(manifest, text);
 }
 
@@ -126,6 +128,9 @@ static void contents_that_cannot_be_are_refused(void **state)
     (void)state;
     static const char *const bad[][2] = {
         {"\"dpt checkpoint\"", "\"another\""},
+        {"\"exponent\": 13", "\"exponent\": 25"},
+        {"\"exponent\": 13, ", ""},
+        {"\"steady\": 1999", "\"steady\": -1"},
         {"\"format_version\": 1", "\"format_version\": 2"},
         {"\"step\": 20", "\"step\": -20"},
         {"\"step\": 20", "\"step\": \"20\""},

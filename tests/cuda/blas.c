@@ -6,9 +6,10 @@
  * not fit are refused, and so is an answer that was given for another product.
  */
 
+#include <math.h>
 #include <string.h>
 
-#include "base/bf16.h"
+#include "base/half.h"
 #include "base/hash.h"
 #include "dev/cuda.h"
 
@@ -27,9 +28,9 @@ static cublasStatus_t destroy(cublasLtHandle_t handle)
 
 static cublasStatus_t desc_init(cublasLtMatmulDesc_t desc, size_t size, cublasComputeType_t compute, cudaDataType_t scale)
 {
-    const bool known = size == sizeof *desc && compute == CUBLAS_COMPUTE_32F && scale == CUDA_R_32F;
-    *desc = (cublasLtMatmulDescOpaque_t){.epilogue = CUBLASLT_EPILOGUE_DEFAULT};
-    return known ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+    const bool known = compute == CUBLAS_COMPUTE_32F || compute == CUBLAS_COMPUTE_32F_FAST_TF32;
+    *desc = (cublasLtMatmulDescOpaque_t){.compute = compute, .epilogue = CUBLASLT_EPILOGUE_DEFAULT};
+    return known && size == sizeof *desc && scale == CUDA_R_32F ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
 }
 
 static cublasStatus_t desc_set(cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttributes_t attribute, const void *value,
@@ -57,9 +58,9 @@ static cublasStatus_t desc_set(cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttr
 static cublasStatus_t layout_init(cublasLtMatrixLayout_t layout, size_t size, cudaDataType type, uint64_t rows,
                                   uint64_t columns, int64_t ld)
 {
-    const bool known = size == sizeof *layout && (type == CUDA_R_32F || type == CUDA_R_16BF) && ld >= (int64_t)rows;
+    const bool known = type == CUDA_R_32F || type == CUDA_R_16F || type == CUDA_R_16BF;
     *layout = (cublasLtMatrixLayoutOpaque_t){rows, columns, ld, type};
-    return known ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+    return known && size == sizeof *layout && ld >= (int64_t)rows ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
 }
 
 static cublasStatus_t preference_init(cublasLtMatmulPreference_t preference, size_t size)
@@ -83,7 +84,7 @@ static uint64_t hash_of(const cublasLtMatmulDescOpaque_t *desc, const cublasLtMa
                         const cublasLtMatrixLayoutOpaque_t *b, const cublasLtMatrixLayoutOpaque_t *d)
 {
     const uint64_t all[] = {
-        (uint64_t)desc->a, (uint64_t)desc->b, (uint64_t)desc->epilogue, a->rows, a->columns, (uint64_t)a->ld,
+        desc->compute, (uint64_t)desc->a, (uint64_t)desc->b, (uint64_t)desc->epilogue, a->rows, a->columns, (uint64_t)a->ld,
         b->rows,           b->columns,        (uint64_t)b->ld,          d->rows, d->columns, (uint64_t)d->ld,
         a->type,           b->type,           d->type,
     };
@@ -107,7 +108,7 @@ static double get(const void *data, cudaDataType type, uint64_t i)
     if (type == CUDA_R_32F) {
         return ((const float *)data)[i];
     }
-    dpt_bf16_widen(1, (const uint16_t *)data + i, &value);
+    dpt_half_widen(type == CUDA_R_16F ? DPT_DTYPE_F16 : DPT_DTYPE_BF16, 1, (const uint16_t *)data + i, &value);
     return value;
 }
 
@@ -116,16 +117,28 @@ static void put(void *data, cudaDataType type, uint64_t i, float value)
     if (type == CUDA_R_32F) {
         ((float *)data)[i] = value;
     } else {
-        dpt_bf16_narrow(1, &value, (uint16_t *)data + i);
+        dpt_half_narrow(type == CUDA_R_16F ? DPT_DTYPE_F16 : DPT_DTYPE_BF16, 1, &value, (uint16_t *)data + i);
     }
 }
 
-/* Element (row, column) of op(matrix). */
-static double at(const void *matrix, const cublasLtMatrixLayoutOpaque_t *layout, cublasOperation_t op, uint64_t row,
-                 uint64_t column)
+/* To the 11 bits of TF32, halves away from 0. */
+static double tf32(double value)
+{
+    float rounded = (float)value;
+    uint32_t bits;
+    memcpy(&bits, &rounded, sizeof bits);
+    bits = (bits + 0x1000) & ~0x1fffu;
+    memcpy(&rounded, &bits, sizeof rounded);
+    return isfinite(value) ? rounded : value;
+}
+
+/* Element (row, column) of op(matrix), as a factor. */
+static double at(const void *matrix, const cublasLtMatrixLayoutOpaque_t *layout, const cublasLtMatmulDescOpaque_t *desc,
+                 cublasOperation_t op, uint64_t row, uint64_t column)
 {
     const uint64_t ld = (uint64_t)layout->ld;
-    return get(matrix, layout->type, op == CUBLAS_OP_N ? column * ld + row : row * ld + column);
+    const double value = get(matrix, layout->type, op == CUBLAS_OP_N ? column * ld + row : row * ld + column);
+    return desc->compute == CUBLAS_COMPUTE_32F_FAST_TF32 ? tf32(value) : value;
 }
 
 /* What a product needs when its turn comes. */
@@ -146,7 +159,7 @@ static void multiply(const void *argument)
         for (uint64_t i = 0; i < p->m; i++) {
             double sum = 0.0;
             for (uint64_t l = 0; l < p->k; l++) {
-                sum += at(p->a, &p->a_layout, p->desc.a, i, l) * at(p->b, &p->b_layout, p->desc.b, l, j);
+                sum += at(p->a, &p->a_layout, &p->desc, p->desc.a, i, l) * at(p->b, &p->b_layout, &p->desc, p->desc.b, l, j);
             }
             sum = p->factor * sum + (p->before != 0.0f ? p->before * get(p->c, type, j * (uint64_t)p->c_layout.ld + i) : 0.0);
             sum += p->desc.epilogue == CUBLASLT_EPILOGUE_BIAS ? get(p->desc.bias, type, i) : 0.0;

@@ -39,7 +39,7 @@ struct dpt_graph *rig_graph(const struct rig *rig, int64_t rows, bool training, 
         EXPECT_OK(dpt_graph_gradient(graph));
     }
     if (rig->job->run.precision == DPT_PRECISION_BF16) {
-        dpt_graph_precision(graph);
+        dpt_graph_precision(graph, DPT_DTYPE_BF16);
     }
     if (training) {
         EXPECT_OK(dpt_optim_build(rig->job, graph));

@@ -14,7 +14,7 @@
 enum { ROWS = 6, CLASSES = 3, WIDTH = 12, BLOCKS = 4 };
 
 /* Residual blocks with what has statistics, scratch, views and several readers; with its loss, metrics and gradient. */
-static struct dpt_graph *net_new(bool narrow, enum dpt_recompute recompute)
+static struct dpt_graph *net_new(enum dpt_dtype half, enum dpt_recompute recompute)
 {
     static const int64_t features = 7;
     struct dpt_graph *graph = dpt_graph_new(DPT_DTYPE_F32, ROWS, true);
@@ -49,8 +49,8 @@ static struct dpt_graph *net_new(bool narrow, enum dpt_recompute recompute)
     EXPECT_OK(dpt_graph_fuse(graph));
     EXPECT_OK(dpt_graph_gradient(graph));
     EXPECT_OK(dpt_graph_recompute(graph, recompute, NULL));
-    if (narrow) {
-        dpt_graph_precision(graph);
+    if (half != DPT_DTYPE_F32) {
+        dpt_graph_precision(graph, half);
     }
     return graph;
 }
@@ -65,10 +65,9 @@ static bool is_wide(const struct dpt_graph *graph, int value)
            strncmp(name, "same.", 5) == 0 || strcmp(name, "head.linear") == 0 || strcmp(name, "flat.reshape") == 0;
 }
 
-static void keeps_what_counts_exact(void **state)
+static void keep(enum dpt_dtype half)
 {
-    (void)state;
-    struct dpt_graph *graph = net_new(true, DPT_RECOMPUTE_NONE), *plain = net_new(false, DPT_RECOMPUTE_NONE);
+    struct dpt_graph *graph = net_new(half, DPT_RECOMPUTE_NONE), *plain = net_new(DPT_DTYPE_F32, DPT_RECOMPUTE_NONE);
     int narrow = 0;
     EXPECT_OK(dpt_graph_check(graph));
     assert_int_equal(graph->nvalues, plain->nvalues);
@@ -76,8 +75,8 @@ static void keeps_what_counts_exact(void **state)
     for (int v = 0; v < graph->nvalues; v++) {
         const enum dpt_dtype got = graph->value[v].type.dtype, plainly = plain->value[v].type.dtype;
         const bool wide = plainly != DPT_DTYPE_F32 || is_wide(graph, v);
-        narrow += got == DPT_DTYPE_BF16;
-        if (got != (wide ? plainly : DPT_DTYPE_BF16)) {
+        narrow += got == half;
+        if (got != (wide ? plainly : half)) {
             fail_msg("%s is kept as %s", graph->value[v].name, dpt_dtype_name(got));
         }
     }
@@ -86,18 +85,24 @@ static void keeps_what_counts_exact(void **state)
     dpt_graph_free(plain);
 }
 
-/*
- * Gradients are as good as their operands: every number on the way is off by 2^-8 at most, and there are about ten on the
- * way through a block and back, with signs that differ. They are not those of float either: something was rounded.
- */
-static void gradients_agree_with_float(void **state)
+static void keeps_what_counts_exact(void **state)
 {
     (void)state;
-    struct dpt_graph *graph = net_new(true, DPT_RECOMPUTE_NONE), *plain = net_new(false, DPT_RECOMPUTE_NONE);
+    keep(DPT_DTYPE_BF16);
+    keep(DPT_DTYPE_F16);
+}
+
+/*
+ * Gradients are as good as their operands: every number on the way is off by `unit` at most, and there are about ten on the
+ * way through a block and back, with signs that differ. They are not those of float either: something was rounded.
+ */
+static void agree(enum dpt_dtype half, double unit)
+{
+    struct dpt_graph *graph = net_new(half, DPT_RECOMPUTE_NONE), *plain = net_new(DPT_DTYPE_F32, DPT_RECOMPUTE_NONE);
     struct interpret *a = interpret_new(graph, CLASSES), *b = interpret_new(plain, CLASSES);
     interpret_run(a, DPT_PHASE_WEIGHT_GRADIENT);
     interpret_run(b, DPT_PHASE_WEIGHT_GRADIENT);
-    assert_true(fabs(interpret_loss(a) - interpret_loss(b)) < 0x1p-7 * interpret_loss(b));
+    assert_true(fabs(interpret_loss(a) - interpret_loss(b)) < 2.0 * unit * interpret_loss(b));
     for (int v = 0; v < plain->nvalues; v++) {
         const int g = plain->value[v].gradient;
         double square = 0.0, distance = 0.0;
@@ -109,7 +114,7 @@ static void gradients_agree_with_float(void **state)
             square += exact * exact;
             distance += (got - exact) * (got - exact);
         }
-        if (!(distance > 0.0 && sqrt(distance) < 0x1p-8 * sqrt(10.0 * BLOCKS) * sqrt(square))) {
+        if (!(distance > 0.0 && sqrt(distance) < unit * sqrt(10.0 * BLOCKS) * sqrt(square))) {
             fail_msg("%s: %g from the gradient in float, whose norm is %g", plain->value[g].name, sqrt(distance),
                      sqrt(square));
         }
@@ -120,11 +125,19 @@ static void gradients_agree_with_float(void **state)
     dpt_graph_free(plain);
 }
 
+static void gradients_agree_with_float(void **state)
+{
+    (void)state;
+    agree(DPT_DTYPE_BF16, 0x1p-8);
+    agree(DPT_DTYPE_F16, 0x1p-11);
+}
+
 /* What is computed again is rounded again, the same. */
 static void recomputes_the_same_bits(void **state)
 {
     (void)state;
-    struct dpt_graph *graph = net_new(true, DPT_RECOMPUTE_FULL), *plain = net_new(true, DPT_RECOMPUTE_NONE);
+    struct dpt_graph *graph = net_new(DPT_DTYPE_BF16, DPT_RECOMPUTE_FULL);
+    struct dpt_graph *plain = net_new(DPT_DTYPE_BF16, DPT_RECOMPUTE_NONE);
     EXPECT_OK(dpt_graph_check(graph));
     assert_true(graph->nnodes > plain->nnodes);
     struct interpret *a = interpret_new(graph, CLASSES), *b = interpret_new(plain, CLASSES);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # optest.c holds the questions that every op answers; each family's test lists its operands.
 check_LIBRARIES = tests/op/liboptest.a
-tests_op_liboptest_a_SOURCES = %D%/optest.c %D%/optest.h %D%/optest_bf16.c %D%/optest_card.c %D%/optest_impl.h %D%/optest_split.c
+tests_op_liboptest_a_SOURCES = %D%/optest.c %D%/optest.h %D%/optest_half.c %D%/optest_card.c %D%/optest_impl.h %D%/optest_split.c
 OP_TEST_LDADD = tests/op/liboptest.a $(TEST_LDADD)
 
 unit_tests += tests/op/test_activation

@@ -20,7 +20,7 @@
 
 #include <cmocka.h>
 
-#include "base/bf16.h"
+#include "base/half.h"
 #include "base/rng.h"
 #include "optest_impl.h"
 
@@ -92,9 +92,10 @@ double element(const struct dpt_tensor *tensor, int64_t i)
         return ((const int32_t *)tensor->data)[i];
     case DPT_DTYPE_U8:
         return ((const unsigned char *)tensor->data)[i];
-    case DPT_DTYPE_BF16: {
+    case DPT_DTYPE_BF16:
+    case DPT_DTYPE_F16: {
         float value;
-        dpt_bf16_widen(1, (const uint16_t *)tensor->data + i, &value);
+        dpt_half_widen(tensor->type.dtype, 1, (const uint16_t *)tensor->data + i, &value);
         return value;
     }
     default:
@@ -118,9 +119,10 @@ void set_element(const struct dpt_tensor *tensor, int64_t i, double value)
     case DPT_DTYPE_U8:
         ((unsigned char *)tensor->data)[i] = (unsigned char)value;
         break;
-    case DPT_DTYPE_BF16: {
+    case DPT_DTYPE_BF16:
+    case DPT_DTYPE_F16: {
         const float number = (float)value;
-        dpt_bf16_narrow(1, &number, (uint16_t *)tensor->data + i);
+        dpt_half_narrow(tensor->type.dtype, 1, &number, (uint16_t *)tensor->data + i);
         break;
     }
     default:
@@ -672,7 +674,9 @@ static void check_node(const struct tape *tape, const struct node *node, const s
         }
     }
     check_splits(op, node->param, node->nin, in64, in32, &tape->ctx, tolerance, &expected);
-    check_bf16(op, node->param, node->nin, in32, given_exact(tape, node), &tape->ctx, tolerance, test->card16);
+    const unsigned exact = given_exact(tape, node);
+    check_half(op, node->param, DPT_DTYPE_BF16, node->nin, in32, exact, &tape->ctx, tolerance, test->card16);
+    check_half(op, node->param, DPT_DTYPE_F16, node->nin, in32, exact, &tape->ctx, tolerance, test->card16 / 8);
     results_free(&expected, op->name);
     for (int i = 0; i < node->nin; i++) {
         tensor_free(&in32[i], op->name);

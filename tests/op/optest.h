@@ -14,8 +14,8 @@
  *   placement  split along every letter that may be split, in 2 and 3 uneven parts, and along two letters or twice along
  *              one on two axes, then gathered (put in its place, or added where the output lost the letter): equal to
  *              the whole
- *   16 bits    with everything that has the sample index in BF16, both kernels, at once and in slices of samples, give what
- *              REF in double gives for the rounded operands, within the last rounding (2^-8 of the element) and the
+ *   16 bits    with everything that has the sample index in BF16 or F16, both kernels, at once and in slices of samples, give what
+ *              REF in double gives for the rounded operands, within the last rounding (2^-8 of the element, 2^-11) and the
  *              tolerance of float; so does its twin for cards
  *   cost       positive, and equal to the count that the test gives
  */

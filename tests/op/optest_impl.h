@@ -51,11 +51,11 @@ void compare_results(const char *op, const char *how, const struct results *got,
                      double tolerance);
 
 /*
- * The question of 16 bits, optest_bf16.c. Real inputs in F32; bit i of `exact`: input i is never kept in 16 bits. `tolerance`
+ * The question of 16 bits, optest_half.c. Real inputs in F32; bit i of `exact`: input i is never kept in 16 bits. `tolerance`
  * is that of the float kernels, `card` is added to it on a card.
  */
-void check_bf16(const struct dpt_op *op, const void *param, int nin, const struct dpt_tensor *in, unsigned exact,
-                const struct dpt_op_ctx *ctx, double tolerance, double card);
+void check_half(const struct dpt_op *op, const void *param, enum dpt_dtype half, int nin, const struct dpt_tensor *in,
+                unsigned exact, const struct dpt_op_ctx *ctx, double tolerance, double card);
 
 /*
  * The question of placement, optest_split.c. Real inputs in F64, and the same in F32 in `in32`; `expected` is of the whole.

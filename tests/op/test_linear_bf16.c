@@ -125,7 +125,7 @@ static void relu_of_16_bits(void **state)
     uint16_t y[N];
     const struct dpt_type column = {DPT_DTYPE_BF16, 2, {N, 1}}, weight = {DPT_DTYPE_F32, 2, {1, 1}};
     struct dpt_op_types types = {
-        .param = &relu, .nin = 2, .in = {column, weight}, .bf16 = true, .narrow = 1u << 0};
+        .param = &relu, .nin = 2, .in = {column, weight}, .half = DPT_DTYPE_BF16, .narrow = 1u << 0};
     const struct dpt_tensor in[2] = {{column, (void *)x}, {weight, (void *)&one}}, out = {column, y};
     struct dpt_op_call call = {.types = &types, .in = in, .out = &out};
     assert_int_equal(dpt_op_shape(&dpt_op_linear, &types), DPT_STATUS_OK);
@@ -161,7 +161,7 @@ static void adds_and_falls_back(void **state)
     }
     for (int64_t rows = N; rows >= N - 2; rows -= 2) {
         const struct dpt_type tx = {DPT_DTYPE_BF16, 2, {N, H}}, tdy = {DPT_DTYPE_BF16, 2, {N, K}};
-        struct dpt_op_types types = {.nin = 2, .in = {tx, tdy}, .bf16 = true};
+        struct dpt_op_types types = {.nin = 2, .in = {tx, tdy}, .half = DPT_DTYPE_BF16};
         assert_int_equal(dpt_op_shape(&dpt_op_linear_dw, &types), DPT_STATUS_OK);
         struct dpt_tensor in[2] = {{tx, x}, {tdy, dy}};
         const struct dpt_tensor out = {types.out[0], dw};

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Between a node that computes in 16 bits and an op whose rules and kernels know float. Shape rules see F32 for BF16, and
- * give outputs that the node keeps in 16 bits back as BF16. Where the op has kernels for 16 bits and this machine the
- * instructions, they run; else the float kernel runs on operands in scratch memory: inputs widened, factors of products
- * rounded, outputs narrowed afterwards. Both compute the same: products of bfloat16 added up in float, all else in float,
- * one rounding of each number that is kept in 16 bits. Kernels for cards take either type of each operand (cuda.cuh).
+ * Between a node that computes in 16 bits and an op whose rules and kernels know float. Shape rules see F32 for BF16 and
+ * F16, and give outputs that the node keeps in 16 bits back as such. Where the op has kernels for bfloat16 and this machine
+ * the instructions, they run; else the float kernel runs on operands in scratch memory: inputs widened, factors of products
+ * rounded, outputs narrowed afterwards. Both compute the same: products of 16-bit numbers added up in float, all else in
+ * float, one rounding of each number that is kept in 16 bits. Kernels for cards take operands as they lie (cuda.cuh).
  *
  * The float kernel runs on slices of the samples where that takes less memory, so that its operands come and go in the
  * caches. That needs nothing of an op that its signature does not promise to ranks: an output without samples is a sum.
@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bf16.h"
+#include "base/half.h"
 #include "op/cuda.h"
 #include "op/flat.h"
 #include "op/op.h"
@@ -40,9 +40,9 @@ static kernel_fn *kernel(const struct dpt_op *op, enum dpt_run run)
     return op->run[run] ? op->run[run] : op->run[DPT_RUN_REF];
 }
 
-static bool is_bf16(const struct dpt_op *op, const struct dpt_op_types *types)
+static bool is_half(const struct dpt_op *op, const struct dpt_op_types *types)
 {
-    return types->bf16 && !op->view && !op->collective && !op->update;
+    return types->half != DPT_DTYPE_F32 && !op->view && !op->collective && !op->update;
 }
 
 /* The types as the op's own functions know them. */
@@ -50,19 +50,19 @@ static struct dpt_op_types widened(const struct dpt_op_types *types)
 {
     struct dpt_op_types wide = *types;
     for (int i = 0; i < types->nin; i++) {
-        wide.in[i].dtype = types->in[i].dtype == DPT_DTYPE_BF16 ? DPT_DTYPE_F32 : types->in[i].dtype;
+        wide.in[i].dtype = dpt_half_is(types->in[i].dtype) ? DPT_DTYPE_F32 : types->in[i].dtype;
     }
     for (int o = 0; o < types->nout; o++) {
-        wide.out[o].dtype = types->out[o].dtype == DPT_DTYPE_BF16 ? DPT_DTYPE_F32 : types->out[o].dtype;
+        wide.out[o].dtype = dpt_half_is(types->out[o].dtype) ? DPT_DTYPE_F32 : types->out[o].dtype;
     }
-    wide.bf16 = false;
+    wide.half = DPT_DTYPE_F32;
     wide.narrow = 0;
     return wide;
 }
 
 enum dpt_status dpt_op_shape(const struct dpt_op *op, struct dpt_op_types *types)
 {
-    if (!is_bf16(op, types)) {
+    if (!is_half(op, types)) {
         return op->shape(types);
     }
     struct dpt_op_types wide = widened(types);
@@ -73,7 +73,7 @@ enum dpt_status dpt_op_shape(const struct dpt_op *op, struct dpt_op_types *types
         DPT_CHECK(!narrow || (wide.out[o].dtype == DPT_DTYPE_F32 && !(op->exact >> o & 1)), DPT_STATUS_FAILED,
                   "output %d of %s cannot be kept in 16 bits", o, op->name);
         types->out[o] = wide.out[o];
-        types->out[o].dtype = narrow ? DPT_DTYPE_BF16 : wide.out[o].dtype;
+        types->out[o].dtype = narrow ? types->half : wide.out[o].dtype;
     }
     return DPT_STATUS_OK;
 }
@@ -91,14 +91,14 @@ static bool is_copied(const struct dpt_op *op, const struct dpt_op_types *types,
 {
     const struct dpt_type *type = operand < types->nin ? &types->in[operand] : &types->out[operand - types->nin];
     const bool factor = operand < types->nin && type->dtype == DPT_DTYPE_F32 && (op->factors >> operand & 1);
-    return type->dtype == DPT_DTYPE_BF16 || factor;
+    return dpt_half_is(type->dtype) || factor;
 }
 
 /* The input in whose widened copy the kernel may write output 0, or -1. */
 static int shared_input(const struct dpt_op *op, const struct dpt_op_types *types)
 {
     for (int i = 0; i < types->nin && types->nout > 0; i++) {
-        if ((op->alias >> i & 1) && types->in[i].dtype == DPT_DTYPE_BF16 &&
+        if ((op->alias >> i & 1) && dpt_half_is(types->in[i].dtype) &&
             dpt_type_equal(&types->in[i], &types->out[0])) {
             return i;
         }
@@ -172,12 +172,12 @@ enum dpt_status dpt_op_prepare(const struct dpt_op *op, const struct dpt_op_type
     if (run == DPT_RUN_CUDA) {
         return DPT_STATUS_OK;
     }
-    if (!is_bf16(op, types)) {
+    if (!is_half(op, types)) {
         return op->prepare ? op->prepare(types, run, threads, prep) : DPT_STATUS_OK;
     }
     struct prep made = {NULL, NULL};
     const struct dpt_op_types wide = sliced(op, types, cut_of(op, types, run).slice);
-    if (op->bf16 && run == DPT_RUN_CPU) {
+    if (op->bf16 && run == DPT_RUN_CPU && types->half == DPT_DTYPE_BF16) {
         DPT_TRY(op->bf16->prepare(types, threads, &made.narrow));
     }
     if (op->prepare && !made.narrow) {
@@ -200,7 +200,7 @@ void dpt_op_release(const struct dpt_op *op, const struct dpt_op_types *types, v
     if (!prep) {
         return;
     }
-    if (!is_bf16(op, types)) {
+    if (!is_half(op, types)) {
         op->release(prep);
         return;
     }
@@ -216,7 +216,7 @@ size_t dpt_op_scratch(const struct dpt_op *op, const struct dpt_op_types *types,
         const struct dpt_op_cuda *twin = dpt_op__cuda(op);
         return twin && twin->scratch ? twin->scratch(types) : 0;
     }
-    if (!is_bf16(op, types)) {
+    if (!is_half(op, types)) {
         return op->scratch ? op->scratch(types, run, threads, prep) : 0;
     }
     const struct prep *made = prep;
@@ -266,10 +266,10 @@ static struct dpt_tensor widen(const struct walk *walk, int i, const struct dpt_
     }
     const struct dpt_tensor copy = take(at, tensor->type);
     const int64_t count = dpt_type_numel(&tensor->type);
-    if (tensor->type.dtype == DPT_DTYPE_BF16) {
-        dpt_bf16_widen(count, tensor->data, copy.data);
+    if (dpt_half_is(tensor->type.dtype)) {
+        dpt_half_widen(tensor->type.dtype, count, tensor->data, copy.data);
     } else {
-        dpt_bf16_round(count, tensor->data, copy.data);
+        dpt_half_round(walk->call->types->half, count, tensor->data, copy.data);
     }
     return copy;
 }
@@ -308,7 +308,7 @@ static void set_slice(struct walk *walk, int64_t begin, int64_t rows, char **at)
     }
     for (int o = 0; o < walk->types.nout; o++) {
         walk->out[o] = walk->batch[nin + o] ? rows_of(&call->out[o], begin, rows) : call->out[o];
-        if (walk->out[o].type.dtype == DPT_DTYPE_BF16) {
+        if (dpt_half_is(walk->out[o].type.dtype)) {
             walk->out[o] = o == 0 && walk->shared >= 0 ? walk->in[walk->shared] : take(at, walk->out[o].type);
         } else if (begin > 0 && walk->sum[o]) {
             walk->out[o].data = walk->sum[o];
@@ -323,9 +323,9 @@ static enum dpt_status keep_slice(const struct walk *walk, int64_t begin, int64_
     for (int o = 0; o < walk->types.nout; o++) {
         const struct dpt_tensor *made = &walk->out[o], *out = &walk->call->out[o];
         const int64_t count = dpt_type_numel(&made->type);
-        if (out->type.dtype == DPT_DTYPE_BF16) {
+        if (dpt_half_is(out->type.dtype)) {
             const struct dpt_tensor to = walk->batch[nin + o] ? rows_of(out, begin, rows) : *out;
-            dpt_bf16_narrow(count, made->data, to.data);
+            dpt_half_narrow(out->type.dtype, count, made->data, to.data);
         } else if (begin > 0 && walk->sum[o]) {
             DPT_TRY(dpt_flat_add(NULL, out->type.dtype, count, out->data, made->data, out->data));
         }
@@ -383,7 +383,7 @@ static enum dpt_status call_float(const struct dpt_op *op, enum dpt_run run, con
 }
 
 /* In 16 bits, by the op's kernels for them or its float kernel. */
-static enum dpt_status call_bf16(const struct dpt_op *op, enum dpt_run run, const struct dpt_op_call *call)
+static enum dpt_status call_half(const struct dpt_op *op, enum dpt_run run, const struct dpt_op_call *call)
 {
     const struct prep *made = call->prep;
     if (run == DPT_RUN_CPU && made && made->narrow) {
@@ -414,8 +414,8 @@ static enum dpt_status name_failure(enum dpt_status status, const struct dpt_op 
 enum dpt_status dpt_op_call(const struct dpt_op *op, enum dpt_run run, const struct dpt_op_call *call)
 {
     DPT_TRY(dpt_dev_kernel_begin(call->dev));
-    const bool narrow = is_bf16(op, call->types) && run != DPT_RUN_CUDA;
-    const enum dpt_status status = narrow ? call_bf16(op, run, call) : kernel(op, run)(call);
+    const bool narrow = is_half(op, call->types) && run != DPT_RUN_CUDA;
+    const enum dpt_status status = narrow ? call_half(op, run, call) : kernel(op, run)(call);
     const enum dpt_status ended = dpt_dev_kernel_end(call->dev);
     const enum dpt_status first = status != DPT_STATUS_OK ? status : ended;
     return first != DPT_STATUS_OK && run == DPT_RUN_CUDA ? name_failure(first, op, call) : first;

@@ -16,10 +16,10 @@
 #include "optest_impl.h"
 
 /* Types of a node whose operands with the sample index are in 16 bits, but for what is exact. */
-static void narrow_types(const struct dpt_op *op, const void *param, int nin, const struct dpt_tensor *in,
-                         struct dpt_op_types *types)
+static void narrow_types(const struct dpt_op *op, const void *param, enum dpt_dtype half, int nin,
+                         const struct dpt_tensor *in, struct dpt_op_types *types)
 {
-    *types = (struct dpt_op_types){.param = param, .nin = nin, .bf16 = true};
+    *types = (struct dpt_op_types){.param = param, .nin = nin, .half = half};
     for (int i = 0; i < nin; i++) {
         types->in[i] = in[i].type;
     }
@@ -36,8 +36,8 @@ static void narrow_types(const struct dpt_op *op, const void *param, int nin, co
 }
 
 /*
- * The last rounding is off by half a unit of 8 bits, 2^-8 of the element; what is before it is as exact as float, and
- * may be rounded the other way by that.
+ * The last rounding is off by half a unit of 8 bits, 2^-8 of the element, or of 11; what is before it is as exact as float,
+ * and may be rounded the other way by that.
  */
 static void compare_narrow(const char *op, const char *how, const struct results *got, const struct results *expected,
                            double tolerance)
@@ -45,14 +45,16 @@ static void compare_narrow(const char *op, const char *how, const struct results
     assert_int_equal(got->count, expected->count);
     for (int i = 0; i < got->count; i++) {
         const struct dpt_tensor *g = &got->tensor[i], *e = &expected->tensor[i];
-        const double rounding = g->type.dtype == DPT_DTYPE_BF16 ? 0x1p-8 : 0.0;
+        const enum dpt_dtype dtype = g->type.dtype;
+        const double rounding = dtype == DPT_DTYPE_BF16 ? 0x1p-8 : dtype == DPT_DTYPE_F16 ? 0x1p-11 : 0.0;
         double most = 0.0;
         for (int64_t k = 0; k < dpt_type_numel(&e->type); k++) {
             most = fmax(most, fabs(element(e, k)));
         }
         for (int64_t k = 0; k < dpt_type_numel(&e->type); k++) {
             const double limit = rounding * fabs(element(e, k)) + 2.0 * tolerance * most;
-            if (!(fabs(element(g, k) - element(e, k)) <= limit)) {
+            const bool none = dtype == DPT_DTYPE_F16 && fabs(element(e, k)) + limit > 65504.0; /* such a half is infinite */
+            if (!(fabs(element(g, k) - element(e, k)) <= limit) && !(none && isinf(element(g, k)))) {
                 fail_msg("%s, %s: %s, element %lld: got %.9g, expected %.9g (allowed difference %.3g)", op, how,
                          expected->what[i], (long long)k, element(g, k), element(e, k), limit);
             }
@@ -60,8 +62,8 @@ static void compare_narrow(const char *op, const char *how, const struct results
     }
 }
 
-void check_bf16(const struct dpt_op *op, const void *param, int nin, const struct dpt_tensor *in, unsigned exact,
-                const struct dpt_op_ctx *ctx, double tolerance, double card)
+void check_half(const struct dpt_op *op, const void *param, enum dpt_dtype half, int nin, const struct dpt_tensor *in,
+                unsigned exact, const struct dpt_op_ctx *ctx, double tolerance, double card)
 {
     if (op->update || op->view || op->collective) {
         return;
@@ -73,16 +75,16 @@ void check_bf16(const struct dpt_op *op, const void *param, int nin, const struc
     for (int i = 0; i < nin; i++) {
         const bool real = in[i].type.dtype == DPT_DTYPE_F32;
         const bool batch = dpt_op_index_dim(op, &plain, i, 'b') == 0 && !(exact >> i & 1);
-        narrow[i] = real && batch ? tensor_convert(&in[i], DPT_DTYPE_BF16) : tensor_copy(&in[i]);
-        struct dpt_tensor factor = real && (op->factors >> i & 1) ? tensor_convert(&in[i], DPT_DTYPE_BF16)
+        narrow[i] = real && batch ? tensor_convert(&in[i], half) : tensor_copy(&in[i]);
+        struct dpt_tensor factor = real && (op->factors >> i & 1) ? tensor_convert(&in[i], half)
                                                                   : tensor_copy(&narrow[i]);
         rounded[i] = real ? tensor_convert(&factor, DPT_DTYPE_F64) : tensor_copy(&factor);
         tensor_free(&factor, op->name);
     }
-    narrow_types(op, param, nin, narrow, &types);
+    narrow_types(op, param, half, nin, narrow, &types);
     run_op(op, param, DPT_RUN_REF, nin, rounded, ctx, -1, NULL, &expected);
     const size_t nbytes = dpt_op__slice_nbytes;
-    for (int k = 0; k < 4; k++) { /* both kernels, at once and in slices of a sample or two */
+    for (int k = half == DPT_DTYPE_BF16 ? 0 : 3; k < 4; k++) { /* both kernels, at once and in slices of a sample or two */
         const enum dpt_run run = k & 1 ? DPT_RUN_CPU : DPT_RUN_REF;
         const char *how = k & 1 ? "CPU in 16 bits" : "REF in 16 bits";
         dpt_op__slice_nbytes = k & 2 ? 1 + dpt_type_nbytes(&in[0].type) / 5 : nbytes;
