@@ -75,7 +75,7 @@ static enum dpt_status take_memory(struct dpt_train *train)
     DPT_CHECK(async->tale, DPT_STATUS_SPACE, "no memory for an asynchronous training");
     DPT_CHECK(
         !dpt_dev_is_apart(train->dev), DPT_STATUS_USAGE,
-        "[parallel] update: asynchronous ranks need the memory of the host: set update = sync, or run.device = cpu");
+        "[parallel] update: asynchronous ranks need the memory of the host: set update = sync, or device.kind = cpu");
     return async->method->open(train);
 }
 

@@ -58,7 +58,9 @@ static enum dpt_status print_plans(struct dpt_train *train, int ranks, double *s
         printed++;
     }
     dpt_mesh_place(&train->mesh, 0);
-    if (printed < ranks) {
+    if (printed + 1 == ranks) {
+        dpt_log("the other rank does the same on other samples\n");
+    } else if (printed < ranks) {
         dpt_log("the other %d ranks do the same on other samples\n", ranks - printed);
     }
     return DPT_STATUS_OK;

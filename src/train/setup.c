@@ -196,6 +196,14 @@ static enum dpt_status take_ranks(struct dpt_train *train)
     const int data = dpt_train__axis(train, "data"), places = dpt_train__axis(train, "pipeline");
     double share[DPT_LAYOUT_MAX_SHARES];
     int count;
+    DPT_CHECK(train->job->parallel.update == DPT_UPDATE_SYNC || data == dpt_train__ranks(train), DPT_STATUS_USAGE,
+              "[parallel] update: ranks can go their own ways only where data is the only axis of the layout");
+    DPT_CHECK(data == dpt_train__ranks(train) ||
+                  ((train->job->parallel.exchange == DPT_ROUTE_AUTO || train->job->parallel.exchange == DPT_ROUTE_FLAT) &&
+                   dpt_train__wire(train->job).kind == DPT_WIRE_KIND_FP32),
+              DPT_STATUS_USAGE,
+              "[parallel] exchange = auto and flat, and wire = fp32, are all there is where data is not the only axis of the "
+              "layout");
     DPT_TRY(dpt_layout_read_shares(train->job->parallel.shares, &count, share));
     DPT_CHECK(count <= 0 || count == data, DPT_STATUS_USAGE,
               "[parallel] shares has %d numbers, but %d rank%s share%s the batch: give one for each, or equal", count, data,
@@ -335,13 +343,6 @@ static enum dpt_status new_exchange(struct dpt_train *train)
 {
     const struct dpt_exchange_conf conf = exchange_conf(train);
     if (dpt_train__axis(train, "data") != dpt_train__ranks(train)) {
-        DPT_CHECK(train->job->parallel.update == DPT_UPDATE_SYNC, DPT_STATUS_USAGE,
-                  "[parallel] update: ranks can go their own ways only where data is the only axis of the layout");
-        DPT_CHECK((train->job->parallel.exchange == DPT_ROUTE_AUTO || train->job->parallel.exchange == DPT_ROUTE_FLAT) &&
-                      conf.wire.kind == DPT_WIRE_KIND_FP32,
-                  DPT_STATUS_USAGE,
-                  "[parallel] exchange = auto and flat, and wire = fp32, are all there is where data is not the only axis of "
-                  "the layout");
         return dpt_exec_groups_new(train->plan, &train->group);
     }
     return dpt_exchange_new(&conf, &train->exchange);

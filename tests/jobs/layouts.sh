@@ -153,4 +153,8 @@ run 2 wrong -s 'parallel.layout=data:2' -s 'parallel.shares=1, 2, 3' && fail "3 
 grep -q "shares has 3 numbers, but 2 ranks" wrong.log || fail "wrong number of shares"
 run 2 wrong -s 'parallel.layout=pipeline:2' -s 'parallel.stages=nowhere' && fail "a stage nowhere"
 grep -q "there is no layer nowhere" wrong.log || fail "a layer that is not there"
+for wrong in parallel.update=async-owner parallel.wire=int8 parallel.exchange=shared; do # the plan of such a run, too
+    "$train" -c job.ini --plan=2 -s run.precision=fp32 -s parallel.layout=tensor:2 -s $wrong >wrong.log 2>&1 && fail "a plan with $wrong along tensor"
+    grep -q "data is .*the only axis" wrong.log || fail "$wrong along tensor: no reason"
+done
 exit 0
