@@ -432,6 +432,7 @@ static enum dpt_status open_first_good(const char *path, bool all, int count, ch
         }
         dpt_text_add(notes, "%s: damaged: %s\n", base_name(folder[i]), dpt_error_text());
     }
+    DPT_CHECK(count > 1, DPT_STATUS_DATA, "%s", dpt_error_text()); /* which names it */
     return dpt_error_set(DPT_STATUS_DATA, __FILE__, __LINE__,
                          "%s: none of its %d checkpoints can be used; the oldest: %s", path, count, dpt_error_text());
 }

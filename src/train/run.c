@@ -274,6 +274,8 @@ static enum dpt_status open_checkpoint(struct dpt_train *train, struct dpt_ckpt 
         dpt_log("WARNING %.*s\n", (int)strcspn(at, "\n"), at);
     }
     dpt_text_free(&notes);
+    DPT_CHECK(status != DPT_STATUS_DATA || how == DPT_RESUME_PATH, status,
+              "%s. To begin anew, choose another run directory with -o DIR", dpt_error_text());
     DPT_TRY(status);
     DPT_CHECK(*ckpt || how == DPT_RESUME_AUTO, DPT_STATUS_USAGE, "%s: has no checkpoint to go on from", path);
     return how == DPT_RESUME_PATH && !train->options->eval_only ? check_branch(train, *ckpt) : DPT_STATUS_OK;

@@ -80,6 +80,12 @@ refused() {
     [ $? -eq "$status" ] || fail "$*: not refused with status $status"
     grep -q "$words" "$1.log" || fail "$*: does not say: $words"
 }
+
+# A run whose checkpoints cannot be used does not begin anew by itself.
+mkdir -p broken/checkpoints
+cp -r again/checkpoints/step-00000044 broken/checkpoints
+: >broken/checkpoints/step-00000044/MANIFEST.json
+refused 3 'broken/checkpoints/step-00000044/MANIFEST.json: .*To begin anew' broken -s run.precision=fp64
 refused 2 'lr.*\|\[model\] depth: 20 in the run, 32 now' again -s run.precision=fp64 -s model.depth=32
 refused 2 '\[run\] precision: fp64 in the run, fp32 now' again
 refused 2 'has checkpoints, and --resume=never' again -s run.precision=fp64 --resume=never
