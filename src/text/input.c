@@ -2,13 +2,13 @@
 
 #include "text/input.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/text.h"
 #include "text/cut.h"
+#include "text/record.h"
 #include "text/stream.h"
 #include "text/system.h"
 
@@ -26,7 +26,7 @@ struct dpt_input {
     char *buffer;
     int64_t offset;                  /* of buffer[at] in the document                    */
     int64_t line;
-    json_t *record;                  /* whose text was handed out                        */
+    struct dpt_text__record record;  /* whose text was handed out                        */
     struct dpt_text source;
     struct dpt_system *system;
     int64_t all, done;               /* bytes of all files, of those behind us           */
@@ -109,7 +109,7 @@ void dpt_input_close(struct dpt_input *input)
     }
     dpt_text__stream_close(input->stream);
     dpt_system_close(input->system);
-    json_decref(input->record);
+    dpt_text__record_free(&input->record);
     dpt_text_free(&input->source);
     free(input->buffer);
     free(input);
@@ -206,26 +206,18 @@ static enum dpt_status next_line(struct dpt_input *input, char **line, size_t *n
 
 static enum dpt_status next_record(struct dpt_input *input, struct dpt_input_piece *piece)
 {
-    const char *path = input->conf.file[input->file];
+    const char *path = input->conf.file[input->file], *text;
     char *line;
-    size_t nbytes;
-    json_error_t error;
+    size_t nbytes, length;
     DPT_TRY(next_line(input, &line, &nbytes));
     if (!line) {
         close_file(input);
         return DPT_STATUS_OK;
     }
-    json_decref(input->record);
-    input->record = json_loadb(line, nbytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-    DPT_CHECK(input->record, DPT_STATUS_DATA, "%s: line %lld, column %d: %s: expected is a JSON object a line", path,
-              (long long)input->line, error.column, error.text);
-    const json_t *text = json_object_get(input->record, input->conf.field);
-    DPT_CHECK(json_is_string(text), DPT_STATUS_DATA, "%s: line %lld: has no text in the field \"%s\"; --field names another",
-              path, (long long)input->line, input->conf.field);
+    DPT_TRY(dpt_text__record_read(&input->record, path, input->line, input->conf.field, line, nbytes, &text, &length));
     input->source.length = 0;
     dpt_text_add(&input->source, "%s: line %lld", path, (long long)input->line);
-    *piece = (struct dpt_input_piece){.source = input->source.data, .text = json_string_value(text),
-                                      .nbytes = json_string_length(text), .ends = true};
+    *piece = (struct dpt_input_piece){.source = input->source.data, .text = text, .nbytes = length, .ends = true};
     return DPT_STATUS_OK;
 }
 

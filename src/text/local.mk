@@ -12,6 +12,8 @@ libdpt_a_SOURCES += \
 	%D%/page.c \
 	%D%/prepare.c \
 	%D%/prepare.h \
+	%D%/record.c \
+	%D%/record.h \
 	%D%/split.c \
 	%D%/stream.c \
 	%D%/stream.h \
