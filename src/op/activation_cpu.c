@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Fast kernels of op/activation.c, in float: one vector loop for each formula. x and y may be the same memory. */
+/*
+ * Fast kernels of op/activation.c, in float: one vector loop for each formula, and another for those of language models
+ * where there are AVX2 and FMA. x and y may be the same memory.
+ */
 
 #include "op/activation.h"
 
 #include "base/simd.h"
 #include "op/mathf.h"
+#include "op/mathv.h"
 #include "op/op.h"
+#include "op/tile.h"
 
 /* Twice the argument of tanh in gelu_tanh. */
 DPT_OP_INLINE float gelu_twice(float x)
@@ -71,24 +76,87 @@ BACKWARD(sigmoid, dy * t * (1.0f - t))
 BACKWARD(tanh, dy * (1.0f - t * t))
 BACKWARD(gelu_tanh, dy * gelu_tanh_slope(t))
 
+enum { KINDS = DPT_ACTIVATION_KIND_GELU_TANH + 1 };
+
+typedef void forward_fn(int64_t n, const float *in, float *y);
+typedef void backward_fn(int64_t n, const float *from, const float *saved, float *dx);
+
+#if defined(__x86_64__)
+
+#define FORWARD8(name, f)                                                                                              \
+    DPT_OP__AVX2 static void name##_avx2(int64_t n, const float *in, float *y)                                         \
+    {                                                                                                                  \
+        for (int64_t i = 0; i < n; i += 8) {                                                                           \
+            const __m256 x = dpt_op__load8(in + i, n - i);                                                             \
+            dpt_op__store8(y + i, n - i, (f));                                                                         \
+        }                                                                                                              \
+    }
+
+#define BACKWARD8(name, f)                                                                                             \
+    DPT_OP__AVX2 static void name##_dx_avx2(int64_t n, const float *from, const float *saved, float *dx)               \
+    {                                                                                                                  \
+        for (int64_t i = 0; i < n; i += 8) {                                                                           \
+            const __m256 dy = dpt_op__load8(from + i, n - i), x = dpt_op__load8(saved + i, n - i);                     \
+            dpt_op__store8(dx + i, n - i, dy * (f));                                                                   \
+        }                                                                                                              \
+    }
+
+/* The formulas above. */
+DPT_OP__INLINE8 __m256 gelu_twice8(__m256 x)
+{
+    return x * (1.59576912f + 0.0713548163f * (x * x));
+}
+
+DPT_OP__INLINE8 __m256 silu_slope8(__m256 x)
+{
+    const __m256 s = dpt_op__sigmoid8(x);
+    return s * (1.0f + x * (1.0f - s));
+}
+
+DPT_OP__INLINE8 __m256 gelu_tanh_slope8(__m256 x)
+{
+    const __m256 s = dpt_op__sigmoid8(gelu_twice8(x));
+    return s * (1.0f + x * (1.59576912f + 0.214064449f * (x * x)) * (1.0f - s));
+}
+
+FORWARD8(silu, x * dpt_op__sigmoid8(x))
+FORWARD8(gelu_tanh, x * dpt_op__sigmoid8(gelu_twice8(x)))
+BACKWARD8(silu, silu_slope8(x))
+BACKWARD8(gelu_tanh, gelu_tanh_slope8(x))
+
+static forward_fn *const forward8[KINDS] = {
+    [DPT_ACTIVATION_KIND_SILU] = silu_avx2, [DPT_ACTIVATION_KIND_GELU_TANH] = gelu_tanh_avx2};
+static backward_fn *const backward8[KINDS] = {
+    [DPT_ACTIVATION_KIND_SILU] = silu_dx_avx2, [DPT_ACTIVATION_KIND_GELU_TANH] = gelu_tanh_dx_avx2};
+
+#else
+
+static forward_fn *const forward8[KINDS];
+static backward_fn *const backward8[KINDS];
+
+#endif
+
 void dpt_op__activation_f32(const struct dpt_op_call *call)
 {
-    static void (*const kernel[])(int64_t, const float *, float *) = {
+    static forward_fn *const plain[] = {
         [DPT_ACTIVATION_KIND_RELU] = activation_relu,       [DPT_ACTIVATION_KIND_GELU] = activation_gelu,
         [DPT_ACTIVATION_KIND_SILU] = activation_silu,       [DPT_ACTIVATION_KIND_SIGMOID] = activation_sigmoid,
         [DPT_ACTIVATION_KIND_TANH] = activation_tanh,       [DPT_ACTIVATION_KIND_GELU_TANH] = activation_gelu_tanh,
     };
     const struct dpt_activation_param *param = call->types->param;
-    kernel[param->kind](dpt_type_numel(&call->in[0].type), call->in[0].data, call->out[0].data);
+    forward_fn *const fast = dpt_op__tile_runs() ? forward8[param->kind] : NULL;
+    (fast ? fast : plain[param->kind])(dpt_type_numel(&call->in[0].type), call->in[0].data, call->out[0].data);
 }
 
 void dpt_op__activation_dx_f32(const struct dpt_op_call *call)
 {
-    static void (*const kernel[])(int64_t, const float *, const float *, float *) = {
+    static backward_fn *const plain[] = {
         [DPT_ACTIVATION_KIND_RELU] = activation_dx_relu,    [DPT_ACTIVATION_KIND_GELU] = activation_dx_gelu,
         [DPT_ACTIVATION_KIND_SILU] = activation_dx_silu,    [DPT_ACTIVATION_KIND_SIGMOID] = activation_dx_sigmoid,
         [DPT_ACTIVATION_KIND_TANH] = activation_dx_tanh,    [DPT_ACTIVATION_KIND_GELU_TANH] = activation_dx_gelu_tanh,
     };
     const struct dpt_activation_param *param = call->types->param;
-    kernel[param->kind](dpt_type_numel(&call->in[0].type), call->in[0].data, call->in[1].data, call->out[0].data);
+    backward_fn *const fast = dpt_op__tile_runs() ? backward8[param->kind] : NULL;
+    (fast ? fast : plain[param->kind])(dpt_type_numel(&call->in[0].type), call->in[0].data, call->in[1].data,
+                                       call->out[0].data);
 }

@@ -65,6 +65,7 @@ libdpt_a_SOURCES += \
 	%D%/loss_cpu.c \
 	%D%/loss_ref.inc \
 	%D%/mathf.h \
+	%D%/mathv.h \
 	%D%/norm.h \
 	%D%/onednn.h \
 	%D%/pool.c \
