@@ -14,7 +14,14 @@
 #include "base/limit.h"
 #include "base/text.h"
 
-enum { PAGE = 4096, NAME = 64 };
+enum { PAGE = 4096, HUGE_PAGE = 2 << 20, NAME = 64 };
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* Linux 5.14 */
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
 
 static size_t whole_pages(size_t nbytes)
 {
@@ -35,6 +42,40 @@ static bool make(const char *name, size_t nbytes, char reason[160])
     return made;
 }
 
+/* Maps nbytes of an object, at an address that huge pages can have. MAP_FAILED with errno. */
+static char *map_aligned(int fd, size_t nbytes, int access)
+{
+    char *room = mmap(NULL, nbytes + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED) {
+        return MAP_FAILED;
+    }
+    const size_t before = (HUGE_PAGE - (uintptr_t)room % HUGE_PAGE) % HUGE_PAGE;
+    char *at = mmap(room + before, nbytes, access, MAP_SHARED | MAP_FIXED, fd, 0);
+    if (at == MAP_FAILED) {
+        munmap(room, nbytes + HUGE_PAGE);
+        return MAP_FAILED;
+    }
+    if (before > 0) {
+        munmap(room, before);
+    }
+    munmap(at + nbytes, HUGE_PAGE - before);
+    return at;
+}
+
+/*
+ * Makes huge pages of [begin, end) where the kernel can: asked for block by block, since most systems give shared memory
+ * none by themselves (shmem_enabled = never). Several streams of small pages cost more in page walks than in memory. The
+ * kernel wants one page of each block to be there, and takes the rest; what it refuses is left to posix_fallocate.
+ */
+static void take_huge_pages(int fd, char *at, size_t begin, size_t end)
+{
+    for (size_t block = (begin + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE; block + HUGE_PAGE <= end; block += HUGE_PAGE) {
+        if (posix_fallocate(fd, (off_t)block, PAGE) != 0 || madvise(at + block, HUGE_PAGE, MADV_COLLAPSE) != 0) {
+            return;
+        }
+    }
+}
+
 /*
  * Maps an object; takes the pages of [begin, end) here, so that they are this rank's on a machine where memory belongs
  * to sockets. A block of its own is written by one rank only.
@@ -42,17 +83,24 @@ static bool make(const char *name, size_t nbytes, char reason[160])
 static char *map(const char *name, size_t nbytes, size_t begin, size_t end, bool writes, char reason[160])
 {
     const int fd = shm_open(name, writes ? O_RDWR : O_RDONLY, 0);
-    const int failed = fd < 0 ? errno : end > begin ? posix_fallocate(fd, (off_t)begin, (off_t)(end - begin)) : 0;
-    void *at = failed ? MAP_FAILED : mmap(NULL, nbytes, PROT_READ | (writes ? PROT_WRITE : 0), MAP_SHARED, fd, 0);
-    if (at == MAP_FAILED) {
+    char *at = fd < 0 ? MAP_FAILED : map_aligned(fd, nbytes, PROT_READ | (writes ? PROT_WRITE : 0));
+    int failed = at == MAP_FAILED ? errno : 0;
+    if (!failed && end > begin) {
+        take_huge_pages(fd, at, begin, end);
+        failed = posix_fallocate(fd, (off_t)begin, (off_t)(end - begin));
+    }
+    if (failed) {
         char asked[24];
         snprintf(reason, 160, "/dev/shm has no room for %s (%s)", dpt_text_bytes(asked, sizeof asked, end - begin),
-                 strerror(failed ? failed : errno));
+                 strerror(failed));
+        if (at != MAP_FAILED) {
+            munmap(at, nbytes);
+        }
     }
     if (fd >= 0) {
         close(fd);
     }
-    return at == MAP_FAILED ? NULL : at;
+    return failed ? NULL : at;
 }
 
 /* The pages of shared memory count as memory of the job: where there is too little the kernel would kill it. */
@@ -93,8 +141,9 @@ static bool open_blocks(MPI_Comm node, int rank, char (*names)[NAME], struct dpt
         return false;
     }
     if (s->common) {
-        const size_t pages = nbytes / PAGE, n = (size_t)s->size, r = (size_t)rank;
-        s->mine = map(names[0], nbytes, pages * r / n * PAGE, pages * (r + 1) / n * PAGE, true, reason);
+        const size_t page = nbytes / (size_t)s->size >= HUGE_PAGE ? HUGE_PAGE : PAGE, n = (size_t)s->size, r = (size_t)rank;
+        const size_t begin = nbytes / n * r / page * page, next = nbytes / n * (r + 1) / page * page;
+        s->mine = map(names[0], nbytes, begin, r + 1 < n ? next : nbytes, true, reason);
     } else {
         s->mine = map(names[rank], nbytes, 0, nbytes, true, reason);
     }
@@ -104,6 +153,10 @@ static bool open_blocks(MPI_Comm node, int rank, char (*names)[NAME], struct dpt
     for (int r = 0; r < s->size; r++) {
         s->peer[r] = s->common || r == rank ? s->mine : map(names[r], nbytes, 0, 0, false, reason);
         well = well && s->peer[r];
+        if (s->peer[r] && (!s->common || r == rank)) {
+            /* No step pays for the first look at a page; older kernels refuse, and there it does. */
+            madvise(s->peer[r], nbytes, MADV_POPULATE_READ);
+        }
     }
     return all_well(node, well, reason);
 }

@@ -168,6 +168,40 @@ static void through_memory(void **state)
     }
 }
 
+/* Blocks of several huge pages and a rest: every rank sees what each has written, and all was zero before. */
+static void large_blocks(void **state)
+{
+    (void)state;
+    enum { LONG = (5 << 20) / sizeof(float) + 1000 };
+    const struct dpt_range all = {0, LONG};
+    const int size = dpt_comm_size(world), rank = dpt_comm_rank(world);
+    struct dpt_exchange *exchange = exchange_new(DPT_EXCHANGE_THREAD_OFF, false, 0);
+    void *own, *common;
+    assert_int_equal(dpt_exchange_alloc(exchange, LONG * sizeof(float), DPT_EXCHANGE_MEMORY_OWN, &own), DPT_STATUS_OK);
+    assert_int_equal(dpt_exchange_alloc(exchange, LONG * sizeof(float), DPT_EXCHANGE_MEMORY_COMMON, &common),
+                     DPT_STATUS_OK);
+    assert_true((own != NULL) == (size > 1) && (common != NULL) == (size > 1));
+    float *x = own, *param = common;
+    for (int64_t i = 0; own && i < LONG; i++) {
+        assert_true(x[i] == 0.0f && param[i] == 0.0f);
+        x[i] = number(rank, i, 0);
+    }
+    if (own) {
+        assert_int_equal(dpt_exchange_bind_slices(exchange, DPT_EXCHANGE_SLICES_HOST, x, param, DPT_DTYPE_F32, 1, &all),
+                         DPT_STATUS_OK);
+        assert_int_equal(dpt_exchange_start(exchange, 0), DPT_STATUS_OK);
+        assert_int_equal(dpt_exchange_wait(exchange, 0), DPT_STATUS_OK);
+        const struct dpt_range mine = dpt_exchange_slice(exchange, 0);
+        memcpy(param + mine.begin, x + mine.begin, (size_t)(mine.end - mine.begin) * sizeof *x);
+        assert_int_equal(dpt_exchange_publish(exchange, 0), DPT_STATUS_OK);
+        assert_int_equal(dpt_exchange_publish_wait(exchange, 0), DPT_STATUS_OK);
+    }
+    for (int64_t i = 0; own && i < LONG; i++) {
+        assert_true(param[i] == sum_of(i, 0));
+    }
+    dpt_exchange_free(exchange);
+}
+
 /* A tree within hosts and on between them is the tree of all. */
 static void the_tree_has_the_same_bits(void **state)
 {
@@ -264,6 +298,7 @@ int main(void)
     dpt_exchange__node_late = late;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(through_memory),
+        cmocka_unit_test(large_blocks),
         cmocka_unit_test(the_tree_has_the_same_bits),
         cmocka_unit_test(another_host_or_several_can_be_demanded),
         cmocka_unit_test(too_little_memory_is_no_failure),
