@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What a step costs after its backward pass: exchange of gradients and update (SGD with momentum) of a model of 64 MB,
- * the ways of comm/exchange.h against MPI_Allreduce and a full update. Each round does every way once; printed are the
- * least and the median time over the rounds, of the slowest rank, and both as a share of those of MPI_Allreduce in the
- * same run.
+ * What a step costs after its backward pass: exchange of gradients, their norm, and the update (SGD with momentum) of a
+ * model of 64 MB, by the ways of comm/exchange.h. Each round does every way once, in another order each time. Printed are
+ * the least and the median time over the rounds, of the slowest rank, and the median over the rounds of the share that it
+ * is of the time of three others in the same round: MPI_Allreduce with norm and full update; norm and full update alone,
+ * what a step without other ranks does; and the full update alone.
  *
  *     make bench/exchange && mpirun -n 2 bench/exchange [MEGABYTES [ROUNDS [RANKS_A_HOST [BUCKET_KIB]]]]
  *
  * With RANKS_A_HOST so many ranks each pretend to be a host; mpirun --mca btl tcp,self then stands for a network.
+ *
+ * What it can be at best, where two cores get twice the memory bandwidth of one: of each number, norm and update alone read
+ * a gradient, then the gradient, the parameter and the momentum, and write these two: 6 transfers on each of 2 ranks. The
+ * slices of both together read two gradients and write the sum, then read it, the parameter and the momentum and write
+ * these: 8 of 12, or 0.67; against the update alone 8 of 10. A single pass would be 6, but whether all is finite, and how
+ * much is clipped, is known only when all sums are there, and old values that are kept to go back to are 2 more.
  */
 
 #include <inttypes.h>
@@ -19,6 +26,7 @@
 #include "base/clock.h"
 #include "comm/exchange.h"
 #include "dev/dev.h"
+#include "op/flat.h"
 #include "op/op.h"
 #include "op/update.h"
 
@@ -26,24 +34,27 @@ enum { BUCKET_KIB = 8 << 10, MAX_ROUNDS = 1000 };
 
 enum way {
     UPDATE,        /* full update, nothing is exchanged       */
-    WHOLE,         /* one MPI_Allreduce, full update          */
-    BUCKETS,       /* MPI_Allreduce by buckets, full update   */
-    MPI_SLICES,    /* reduce-scatter, update, all-gather      */
-    SHARED_WHOLE,  /* whole sums through memory, full update  */
-    SHARED_SLICES, /* sums of slices, then updates            */
-    SHARED_FUSED,  /* bucket by bucket: sum and update        */
+    ALONE,         /* norm, full update                       */
+    WHOLE,         /* one MPI_Allreduce, norm, full update    */
+    BUCKETS,       /* MPI_Allreduce by buckets, the same      */
+    MPI_SLICES,    /* reduce-scatter, norm, update, all-gather */
+    SHARED_WHOLE,  /* whole sums through memory, the same     */
+    SHARED_SLICES, /* sums and norms of slices, then updates  */
     WAYS
 };
 
 static const char *const name[WAYS] = {
     "full update alone",
-    "MPI_Allreduce, full update",
+    "norm, full update alone",
+    "MPI_Allreduce, norm, full update",
     "the same in buckets",
     "slices by MPI",
-    "memory, whole sums, full update",
-    "memory, slices, all sums before updates",
-    "memory, slices, sum and update by bucket",
+    "memory, whole sums, norm, full update",
+    "memory, slices: what a step does",
 };
+
+/* Whose share of time is printed. */
+static const enum way against[] = {WHOLE, ALONE, UPDATE};
 
 struct bench {
     struct dpt_comm *world;
@@ -89,9 +100,9 @@ static void bind(struct bench *bench, enum way way)
     const struct dpt_range all = {0, bench->numel};
     struct dpt_exchange *exchange = exchange_of(bench, way);
     bench->gradient = way >= SHARED_WHOLE ? bench->lent[0] : bench->own[0];
-    bench->param = way >= SHARED_SLICES ? bench->lent[1] : bench->own[1];
-    bench->slot = way >= SHARED_SLICES ? bench->lent[2] : bench->own[2];
-    if (way == MPI_SLICES || way >= SHARED_SLICES) {
+    bench->param = way == SHARED_SLICES ? bench->lent[1] : bench->own[1];
+    bench->slot = way == SHARED_SLICES ? bench->lent[2] : bench->own[2];
+    if (way == MPI_SLICES || way == SHARED_SLICES) {
         must(dpt_exchange_bind_slices(exchange, way == MPI_SLICES ? DPT_EXCHANGE_SLICES_ALL : DPT_EXCHANGE_SLICES_HOST,
                                       bench->gradient, bench->param, DPT_DTYPE_F32, bench->nbuckets, bench->bucket));
     } else {
@@ -100,28 +111,46 @@ static void bind(struct bench *bench, enum way way)
     }
 }
 
+/* The square of the norm of a range, added to *sum. */
+static void add_square(const struct bench *bench, struct dpt_range range, double *sum)
+{
+    double part;
+    must(dpt_flat_square(bench->dev, DPT_DTYPE_F32, range.end - range.begin, bench->gradient + range.begin, &part));
+    *sum += part;
+}
+
 /* Everything between backward and the next forward pass. */
 static void step(struct bench *bench, enum way way)
 {
     const struct dpt_range all = {0, bench->numel};
     struct dpt_exchange *exchange = exchange_of(bench, way);
-    const int nbuckets = way == UPDATE ? 0 : way == WHOLE ? 1 : bench->nbuckets;
-    const bool sliced = way == MPI_SLICES || way >= SHARED_SLICES, fused = way == SHARED_FUSED;
+    const int nbuckets = way <= ALONE ? 0 : way == WHOLE ? 1 : bench->nbuckets;
+    const bool sliced = way == MPI_SLICES || way == SHARED_SLICES;
+    double square = 0.0;
     for (int b = 0; b < nbuckets; b++) {
         must(dpt_exchange_start(exchange, b));
     }
     for (int b = 0; b < nbuckets; b++) {
         must(dpt_exchange_wait(exchange, b));
-        if (fused) {
-            update(bench, dpt_exchange_slice(exchange, b));
+        if (way == SHARED_SLICES) {
+            square += dpt_exchange_square(exchange, b);
+        } else if (sliced) {
+            add_square(bench, dpt_exchange_slice(exchange, b), &square);
         }
     }
-    for (int b = 0; b < nbuckets && sliced && !fused; b++) {
-        update(bench, dpt_exchange_slice(exchange, b));
+    if (!sliced && way != UPDATE) {
+        add_square(bench, all, &square);
     }
+    if (sliced) {
+        must(dpt_exchange_sum(exchange, &square, 1, DPT_DTYPE_F64));
+    }
+    bench->ctx.grad_scale = square > 1e30 ? 0.5 : 1.0; /* clipping waits for the norm, as in a step */
     if (!sliced) {
         update(bench, all);
         return;
+    }
+    for (int b = 0; b < nbuckets; b++) {
+        update(bench, dpt_exchange_slice(exchange, b));
     }
     for (int b = 0; b < nbuckets; b++) {
         must(dpt_exchange_publish(exchange, b));
@@ -190,6 +219,36 @@ static void open_bench(struct bench *bench, int megabytes, int node_ranks, int b
     }
 }
 
+static double median(int count, const double *value)
+{
+    static double sorted[MAX_ROUNDS];
+    memcpy(sorted, value, (size_t)count * sizeof *value);
+    qsort(sorted, (size_t)count, sizeof *sorted, by_size);
+    return sorted[count / 2];
+}
+
+static void print(const struct bench *bench, int rounds, double (*seconds)[MAX_ROUNDS])
+{
+    static double share[MAX_ROUNDS];
+    printf("%d ranks, %.1f MB of parameters in %d buckets, %s, %d rounds\n\n", dpt_comm_size(bench->world),
+           1e-6 * (double)bench->numel * sizeof(float), bench->nbuckets, dpt_comm_library(), rounds);
+    printf("%-38s %9s %9s   %s\n", "", "least ms", "median", "share of MPI_Allreduce, norm+update, update");
+    for (int w = 0; w < WAYS; w++) {
+        double least = seconds[w][0];
+        for (int r = 0; r < rounds; r++) {
+            least = seconds[w][r] < least ? seconds[w][r] : least;
+        }
+        printf("%-38s %9.2f %9.2f  ", name[w], 1e3 * least, 1e3 * median(rounds, seconds[w]));
+        for (size_t a = 0; a < sizeof against / sizeof *against; a++) {
+            for (int r = 0; r < rounds; r++) {
+                share[r] = seconds[w][r] / seconds[against[a]][r];
+            }
+            printf(" %9.3f", median(rounds, share));
+        }
+        printf("\n");
+    }
+}
+
 static void run(struct bench *bench, int rounds)
 {
     static double seconds[WAYS][MAX_ROUNDS];
@@ -202,19 +261,8 @@ static void run(struct bench *bench, int rounds)
             }
         }
     }
-    for (int w = 0; w < WAYS; w++) {
-        qsort(seconds[w], (size_t)rounds, sizeof seconds[w][0], by_size);
-    }
-    if (dpt_comm_rank(bench->world) > 0) {
-        return;
-    }
-    printf("%d ranks, %.1f MB of parameters in %d buckets, %s, %d rounds\n\n", dpt_comm_size(bench->world),
-           1e-6 * (double)bench->numel * sizeof(float), bench->nbuckets, dpt_comm_library(), rounds);
-    printf("%-42s %9s %9s %9s %9s\n", "", "least ms", "median", "share", "share");
-    for (int w = 0; w < WAYS; w++) {
-        const double least = seconds[w][0], median = seconds[w][rounds / 2];
-        printf("%-42s %9.2f %9.2f %9.3f %9.3f\n", name[w], 1e3 * least, 1e3 * median, least / seconds[WHOLE][0],
-               median / seconds[WHOLE][rounds / 2]);
+    if (dpt_comm_rank(bench->world) == 0) {
+        print(bench, rounds, seconds);
     }
 }
 

@@ -28,6 +28,8 @@ libdpt_a_SOURCES += \
 	%D%/rng.c \
 	%D%/rng.h \
 	%D%/simd.h \
+	%D%/square.c \
+	%D%/square.h \
 	%D%/status.c \
 	%D%/status.h \
 	%D%/text.c \

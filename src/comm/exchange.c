@@ -113,10 +113,12 @@ static void unbind(struct dpt_exchange *exchange)
     free(exchange->bucket);
     free(exchange->number);
     free(exchange->publishing);
+    free(exchange->square);
     free(exchange->scratch);
     exchange->bucket = NULL;
     exchange->number = NULL;
     exchange->publishing = NULL;
+    exchange->square = NULL;
     exchange->scratch = NULL;
     exchange->nbuckets = 0;
 }
@@ -224,7 +226,8 @@ static enum dpt_status bind_here(struct dpt_exchange *e, int nbuckets, const str
     e->bucket = calloc((size_t)nbuckets + 1, sizeof *e->bucket);
     e->number = calloc((size_t)nbuckets + 1, sizeof *e->number);
     e->publishing = calloc((size_t)nbuckets + 1, sizeof *e->publishing);
-    DPT_CHECK(e->bucket && e->number && e->publishing, DPT_STATUS_SPACE, "out of memory for %d buckets", nbuckets);
+    e->square = calloc((size_t)nbuckets + 1, sizeof *e->square);
+    DPT_CHECK(e->bucket && e->number && e->publishing && e->square, DPT_STATUS_SPACE, "out of memory for %d buckets", nbuckets);
     for (int b = 0; b < nbuckets; b++) {
         DPT_ASSERT(bucket[b].begin >= 0 && bucket[b].begin <= bucket[b].end);
         const int64_t length = bucket[b].end - bucket[b].begin;
@@ -334,6 +337,13 @@ int dpt_exchange_slice_counts(const struct dpt_exchange *exchange)
     return !e->by_host || !e->node->rail || e->node->rail->rank == 0;
 }
 
+double dpt_exchange_square(const struct dpt_exchange *exchange, int bucket)
+{
+    const struct dpt_exchange *e = exchange;
+    DPT_ASSERT(e->sliced && e->by_host && bucket >= 0 && bucket < e->nbuckets && e->number[bucket] == -1);
+    return e->square[bucket];
+}
+
 /* Hands a job to the way and counts it. */
 static enum dpt_status post(struct dpt_exchange *e, struct dpt_exchange__job *job)
 {
@@ -393,6 +403,7 @@ static struct dpt_exchange__job bucket_job(const struct dpt_exchange *e, enum dp
         .block = block,
         .shared = block && (!collect || block->common),
         .wire = collect ? DPT_WIRE_KIND_FP32 : dpt_exchange__wire_of(e, bucket),
+        .squares = kind == DPT_EXCHANGE__KIND_HOST && (e->dtype == DPT_DTYPE_F32 || e->dtype == DPT_DTYPE_F64),
         .bucket = bucket,
         .first = range.begin,
         .kind = kind,

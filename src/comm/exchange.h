@@ -175,6 +175,12 @@ struct dpt_range dpt_exchange_slice(const struct dpt_exchange *exchange, int buc
  */
 int dpt_exchange_slice_counts(const struct dpt_exchange *exchange);
 
+/*
+ * The sum of the squares of this rank's slice of a bucket as its last wait has left it, made on the way, in double and in
+ * an order that depends on the slice's length alone. Of buckets of F32 or F64 in slices of a HOST, on several ranks. Local.
+ */
+double dpt_exchange_square(const struct dpt_exchange *exchange, int bucket);
+
 /* Begins the sum of one bucket; returns at once where there is a thread. Collective, same order everywhere. */
 enum dpt_status dpt_exchange_start(struct dpt_exchange *exchange, int bucket);
 

@@ -27,6 +27,7 @@ struct dpt_exchange__job {
     uint64_t number;
     const struct dpt_comm__segment *block; /* through the memory of the host: in which `data` lies; or NULL */
     bool shared;   /* through the memory of the host */
+    bool squares;  /* of a KIND_HOST: exchange->square[bucket] is wanted  */
     enum dpt_wire_kind wire;
     int bucket;    /* or -1                                               */
     int64_t first; /* the number of data[0] in the bound buffer, or 0     */
@@ -68,6 +69,7 @@ struct dpt_exchange {
     int nbuckets;
     struct dpt_range *bucket;
     int64_t *number, *publishing;        /* of each bucket's jobs; -1: not started */
+    double *square;                      /* of each bucket's slice that this host has: written by the way */
     uint64_t posted;                     /* jobs posted so far                     */
 
     void *scratch, *sum_scratch;         /* for the buckets; tree: for other sums  */

@@ -28,10 +28,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/square.h"
 #include "comm/add.h"
 #include "comm/exchange_wire.h"
 
-enum { SMALL_NBYTES = 1024, LINE = 128, SPINS = 200, YIELDS = 20, NAP_NS = 10000000 };
+enum { PIECE_NBYTES = 8192, SMALL_NBYTES = 1024, LINE = 128, SPINS = 200, LONG_SPINS = 10000, YIELDS = 20, NAP_NS = 10000000 };
 
 /*
  * What a rank shows the others; nobody else writes there, but for `sleepers`. A counter has two lines, since some
@@ -82,13 +83,17 @@ static void sleep_on(struct shelf *shelf, const _Atomic uint64_t *counter, uint6
     atomic_fetch_sub(&shelf->sleepers, 1);
 }
 
-/* Spins for a while, lets others have the core for a while, then sleeps: ranks may be more than cores. */
-static void await(struct shelf *shelf, const _Atomic uint64_t *counter, uint64_t least)
+/*
+ * Spins for a while, lets others have the core for a while, then sleeps. Where each rank has a core it spins for longer
+ * than it takes to wake a core that sleeps; where ranks are more than cores, the one that is waited for may need this one's.
+ */
+static void await(const struct dpt_exchange__node *node, int rank, const _Atomic uint64_t *counter, uint64_t least)
 {
+    struct shelf *shelf = shelf_of(node, rank);
     for (int spins = 0; atomic_load_explicit(counter, memory_order_acquire) < least; spins++) {
-        if (spins < SPINS) {
+        if (spins < node->spins) {
             relax();
-        } else if (spins < SPINS + YIELDS) {
+        } else if (spins < node->spins + YIELDS) {
             sched_yield();
         } else {
             sleep_on(shelf, counter, least);
@@ -108,21 +113,21 @@ static void say(struct shelf *shelf, _Atomic uint64_t *counter, uint64_t jobs)
 void dpt_exchange__node_await(const struct dpt_exchange__node *node, uint64_t posted)
 {
     for (int r = 0; r < node->size; r++) {
-        await(shelf_of(node, r), &shelf_of(node, r)->posted, posted);
+        await(node, r, &shelf_of(node, r)->posted, posted);
     }
 }
 
 static void await_summed(const struct dpt_exchange__node *node, uint64_t jobs)
 {
     for (int r = 0; r < node->size; r++) {
-        await(shelf_of(node, r), &shelf_of(node, r)->summed, jobs);
+        await(node, r, &shelf_of(node, r)->summed, jobs);
     }
 }
 
 static void await_done(const struct dpt_exchange__node *node, uint64_t jobs)
 {
     for (int r = 0; r < node->size; r++) {
-        await(shelf_of(node, r), &shelf_of(node, r)->done, jobs);
+        await(node, r, &shelf_of(node, r)->done, jobs);
     }
 }
 
@@ -150,18 +155,51 @@ static void sum_range(const struct dpt_exchange__node *node, const struct dpt_ex
     dpt_comm__add(job->dtype, range.end - range.begin, node->size, node->part, (char *)job->data + offset);
 }
 
+/*
+ * The same, and the squares of the sums: piece by piece, so that each is squared while it is in the first caches, and the
+ * norm of the gradient costs no pass over memory.
+ */
+static void sum_and_square(const struct dpt_exchange__node *node, const struct dpt_exchange__job *job,
+                           struct dpt_range range, struct dpt_square *square)
+{
+    const int64_t width = (int64_t)dpt_dtype_nbytes(job->dtype), piece = PIECE_NBYTES / width;
+    char *data = (char *)job->data + range.begin * width;
+    if (node->size == 2) {
+        dpt_square_add_sum(job->dtype, range.end - range.begin, copy_of(job, 0) + range.begin * width,
+                           copy_of(job, 1) + range.begin * width, data, square);
+        return;
+    }
+    for (int64_t begin = range.begin; begin < range.end; begin += piece) {
+        const int64_t end = begin + piece < range.end ? begin + piece : range.end;
+        sum_range(node, job, (struct dpt_range){begin, end});
+        dpt_square_add(job->dtype, end - begin, data + (begin - range.begin) * width, square);
+    }
+}
+
 /* This rank's slice of those of the host, summed over all ranks. */
 static enum dpt_status run_host(struct dpt_exchange *e, const struct dpt_exchange__job *job)
 {
     struct dpt_exchange__node *node = e->node;
     const struct dpt_range slice = dpt_exchange_slice_of((struct dpt_range){0, job->count}, node->size, node->rank);
+    const size_t offset = (size_t)slice.begin * dpt_dtype_nbytes(job->dtype);
+    struct dpt_square square = {{0.0}};
     dpt_exchange__node_await(node, job->number + 1);
     late(job->number);
-    sum_range(node, job, slice);
-    if (!node->rail) {
-        return DPT_STATUS_OK;
+    if (!job->squares || node->rail) {
+        sum_range(node, job, slice);
+    } else {
+        sum_and_square(node, job, slice, &square);
     }
-    return dpt_exchange__wire_sum(e, job, node->rail, &node->slices, slice);
+    if (node->rail) {
+        DPT_TRY(dpt_exchange__wire_sum(e, job, node->rail, &node->slices, slice));
+        if (job->squares) {
+            dpt_square_add(job->dtype, slice.end - slice.begin, (char *)job->data + offset, &square);
+        }
+    }
+    if (job->squares) {
+        e->square[job->bucket] = dpt_square_sum(&square);
+    }
+    return DPT_STATUS_OK;
 }
 
 static enum dpt_status run_sum(struct dpt_exchange *e, const struct dpt_exchange__job *job)
@@ -176,7 +214,7 @@ static enum dpt_status run_sum(struct dpt_exchange *e, const struct dpt_exchange
         const int r = (node->rank + i) % node->size;
         const struct dpt_range theirs = dpt_exchange_slice_of(all, node->size, r);
         const size_t offset = (size_t)theirs.begin * width;
-        await(shelf_of(node, r), &shelf_of(node, r)->summed, job->number + 1);
+        await(node, r, &shelf_of(node, r)->summed, job->number + 1);
         late(job->number);
         memcpy((char *)job->data + offset, copy_of(job, r) + offset, (size_t)(theirs.end - theirs.begin) * width);
     }
@@ -285,6 +323,7 @@ static enum dpt_status find_ranks(const struct dpt_exchange_conf *conf, struct d
     MPI_Comm_rank(node->mpi, &node->rank);
     MPI_Comm_size(node->mpi, &node->size);
     node->nodes = node->rank == 0;
+    node->spins = dpt_comm__process.node_size <= sysconf(_SC_NPROCESSORS_ONLN) ? LONG_SPINS : SPINS;
     DPT_COMM__TRY(MPI_Allreduce(MPI_IN_PLACE, &node->nodes, 1, MPI_INT, MPI_SUM, comm->mpi), "counting the hosts");
     return DPT_STATUS_OK;
 }

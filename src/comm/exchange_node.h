@@ -16,6 +16,7 @@ struct dpt_exchange__node {
     MPI_Comm mpi;                  /* the ranks of the exchange on this host                     */
     int rank, size;                /* in it                                                      */
     int nodes;
+    int spins;                     /* before a wait gives its core away                          */
     struct dpt_comm *rail;         /* this rank's like on all hosts; NULL with one host          */
     int *rail_rank;                /* their ranks in the exchange                                */
     struct dpt_comm__slices slices;                         /* of the rail                       */

@@ -70,16 +70,14 @@ enum dpt_status dpt_exec__sum_control(struct dpt_exec *exec)
 }
 
 /* Where the state is one copy a host: of this rank's slices, where no other host counts them. */
-static enum dpt_status square_by_host(const struct dpt_exec *exec, double *sum)
+static double square_by_host(const struct dpt_exec *exec)
 {
     const struct dpt_plan *plan = exec->plan;
+    double sum = 0.0;
     for (int b = 0; b < plan->nbuckets && dpt_exchange_slice_counts(exec->exchange) > 0; b++) {
-        if (plan->bucket[b].trained) {
-            const struct dpt_range slice = dpt_exchange_slice(exec->exchange, exec->slot_of[b]);
-            DPT_TRY(square(exec, slice.begin, slice.end, sum));
-        }
+        sum += plan->bucket[b].trained ? dpt_exchange_square(exec->exchange, exec->slot_of[b]) : 0.0;
     }
-    return DPT_STATUS_OK;
+    return sum;
 }
 
 enum dpt_status dpt_exec__square_alone(const struct dpt_exec *exec, int ranks, bool keep, double *out)
@@ -141,9 +139,9 @@ enum dpt_status dpt_exec__keep(struct dpt_exec *exec, int micro, int bucket, con
 
 enum dpt_status dpt_exec__square(struct dpt_exec *exec)
 {
-    exec->control.square = 0.0;
+    exec->control.square = exec->by_host ? square_by_host(exec) : 0.0;
     return exec->part      ? square_shards(exec)
-           : exec->by_host ? square_by_host(exec, &exec->control.square)
+           : exec->by_host ? DPT_STATUS_OK
                            : square_by_slices(exec, &exec->control.square);
 }
 

@@ -87,9 +87,11 @@ static void check_sums(struct dpt_exchange *exchange, float *x)
 }
 
 /* Slices, an update param += sum on them, publication. With one copy of the parameters all ranks read what each wrote. */
-static void check_slices(struct dpt_exchange *exchange, enum dpt_exchange_slices slices, float *x, float *param)
+static void check_slices(struct dpt_exchange *exchange, enum dpt_exchange_slices slices, bool shared, float *x,
+                         float *param)
 {
     static float expected[N];
+    const bool squares = shared && slices == DPT_EXCHANGE_SLICES_HOST;
     assert_int_equal(dpt_comm_barrier(world), DPT_STATUS_OK);
     memset(expected, 0, sizeof expected);
     memset(param, 0, N * sizeof *param);
@@ -109,9 +111,14 @@ static void check_slices(struct dpt_exchange *exchange, enum dpt_exchange_slices
         for (int b = 0; b < NBUCKETS; b++) {
             assert_int_equal(dpt_exchange_wait(exchange, b), DPT_STATUS_OK);
             const struct dpt_range mine = dpt_exchange_slice(exchange, b);
+            double square = 0.0;
             for (int64_t i = mine.begin; i < mine.end; i++) {
                 assert_true(x[i] == sum_of(i, step));
+                square += (double)x[i] * (double)x[i];
                 param[i] += x[i];
+            }
+            if (squares) {
+                assert_true(dpt_exchange_square(exchange, b) == square); /* whole numbers */
             }
             dawdle(step, 20 + b);
             assert_int_equal(dpt_exchange_publish(exchange, b), DPT_STATUS_OK);
@@ -157,8 +164,8 @@ static void through_memory(void **state)
             assert_true((strstr(name, "between hosts") || strstr(name, "and MPI on")) ==
                         (shared && node_ranks != 0 && node_ranks < size));
             assert_true((strlen(dpt_exchange_note(exchange)) > 0) == !even);
-            check_slices(exchange, DPT_EXCHANGE_SLICES_ALL, x, param);
-            check_slices(exchange, DPT_EXCHANGE_SLICES_HOST, x, param);
+            check_slices(exchange, DPT_EXCHANGE_SLICES_ALL, shared, x, param);
+            check_slices(exchange, DPT_EXCHANGE_SLICES_HOST, shared, x, param);
             dpt_exchange_free(exchange);
             if (!shared) {
                 free(x);
@@ -286,8 +293,8 @@ static void too_little_memory_is_no_failure(void **state)
     assert_true(strlen(dpt_exchange_note(exchange)) > 0);
     float *param = take(exchange, DPT_EXCHANGE_MEMORY_COMMON, false);
     check_sums(exchange, x);
-    check_slices(exchange, DPT_EXCHANGE_SLICES_ALL, x, param);
-    check_slices(exchange, DPT_EXCHANGE_SLICES_HOST, x, param);
+    check_slices(exchange, DPT_EXCHANGE_SLICES_ALL, false, x, param);
+    check_slices(exchange, DPT_EXCHANGE_SLICES_HOST, false, x, param);
     dpt_exchange_free(exchange);
     free(x);
     free(param);
