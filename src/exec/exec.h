@@ -21,7 +21,8 @@ struct dpt_state {
     void *digits;                /* conf.fixed: sums of the gradient (comm/fixed.h), on the host */
     int32_t *window, *top;       /* their windows, and the largest of all ranks                  */
     void *slot[DPT_PLAN_MAX_SLOTS];
-    bool common;                 /* param and slot are one copy a host: this rank updates its slices of them */
+    bool common_param;           /* param is one copy a host: this rank updates its slices of it             */
+    bool common;                 /* and so is slot                                                           */
     bool lent;                   /* gradient, or digits, is the exchange's memory                            */
     bool lent_param;             /* param is, and so are slots if common                                     */
     int64_t step;                /* steps done    */
@@ -36,8 +37,9 @@ enum dpt_status dpt_state_new(const struct dpt_plan *plan, struct dpt_dev *dev, 
 
 /*
  * The same in memory of the exchange where it has any. TOGETHER: gradients that the ranks of a host read from each other,
- * and one copy a host of parameters and optimizer state; a reproducible plan shares gradients only, since its norm is
- * summed in an order that slices do not have. APART: each rank has all to itself, and the others read its gradients and
+ * and one copy a host of parameters and optimizer state (of parameters where the plan gives each rank its part of the
+ * optimizer's; of nothing where it cuts gradients or parameters); a reproducible plan shares gradients only, since its
+ * norm is summed in an order that slices do not have. APART: each rank has all to itself, and the others read its gradients and
  * parameters. The state must be freed before the exchange. Not where the device of a rank is apart. Collective over the
  * mesh.
  */

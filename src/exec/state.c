@@ -137,7 +137,7 @@ static enum dpt_status borrow(struct dpt_state *state, struct dpt_exchange *exch
     const size_t nbytes = nbytes_of(plan, plan->nflat);
     void *block = NULL;
     DPT_ASSERT(!dpt_dev_is_apart(state->dev));
-    if (has_slices(plan)) {
+    if (has_slices(plan) && (plan->conf.shard > DPT_PLAN_SHARD_OPTIMIZER || plan->conf.shards)) {
         return DPT_STATUS_OK;
     }
     if (plan->conf.fixed) {
@@ -155,12 +155,14 @@ static enum dpt_status borrow(struct dpt_state *state, struct dpt_exchange *exch
     if (!state->lent || plan->conf.shards) {
         return DPT_STATUS_OK;
     }
-    DPT_TRY(dpt_exchange_alloc(exchange, nbytes + (size_t)plan->nslots * slot_nbytes(plan), DPT_EXCHANGE_MEMORY_COMMON,
-                               &block));
-    state->common = state->lent_param = block != NULL;
-    if (state->common) {
+    const bool slots = !has_slices(plan); /* else each rank has its part of them already */
+    DPT_TRY(dpt_exchange_alloc(exchange, nbytes + (slots ? (size_t)plan->nslots * slot_nbytes(plan) : 0),
+                               DPT_EXCHANGE_MEMORY_COMMON, &block));
+    state->common_param = state->lent_param = block != NULL;
+    state->common = block && slots;
+    if (state->common_param) {
         state->param = block;
-        for (int i = 0; i < plan->nslots; i++) {
+        for (int i = 0; i < plan->nslots && slots; i++) {
             state->slot[i] = (char *)block + nbytes + (size_t)i * slot_nbytes(plan);
         }
     }

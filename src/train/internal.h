@@ -53,6 +53,7 @@ struct dpt_train__local {
     void *start, *momentum;          /* diloco                                       */
     int under_way;                   /* the fragment that travels, see stream.c; -1: none */
     void *travels, *old;             /* it, and what was sent of it                  */
+    bool lent_travels;               /* it lies in memory of the exchange            */
 };
 
 struct dpt_train__async; /* of ranks that do not wait for each other, see async.h */

@@ -99,11 +99,12 @@ enum dpt_status dpt_train__local_open(struct dpt_train *train)
                   "[parallel] update: ranks that go their own ways cannot share the statistics of batch normalisation: "
                   "set model.batch_norm = local, or update = sync");
     }
+    DPT_TRY(dpt_train__stream_open(train));
     if (is_diloco(train)) {
         DPT_TRY(dpt_dev_alloc(train->dev, flat_nbytes(train), "the outer start", &train->local.start));
         DPT_TRY(dpt_dev_alloc(train->dev, flat_nbytes(train), "the outer momentum", &train->local.momentum));
     }
-    return dpt_train__stream_open(train);
+    return DPT_STATUS_OK;
 }
 
 void dpt_train__local_close(struct dpt_train *train)

@@ -156,9 +156,9 @@ static void tell_parts(const struct part *part, int count, bool common, const ch
 static void tell_memory(const struct dpt_train *train)
 {
     const struct dpt_plan_memory *memory = &train->plan->memory;
-    const bool common = train->state && train->state->common;
+    const bool common = train->state && train->state->common, params = train->state && train->state->common_param;
     const struct part part[] = {
-        {"parameters", memory->params, common},
+        {"parameters", memory->params, params},
         {"gradients", memory->gradients, false},
         {"sums", memory->accumulators, false},
         {"optimizer", memory->slots, common},
@@ -173,7 +173,7 @@ static void tell_memory(const struct dpt_train *train)
     const int count = sizeof part / sizeof part[0];
     dpt_log("memory  ");
     tell_parts(part, count, false, "rank");
-    if (common) {
+    if (params) {
         dpt_log(" | ");
         tell_parts(part, count, true, "host");
     }

@@ -53,8 +53,13 @@ enum dpt_status dpt_train__stream_open(struct dpt_train *train)
     DPT_CHECK(every % train->job->parallel.fragments == 0, DPT_STATUS_USAGE,
               "[parallel] fragments = %lld, but every = %lld steps: expected a multiple, so that each has its turn",
               (long long)train->job->parallel.fragments, (long long)every);
-    DPT_TRY(dpt_dev_alloc(train->dev, longest_nbytes(train), "a fragment as it was sent", &local->old));
-    return dpt_dev_alloc(train->dev, longest_nbytes(train), "a fragment that travels", &local->travels);
+    /* Before what may fail on one rank alone: this is collective. */
+    DPT_TRY(dpt_exchange_alloc(train->exchange, longest_nbytes(train), DPT_EXCHANGE_MEMORY_OWN, &local->travels));
+    local->lent_travels = local->travels != NULL;
+    if (!local->lent_travels) {
+        DPT_TRY(dpt_dev_alloc(train->dev, longest_nbytes(train), "a fragment that travels", &local->travels));
+    }
+    return dpt_dev_alloc(train->dev, longest_nbytes(train), "a fragment as it was sent", &local->old);
 }
 
 void dpt_train__stream_close(struct dpt_train *train)
@@ -62,7 +67,7 @@ void dpt_train__stream_close(struct dpt_train *train)
     if (train->local.old) {
         dpt_dev_release(train->dev, train->local.old, longest_nbytes(train));
     }
-    if (train->local.travels) {
+    if (train->local.travels && !train->local.lent_travels) {
         dpt_dev_release(train->dev, train->local.travels, longest_nbytes(train));
     }
 }

@@ -85,6 +85,13 @@ done
 grep -a -q '\.outer' whole-diloco-2/checkpoints/step-00000024/optimizer.safetensors ||
     fail "whole-diloco-2: the outer momentum is not in the checkpoint"
 
+# A host has one copy of the parameters where only the optimizer's state is cut, too: the same bits as by messages.
+must 2 cut -s optimizer.momentum=0.9 -s parallel.shard=optimizer
+must 2 cutflat -s optimizer.momentum=0.9 -s parallel.shard=optimizer -s parallel.exchange=flat
+grep -q '^memory .*| [^|]* a host: parameters' cut.log || fail "cut: the parameters are not one copy a host"
+! grep -q '^memory .* a host:' cutflat.log || fail "cutflat: shares memory"
+[ "$(sum cut 24)" = "$(sum cutflat 24)" ] || fail "cut: through memory and by messages, the bits differ"
+
 # Fragments: as much is sent, a part at a time; near the training without, but another one; exact going on; one rank alone.
 set -- -s parallel.every='4 steps' -s optimizer.momentum=0.9 -s parallel.fragments=2
 must 2 stream -s parallel.update=local-sgd "$@"
