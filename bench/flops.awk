@@ -47,6 +47,11 @@ BEGIN {
     linear(256, 10)
     done("mlp")
 
+    linear(784, 3616)
+    linear(3616, 3616)
+    linear(3616, 10)
+    done("wide")
+
     conv(28, 5, 1, 32)
     conv(14, 5, 32, 64)
     linear(7 * 7 * 64, 256)

@@ -20,4 +20,5 @@ EXTRA_DIST += \
 	%D%/resnet20.ini \
 	%D%/straggler \
 	%D%/torch_gpt.py \
-	%D%/torch_step.py
+	%D%/torch_step.py \
+	%D%/wide.ini

@@ -30,6 +30,11 @@ def mlp():
     return nn.Sequential(nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
 
 
+def wide():
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 3616), nn.ReLU(), nn.Linear(3616, 3616), nn.ReLU(),
+                         nn.Linear(3616, 10))
+
+
 def cnn():
     return nn.Sequential(
         nn.Conv2d(1, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
@@ -69,7 +74,7 @@ def resnet20():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("case", choices=["mlp", "cnn", "resnet20"])
+    parser.add_argument("case", choices=["mlp", "wide", "cnn", "resnet20"])
     parser.add_argument("--batch", type=int, default=128, help="samples a rank")
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--every", type=int, default=5, help="steps a line")
@@ -79,7 +84,7 @@ def main():
     rank, size = rank_and_size()
     torch.set_num_threads(1)
     torch.manual_seed(1)
-    model = {"mlp": mlp, "cnn": cnn, "resnet20": resnet20}[args.case]()
+    model = {"mlp": mlp, "wide": wide, "cnn": cnn, "resnet20": resnet20}[args.case]()
     order = torch.channels_last if args.channels_last else torch.contiguous_format
     model = model.to(memory_format=order)
     if size > 1:
