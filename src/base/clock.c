@@ -13,6 +13,13 @@ double dpt_clock_s(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+double dpt_clock_thread_s(void)
+{
+    struct timespec worked;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &worked);
+    return (double)worked.tv_sec + 1e-9 * (double)worked.tv_nsec;
+}
+
 double dpt_clock_process_s(void)
 {
     /* Field 22 of /proc/self/stat is the start time in clock ticks after boot; the name in field 2 may hold spaces. */

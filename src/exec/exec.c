@@ -443,7 +443,10 @@ struct dpt_tensor dpt_exec__tensor(const struct dpt_exec *exec, int value, int m
     return tensor;
 }
 
-/* A slow rank sleeps, so that it takes nothing from others on its core, for longer than a sleep costs at a time. */
+/*
+ * A slow rank sleeps, so that it takes nothing from others on its core, for longer than a sleep costs at a time. What counts
+ * is the time that its core worked for it: what others take from it is not made longer.
+ */
 static void idle(struct dpt_exec *exec, double seconds)
 {
     const double worth_s = 3e-4;
@@ -514,10 +517,10 @@ enum dpt_status dpt_exec__run(struct dpt_exec *exec, int n, int micro)
         .add = exec->plan->node[n].adds && micro > 0,
     };
     dpt_comm_action(node->phase == DPT_PHASE_FORWARD ? "forward" : "backward", node->name);
-    const double begin_s = exec->slowness > 1.0 ? dpt_clock_s() : 0.0;
+    const double begin_s = exec->slowness > 1.0 ? dpt_clock_thread_s() : 0.0;
     DPT_TRY(dpt_op_call(node->op, exec->plan->conf.run, &call));
     if (exec->slowness > 1.0) {
-        idle(exec, (exec->slowness - 1.0) * (dpt_clock_s() - begin_s));
+        idle(exec, (exec->slowness - 1.0) * (dpt_clock_thread_s() - begin_s));
     }
     return DPT_STATUS_OK;
 }
