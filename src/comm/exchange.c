@@ -39,6 +39,11 @@ static uint64_t moved(const struct dpt_exchange *e)
     return e->comm->moved + (e->node && e->node->rail ? e->node->rail->moved : 0);
 }
 
+enum dpt_status dpt_exchange__await(const struct dpt_exchange__job *job)
+{
+    return job->arrived ? job->arrived(job->arrived_arg) : DPT_STATUS_OK;
+}
+
 enum dpt_status dpt_exchange__run(struct dpt_exchange *exchange, const struct dpt_exchange__job *job)
 {
     const uint64_t before = moved(exchange);
@@ -169,6 +174,12 @@ void dpt_exchange_shape(struct dpt_exchange *exchange, int64_t lossy_end, int nm
     exchange->matrix = matrix;
     exchange->nmatrices = nmatrices;
     exchange->lossy_end = lossy_end;
+}
+
+void dpt_exchange_await(struct dpt_exchange *exchange, dpt_exchange_arrived_fn *arrived, void *arg)
+{
+    exchange->arrived = arrived;
+    exchange->arrived_arg = arg;
 }
 
 void dpt_exchange_step(struct dpt_exchange *exchange, int64_t step)
@@ -352,6 +363,9 @@ static enum dpt_status post(struct dpt_exchange *e, struct dpt_exchange__job *jo
     dpt_comm__pending++;
     dpt_comm__begin();
     job->number = e->posted++;
+    job->arrived = e->arrived;
+    job->arrived_arg = e->arrived_arg;
+    e->arrived = NULL;
     e->stats.ncalls++;
     e->stats.nbytes += job_nbytes(job->count, job->dtype);
     if (e->node) {

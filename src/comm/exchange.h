@@ -181,6 +181,13 @@ int dpt_exchange_slice_counts(const struct dpt_exchange *exchange);
  */
 double dpt_exchange_square(const struct dpt_exchange *exchange, int bucket);
 
+/*
+ * Of what is begun next (_start, _publish, _scatter, _gather): the data are there when arrived(arg) has returned, which
+ * whoever does the work calls first, on a thread if there is one; not on one rank. Local.
+ */
+typedef enum dpt_status dpt_exchange_arrived_fn(void *arg);
+void dpt_exchange_await(struct dpt_exchange *exchange, dpt_exchange_arrived_fn *arrived, void *arg);
+
 /* Begins the sum of one bucket; returns at once where there is a thread. Collective, same order everywhere. */
 enum dpt_status dpt_exchange_start(struct dpt_exchange *exchange, int bucket);
 

@@ -31,6 +31,8 @@ struct dpt_exchange__job {
     enum dpt_wire_kind wire;
     int bucket;    /* or -1                                               */
     int64_t first; /* the number of data[0] in the bound buffer, or 0     */
+    dpt_exchange_arrived_fn *arrived; /* or NULL: the data are there */
+    void *arrived_arg;
     void *scratch; /* for a tree sum `count` elements, for a slice dpt_comm__scatter_scratch() bytes, and what `wire` needs */
 };
 
@@ -72,6 +74,9 @@ struct dpt_exchange {
     double *square;                      /* of each bucket's slice that this host has: written by the way */
     uint64_t posted;                     /* jobs posted so far                     */
 
+    dpt_exchange_arrived_fn *arrived;    /* of the next job, or NULL          */
+    void *arrived_arg;
+
     void *scratch, *sum_scratch;         /* for the buckets; tree: for other sums  */
     size_t sum_scratch_nbytes;
     void *slice_scratch;                 /* for dpt_exchange_scatter               */
@@ -88,6 +93,9 @@ struct dpt_exchange {
 
     struct dpt_exchange_stats stats;     /* of the compute thread, but for busy_s: see the ways */
 };
+
+/* Returns when the data of a job are there. Local wait. */
+enum dpt_status dpt_exchange__await(const struct dpt_exchange__job *job);
 
 /* Does one job: the collective itself. */
 enum dpt_status dpt_exchange__run(struct dpt_exchange *exchange, const struct dpt_exchange__job *job);

@@ -19,6 +19,7 @@ struct own {
 
 static enum dpt_status run(struct dpt_exchange *exchange, const struct dpt_exchange__job *job)
 {
+    DPT_TRY(dpt_exchange__await(job));
     const double start = dpt_clock_s();
     const enum dpt_status status = dpt_exchange__run(exchange, job);
     exchange->stats.busy_s += dpt_clock_s() - start;

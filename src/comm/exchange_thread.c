@@ -51,6 +51,9 @@ static void *serve(void *arg)
         struct entry *entry = &own->ring[own->done % own->capacity];
         enum dpt_status status = own->status;
         pthread_mutex_unlock(&own->lock);
+        if (status == DPT_STATUS_OK) {
+            status = dpt_exchange__await(&entry->job);
+        }
         const double start = dpt_clock_s();
         if (status == DPT_STATUS_OK) {
             status = dpt_exchange__run(exchange, &entry->job);
