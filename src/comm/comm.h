@@ -50,6 +50,7 @@ int dpt_comm_nodes(const struct dpt_comm *comm);     /* hosts of the world. Loca
 const char *dpt_comm_host(void);                     /* this host's name. Local. */
 bool dpt_comm_is_serial(void);                       /* built --without-mpi: there is one rank. Local. */
 const char *dpt_comm_library(void);                  /* "Open MPI 4.1.4", "MPICH 4.0.2", "no MPI". Local, before start too. */
+bool dpt_comm_takes_cards(void);                     /* MPI takes memory of CUDA's cards as it takes the host's. Local. */
 
 /*
  * Splits into groups of equal colour, ordered by rank; a rank with colour -1 is in none, its *part is NULL. Collective

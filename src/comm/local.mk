@@ -5,6 +5,7 @@ libdpt_a_SOURCES += \
 	%D%/agree.c \
 	%D%/board.c \
 	%D%/board.h \
+	%D%/cards.c \
 	%D%/channel.c \
 	%D%/channel.h \
 	%D%/collect.c \

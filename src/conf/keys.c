@@ -109,6 +109,13 @@ static const struct dpt_conf_word devices[] = {
     {"cuda", "a card, or the job does not start"},
     {0},
 };
+static const struct dpt_conf_word betweens[] = {
+    {"auto", "the first of these that can"},
+    {"nccl", "among the cards, by NCCL: each rank has a card to itself"},
+    {"mpi", "by an MPI library that takes memory of cards"},
+    {"host", "through memory of the host"},
+    {0},
+};
 static const struct dpt_conf_word routes[] = {
     {"auto", "through the memory of each host where it has several ranks, by MPI between hosts"},
     {"shared", "through memory; all ranks must be on one host"},
@@ -495,6 +502,8 @@ const struct dpt_conf_key dpt_conf__keys[] = {
      .text = "What computes. Rank r of a host takes card r modulo the cards that it sees (CUDA_VISIBLE_DEVICES)."},
     {KEY("device", "share", BOOL, device.share), .fallback = "no", .aka = "oversubscribe",
      .text = "Let several ranks of a host compute on one card. Otherwise more ranks than cards are refused."},
+    {KEY("device", "exchange", ENUM, device.exchange), .fallback = "auto", .words = betweens, .aka = "nccl backend",
+     .text = "How cards exchange gradients and parameters where ranks share the batch."},
 
     {KEY("parallel", "layout", TEXT, parallel.layout), .fallback = "auto", .aka = "mesh strategy mode tensor pipeline",
      .text = "How ranks are arranged: axes such as data:2 tensor:2 pipeline:2, neighbours along the last one. Along data "

@@ -14,6 +14,7 @@
 #include "base/dtype.h"
 #include "base/status.h"
 #include "conf/job.h"
+#include "dev/dev.h"
 
 enum dpt_split { DPT_SPLIT_TRAIN, DPT_SPLIT_VALID, DPT_SPLIT_TEST };
 
@@ -129,6 +130,7 @@ struct dpt_loader_conf {
     int64_t max_rows;     /* the most rows of one                                               */
     bool train;           /* epochs in keyed order with augmentation; else one stored-order pass */
     int64_t ahead;        /* micro-batches read ahead by a thread; 0: read when asked           */
+    struct dpt_dev *dev;  /* where the samples go: then they lie where it copies from; or NULL  */
     dpt_rows_fn *rows;
     const void *layout;
 };

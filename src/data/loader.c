@@ -36,6 +36,7 @@ struct dpt_loader {
     int64_t nslots;
     struct dpt_batch *slot;
     void *memory; /* of all slots                                 */
+    size_t nbytes;
     bool threaded;
     pthread_t thread;
 
@@ -141,6 +142,12 @@ static int64_t round_up(int64_t nbytes)
     return (nbytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
+/* True where the samples are on their way to a device of its own memory. */
+static bool is_staged(const struct dpt_loader *loader)
+{
+    return loader->conf.dev && dpt_dev_is_apart(loader->conf.dev);
+}
+
 /* One block for the values and targets of all slots. */
 static enum dpt_status allocate(struct dpt_loader *loader)
 {
@@ -153,7 +160,10 @@ static enum dpt_status allocate(struct dpt_loader *loader)
                           x_nbytes > INT64_MAX / 4 || target_nbytes > INT64_MAX / 4 ||
                           __builtin_mul_overflow(round_up(x_nbytes) + round_up(target_nbytes), loader->nslots, &nbytes);
     loader->slot = calloc((size_t)loader->nslots, sizeof *loader->slot);
-    if (!overflow && loader->slot) {
+    if (!overflow && loader->slot && is_staged(loader)) {
+        loader->nbytes = (size_t)nbytes + ALIGNMENT;
+        DPT_TRY(dpt_dev_host_alloc(conf->dev, loader->nbytes, "batches read ahead", &loader->memory));
+    } else if (!overflow && loader->slot) {
         loader->memory = aligned_alloc(ALIGNMENT, (size_t)nbytes + ALIGNMENT);
     }
     DPT_CHECK(loader->memory, DPT_STATUS_SPACE,
@@ -210,7 +220,11 @@ void dpt_loader_free(struct dpt_loader *loader)
     pthread_cond_destroy(&loader->ready);
     pthread_cond_destroy(&loader->room);
     pthread_mutex_destroy(&loader->lock);
-    free(loader->memory);
+    if (!is_staged(loader)) {
+        free(loader->memory);
+    } else if (loader->memory) {
+        dpt_dev_host_release(loader->conf.dev, loader->memory, loader->nbytes);
+    }
     free(loader->slot);
     free(loader);
 }

@@ -12,6 +12,10 @@
 
 enum { STAGING = 8 << 20, WORKSPACE = 32 << 20 };
 
+struct dpt_dev_mark {
+    cudaEvent_t event;
+};
+
 /* -------------------------------------------------------------------------------------------------------- failures */
 
 enum dpt_status dpt_cuda_failed(const struct dpt_cuda *cuda, cudaError_t error, const char *what)
@@ -115,6 +119,85 @@ static enum dpt_status copy_out(struct dpt_dev *dev, void *to_host, const void *
     return DPT_STATUS_OK;
 }
 
+/* Any thread: one that never called CUDA would begin on card 0. */
+static enum dpt_status mark_wait(struct dpt_dev *dev, struct dpt_dev_mark *mark)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    DPT_CUDA_TRY(cuda, cudaSetDevice(cuda->card), "waiting for a copy");
+    DPT_CUDA_TRY(cuda, cudaEventSynchronize(mark->event), "waiting for a copy");
+    return DPT_STATUS_OK;
+}
+
+/* It sleeps while it waits: the core may be another rank's. */
+static enum dpt_status mark_new(struct dpt_dev *dev, struct dpt_dev_mark **mark)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    struct dpt_dev_mark *made = calloc(1, sizeof *made);
+    DPT_CHECK(made, DPT_STATUS_SPACE, "out of memory for an event");
+    const cudaError_t error = cudaEventCreateWithFlags(&made->event, cudaEventDisableTiming | cudaEventBlockingSync);
+    if (error != cudaSuccess) {
+        free(made);
+        return dpt_cuda_failed(cuda, error, "an event");
+    }
+    *mark = made;
+    return DPT_STATUS_OK;
+}
+
+static void mark_free(struct dpt_dev *dev, struct dpt_dev_mark *mark)
+{
+    (void)dev;
+    cudaEventDestroy(mark->event);
+    free(mark);
+}
+
+static enum dpt_status copy_in_later(struct dpt_dev *dev, void *to, const void *from_host, size_t nbytes,
+                                     struct dpt_dev_mark *mark)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    DPT_CUDA_TRY(cuda, cudaMemcpyAsync(to, from_host, nbytes, cudaMemcpyHostToDevice, cuda->stream), "a copy to the card");
+    DPT_CUDA_TRY(cuda, cudaEventRecord(mark->event, cuda->stream), "a copy to the card");
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status copy_out_later(struct dpt_dev *dev, void *to_host, const void *from, size_t nbytes)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    DPT_CUDA_TRY(cuda, cudaMemcpyAsync(to_host, from, nbytes, cudaMemcpyDeviceToHost, cuda->stream),
+                 "a copy from the card");
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status copy_in_beside(struct dpt_dev *dev, void *to, const void *from_host, size_t nbytes)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    const char *what = "a copy to the card";
+    DPT_CUDA_TRY(cuda, cudaMemcpyAsync(to, from_host, nbytes, cudaMemcpyHostToDevice, cuda->in), what);
+    DPT_CUDA_TRY(cuda, cudaEventRecord(cuda->arrived, cuda->in), what);
+    DPT_CUDA_TRY(cuda, cudaStreamWaitEvent(cuda->stream, cuda->arrived, 0), what);
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status copy_out_beside(struct dpt_dev *dev, void *to_host, const void *from, size_t nbytes,
+                                       struct dpt_dev_mark *mark)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    const char *what = "a copy from the card";
+    DPT_CUDA_TRY(cuda, cudaEventRecord(cuda->asked, cuda->stream), what);
+    DPT_CUDA_TRY(cuda, cudaStreamWaitEvent(cuda->out, cuda->asked, 0), what);
+    if (nbytes > 0) {
+        DPT_CUDA_TRY(cuda, cudaMemcpyAsync(to_host, from, nbytes, cudaMemcpyDeviceToHost, cuda->out), what);
+    }
+    DPT_CUDA_TRY(cuda, cudaEventRecord(mark->event, cuda->out), what);
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status wait_for_line(struct dpt_dev *dev)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    DPT_CUDA_TRY(cuda, cudaStreamSynchronize(cuda->stream), "waiting for the card");
+    return DPT_STATUS_OK;
+}
+
 static enum dpt_status copy(struct dpt_dev *dev, void *to, const void *from, size_t nbytes)
 {
     const struct dpt_cuda *cuda = dpt_cuda_of(dev);
@@ -145,16 +228,20 @@ static void cuda_close(struct dpt_dev *dev)
         cuda->blas.destroy(cuda->handle);
     }
     dpt_cuda__close_blas(&cuda->blas);
-    for (int i = 0; i < 2; i++) {
-        if (cuda->staged[i]) {
-            cudaEventDestroy(cuda->staged[i]);
+    const cudaEvent_t event[] = {cuda->staged[0], cuda->staged[1], cuda->asked, cuda->arrived};
+    const cudaStream_t stream[] = {cuda->stream, cuda->in, cuda->out};
+    for (size_t i = 0; i < sizeof event / sizeof event[0]; i++) {
+        if (event[i]) {
+            cudaEventDestroy(event[i]);
         }
     }
     cudaFreeHost(cuda->staging);
     cudaFree(cuda->part);
     cudaFree(cuda->workspace);
-    if (cuda->stream) {
-        cudaStreamDestroy(cuda->stream);
+    for (size_t i = 0; i < sizeof stream / sizeof stream[0]; i++) {
+        if (stream[i]) {
+            cudaStreamDestroy(stream[i]);
+        }
     }
     free(cuda);
 }
@@ -164,9 +251,13 @@ static enum dpt_status open_card(struct dpt_cuda *cuda)
     const char *what = "starting the card";
     void *pinned = NULL;
     DPT_CUDA_TRY(cuda, cudaSetDevice(cuda->card), what);
-    DPT_CUDA_TRY(cuda, cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking), what);
-    for (int i = 0; i < 2; i++) {
-        DPT_CUDA_TRY(cuda, cudaEventCreateWithFlags(&cuda->staged[i], cudaEventDisableTiming), what);
+    cudaStream_t *const stream[] = {&cuda->stream, &cuda->in, &cuda->out};
+    cudaEvent_t *const event[] = {&cuda->staged[0], &cuda->staged[1], &cuda->asked, &cuda->arrived};
+    for (size_t i = 0; i < sizeof stream / sizeof stream[0]; i++) {
+        DPT_CUDA_TRY(cuda, cudaStreamCreateWithFlags(stream[i], cudaStreamNonBlocking), what);
+    }
+    for (size_t i = 0; i < sizeof event / sizeof event[0]; i++) {
+        DPT_CUDA_TRY(cuda, cudaEventCreateWithFlags(event[i], cudaEventDisableTiming), what);
     }
     DPT_CUDA_TRY(cuda, cudaMallocHost(&pinned, 2 * (size_t)STAGING), "buffers on the host");
     cuda->staging = pinned;
@@ -237,6 +328,14 @@ enum dpt_status dpt_dev_cuda(int card, struct dpt_dev **dev)
         .zero = zero,
         .host_alloc = host_alloc,
         .host_release = host_release,
+        .mark_new = mark_new,
+        .mark_free = mark_free,
+        .mark_wait = mark_wait,
+        .copy_in_later = copy_in_later,
+        .copy_out_later = copy_out_later,
+        .copy_in_beside = copy_in_beside,
+        .copy_out_beside = copy_out_beside,
+        .wait = wait_for_line,
         .kernel_end = kernel_end,
         .close = cuda_close,
     };

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * What dev/cuda.c shares with kernels for cards (op/ files with cuda in their name) and with nobody else. All work of a
- * rank is in one stream, so that copies and kernels are done in the order in which they were asked for.
+ * What dev/cuda.c shares with kernels for cards (op/ files with cuda in their name) and with nobody else. Kernels of a rank
+ * are in one stream, so that they are done in the order in which they were asked for; two more take what is copied beside
+ * them, and events say which waits for which.
  */
 
 #include <cublasLt.h>
@@ -48,6 +49,9 @@ struct dpt_cuda {
     struct dpt_dev dev; /* first: a struct dpt_dev * of a card is one of these */
     int card, multiprocessors;
     cudaStream_t stream;
+    cudaStream_t in, out; /* copies beside the line                                         */
+    cudaEvent_t asked;    /* in `stream`: what a copy out comes behind                      */
+    cudaEvent_t arrived;  /* in `in`: what kernels and copies out come behind                */
     struct dpt_cublas blas;
     cublasLtHandle_t handle;
     void *workspace;    /* of products, on the card */

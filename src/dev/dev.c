@@ -96,6 +96,56 @@ void dpt_dev_host_release(struct dpt_dev *dev, void *block, size_t nbytes)
     }
 }
 
+enum dpt_status dpt_dev_mark_new(struct dpt_dev *dev, struct dpt_dev_mark **mark)
+{
+    *mark = NULL;
+    return dev->mark_new ? dev->mark_new(dev, mark) : DPT_STATUS_OK;
+}
+
+void dpt_dev_mark_free(struct dpt_dev *dev, struct dpt_dev_mark *mark)
+{
+    if (mark) {
+        dev->mark_free(dev, mark);
+    }
+}
+
+enum dpt_status dpt_dev_mark_wait(struct dpt_dev *dev, struct dpt_dev_mark *mark)
+{
+    return mark ? dev->mark_wait(dev, mark) : DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_dev_copy_in_later(struct dpt_dev *dev, void *to, const void *from_host, size_t nbytes,
+                                      struct dpt_dev_mark *mark)
+{
+    return nbytes > 0 && dev->copy_in_later ? dev->copy_in_later(dev, to, from_host, nbytes, mark)
+                                            : dpt_dev_copy_in(dev, to, from_host, nbytes);
+}
+
+enum dpt_status dpt_dev_copy_out_later(struct dpt_dev *dev, void *to_host, const void *from, size_t nbytes)
+{
+    return nbytes > 0 && dev->copy_out_later ? dev->copy_out_later(dev, to_host, from, nbytes)
+                                             : dpt_dev_copy_out(dev, to_host, from, nbytes);
+}
+
+enum dpt_status dpt_dev_copy_in_beside(struct dpt_dev *dev, void *to, const void *from_host, size_t nbytes)
+{
+    return nbytes > 0 && dev->copy_in_beside ? dev->copy_in_beside(dev, to, from_host, nbytes)
+                                             : dpt_dev_copy_in(dev, to, from_host, nbytes);
+}
+
+enum dpt_status dpt_dev_copy_out_beside(struct dpt_dev *dev, void *to_host, const void *from, size_t nbytes,
+                                        struct dpt_dev_mark *mark)
+{
+    /* Of no bytes too: what comes behind its mark comes behind all that was asked for. */
+    return dev->copy_out_beside ? dev->copy_out_beside(dev, to_host, from, nbytes, mark)
+                                : dpt_dev_copy_out(dev, to_host, from, nbytes);
+}
+
+enum dpt_status dpt_dev_wait(struct dpt_dev *dev)
+{
+    return dev->wait ? dev->wait(dev) : DPT_STATUS_OK;
+}
+
 enum dpt_status dpt_dev_kernel_begin(struct dpt_dev *dev)
 {
     return dev && dev->kernel_begin ? dev->kernel_begin(dev) : DPT_STATUS_OK;

@@ -9,8 +9,11 @@
  * those are in op/. It can say how fast its arithmetic is at best (peak.c), so that a step can be held against that.
  *
  * The memory of a device may be its own ("apart"): the host gives and takes bytes by copies only, and whoever uses a device
- * goes through the functions below, which are plain memory functions where it is not. Copies, zeroing and kernels are done
- * in the order in which they were asked for; only dpt_dev_copy_out waits for all of them.
+ * goes through the functions below, which are plain memory functions where it is not. Copies, zeroing and kernels stand in
+ * one line: they are done in the order in which they were asked for, and dpt_dev_wait and dpt_dev_copy_out wait for all of
+ * them. Beside the line go copies from and to pinned memory of the host (dpt_dev_copy_out_beside, _in_beside), each of
+ * which reaches a mark when it is done; so what ranks exchange travels while kernels compute. A device that is not apart
+ * has no marks, and there everything is done when it is asked for.
  */
 
 #include <stdbool.h>
@@ -18,6 +21,8 @@
 #include <stdint.h>
 
 #include "base/status.h"
+
+struct dpt_dev_mark; /* what a copy reaches when it is done; NULL where it is done at once */
 
 enum dpt_dev_kind { DPT_DEV_KIND_CPU, DPT_DEV_KIND_NULL, DPT_DEV_KIND_CUDA };
 
@@ -39,6 +44,17 @@ struct dpt_dev {
     enum dpt_status (*zero)(struct dpt_dev *dev, void *to, size_t nbytes);
     enum dpt_status (*host_alloc)(struct dpt_dev *dev, size_t nbytes, const char *what, void **block);
     void (*host_release)(struct dpt_dev *dev, void *block, size_t nbytes);
+    /* Optional, all or none: NULL means that copies are done when they are asked for. */
+    enum dpt_status (*mark_new)(struct dpt_dev *dev, struct dpt_dev_mark **mark);
+    void (*mark_free)(struct dpt_dev *dev, struct dpt_dev_mark *mark);
+    enum dpt_status (*mark_wait)(struct dpt_dev *dev, struct dpt_dev_mark *mark);
+    enum dpt_status (*copy_in_later)(struct dpt_dev *dev, void *to, const void *from_host, size_t nbytes,
+                                     struct dpt_dev_mark *mark);
+    enum dpt_status (*copy_out_later)(struct dpt_dev *dev, void *to_host, const void *from, size_t nbytes);
+    enum dpt_status (*copy_in_beside)(struct dpt_dev *dev, void *to, const void *from_host, size_t nbytes);
+    enum dpt_status (*copy_out_beside)(struct dpt_dev *dev, void *to_host, const void *from, size_t nbytes,
+                                       struct dpt_dev_mark *mark);
+    enum dpt_status (*wait)(struct dpt_dev *dev);
     /* Optional: called before and after each kernel; _end says when it could not be started. */
     enum dpt_status (*kernel_begin)(struct dpt_dev *dev);
     enum dpt_status (*kernel_end)(struct dpt_dev *dev);
@@ -99,6 +115,34 @@ enum dpt_status dpt_dev_zero(struct dpt_dev *dev, void *to, size_t nbytes);
  */
 enum dpt_status dpt_dev_host_alloc(struct dpt_dev *dev, size_t nbytes, const char *what, void **block);
 void dpt_dev_host_release(struct dpt_dev *dev, void *block, size_t nbytes);
+
+/* A mark that is reached. *mark is NULL for a device that has none. DPT_STATUS_FAILED. Local. */
+enum dpt_status dpt_dev_mark_new(struct dpt_dev *dev, struct dpt_dev_mark **mark);
+void dpt_dev_mark_free(struct dpt_dev *dev, struct dpt_dev_mark *mark);
+
+/* Returns when the mark is reached. Any thread. DPT_STATUS_FAILED. Local wait. */
+enum dpt_status dpt_dev_mark_wait(struct dpt_dev *dev, struct dpt_dev_mark *mark);
+
+/*
+ * Copies in line that the host does not wait for, from and to memory of dpt_dev_host_alloc: of _in the bytes must stay
+ * until `mark` is reached, of _out they are there after the next dpt_dev_wait. DPT_STATUS_FAILED. Local.
+ */
+enum dpt_status dpt_dev_copy_in_later(struct dpt_dev *dev, void *to, const void *from_host, size_t nbytes,
+                                      struct dpt_dev_mark *mark);
+enum dpt_status dpt_dev_copy_out_later(struct dpt_dev *dev, void *to_host, const void *from, size_t nbytes);
+
+/*
+ * Copies beside the line, from and to memory of dpt_dev_host_alloc. _out comes behind all that was asked for before it;
+ * what is asked for later may overtake it, and must not write to `from` before `mark` is reached. _in waits for nothing
+ * that stands in line, so that none of that may use `to`; what is asked for later comes behind it, also on its way out.
+ * DPT_STATUS_FAILED. Local.
+ */
+enum dpt_status dpt_dev_copy_out_beside(struct dpt_dev *dev, void *to_host, const void *from, size_t nbytes,
+                                        struct dpt_dev_mark *mark);
+enum dpt_status dpt_dev_copy_in_beside(struct dpt_dev *dev, void *to, const void *from_host, size_t nbytes);
+
+/* Returns when all that stands in line is done. DPT_STATUS_FAILED when the device failed, then or earlier. Local wait. */
+enum dpt_status dpt_dev_wait(struct dpt_dev *dev);
 
 /* Before and after a kernel on the device's memory; NULL is this machine. Local. */
 enum dpt_status dpt_dev_kernel_begin(struct dpt_dev *dev);

@@ -5,7 +5,8 @@ libdpt_a_SOURCES += \
 	%D%/dev.h \
 	%D%/null.c \
 	%D%/peak.c \
-	%D%/peak.h
+	%D%/peak.h \
+	%D%/ring.h
 
 # A card, or the one that is never there.
 if CUDA
@@ -15,4 +16,14 @@ libdpt_a_SOURCES += %D%/cuda_blas.c
 endif
 else
 libdpt_a_SOURCES += %D%/cuda_stub.c
+endif
+
+# Sums among cards, or the stub.
+if NCCL
+libdpt_a_SOURCES += %D%/cuda_nccl.c %D%/cuda_nccl.h
+if !CUDA_EMULATED
+libdpt_a_SOURCES += %D%/cuda_nccl_open.c
+endif
+else
+libdpt_a_SOURCES += %D%/ring_stub.c
 endif

@@ -301,6 +301,36 @@ enum dpt_status dpt_exec__in(const struct dpt_exec *exec, void *flat, const void
                                           (size_t)(range.end - range.begin) * width);
 }
 
+static enum dpt_status arrived(void *arg)
+{
+    const struct dpt_exec__arrival *arrival = arg;
+    return dpt_dev_mark_wait(arrival->dev, arrival->mark);
+}
+
+enum dpt_status dpt_exec__send_out(const struct dpt_exec *exec, struct dpt_exchange *exchange, int arrival, void *host,
+                                   const void *flat, size_t nbytes)
+{
+    struct dpt_exec__arrival *at = &exec->arrival[arrival];
+    if (host == flat && !exec->direct) {
+        return DPT_STATUS_OK;
+    }
+    /* Memory of the device that the exchange takes must be there too. */
+    DPT_TRY(dpt_dev_copy_out_beside(exec->dev, host, flat, host == flat ? 0 : nbytes, at->mark));
+    if (at->mark) {
+        dpt_exchange_await(exchange, arrived, at);
+    }
+    return DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_exec__take_in(const struct dpt_exec *exec, int arrival, void *flat, const void *host, size_t nbytes)
+{
+    if (host == flat) {
+        return DPT_STATUS_OK;
+    }
+    DPT_TRY(dpt_dev_mark_wait(exec->dev, exec->arrival[arrival].mark)); /* an exchange of one rank does not wait for it */
+    return dpt_dev_copy_in_beside(exec->dev, flat, host, nbytes);
+}
+
 enum dpt_status dpt_exec__average(struct dpt_exec *exec, int group)
 {
     const struct dpt_plan *plan = exec->plan;

@@ -203,6 +203,25 @@ static size_t flat_nbytes(const struct dpt_exec *exec, int64_t elements)
     return (size_t)elements * dpt_dtype_nbytes(exec->plan->graph->real);
 }
 
+/* Numbers that the host reads in every step: metrics of each micro-batch, squares of each bucket or shard. */
+static size_t figures_nbytes(const struct dpt_exec *exec)
+{
+    const struct dpt_plan *plan = exec->plan;
+    return ((size_t)plan->micros * (DPT_EXEC_METRICS + 1) + (size_t)plan->nbuckets + 1) * sizeof(double);
+}
+
+static enum dpt_status take_figures(struct dpt_exec *exec)
+{
+    void *figures = NULL;
+    if (dpt_dev_is_apart(exec->dev)) {
+        DPT_TRY(dpt_dev_host_alloc(exec->dev, figures_nbytes(exec), "figures of a step", &figures));
+    } else {
+        figures = array(1, figures_nbytes(exec));
+    }
+    exec->figures = figures;
+    return DPT_STATUS_OK;
+}
+
 /* MPI sees memory of the host only: messages, and where the device is apart copies of what ranks exchange. */
 static enum dpt_status take_host_memory(struct dpt_exec *exec)
 {
@@ -212,13 +231,23 @@ static enum dpt_status take_host_memory(struct dpt_exec *exec)
     exec->packing = exec->scratch;
     exec->gradient = exec->state->gradient;
     exec->param = exec->state->param;
+    DPT_TRY(take_figures(exec));
     if (!dpt_dev_is_apart(dev)) {
         return DPT_STATUS_OK;
     }
     exec->staging_nbytes = count_staging(exec);
-    exec->gradient = exec->param = NULL;
+    exec->gradient = exec->direct ? exec->state->gradient : NULL;
+    exec->param = exec->direct ? exec->state->param : NULL;
+    DPT_TRY(dpt_dev_mark_new(dev, &exec->loaded_mark));
+    for (int i = 0; i < plan->nbuckets + plan->nstays; i++) {
+        exec->arrival[i].dev = dev;
+        DPT_TRY(dpt_dev_mark_new(dev, &exec->arrival[i].mark));
+    }
     DPT_TRY(dpt_dev_host_alloc(dev, exec->staging_nbytes, "what ranks move", &staging));
     exec->staging = staging;
+    if (exec->ring || exec->direct) {
+        return DPT_STATUS_OK;
+    }
     DPT_TRY(dpt_exec__take_stays(exec));
     if (plan->graph->training && (exec->exchange || exec->group || plan->conf.fixed)) {
         DPT_TRY(dpt_dev_host_alloc(dev, flat_nbytes(exec, plan->kept.gradients), "gradients on the host", &exec->gradient));
@@ -243,6 +272,9 @@ static enum dpt_status take_memory(struct dpt_exec *exec, struct dpt_exec *share
         return status;
     }
     DPT_TRY(dpt_agree(status, plan->conf.mesh->world));
+    if (exec->ring) { /* what is left to the exchange is bound to nothing */
+        return dpt_exchange_bind(exec->exchange, NULL, plan->graph->real, 0, NULL);
+    }
     for (int g = 0; g < plan->ngroups; g++) {
         struct dpt_exchange *exchange = exec->group ? exec->group[g].exchange : exec->exchange;
         if (exchange && plan->group[g].member && !plan->group[g].average) {
@@ -290,6 +322,9 @@ enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec *
         .dev = conf->dev,
         .exchange = conf->exchange,
         .group = conf->group,
+        .ring = conf->ring,
+        .cut = array(plan->conf.mesh->world ? (size_t)dpt_comm_size(plan->conf.mesh->world) : 0, sizeof *made->cut),
+        .direct = conf->direct,
         .data = array(values, sizeof *made->data),
         .stride = array(values, sizeof *made->stride),
         .frames = array(values, sizeof *made->frames),
@@ -299,6 +334,7 @@ enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec *
         .first = array((size_t)plan->nupdates, sizeof *made->first),
         .slot_of = array((size_t)plan->nbuckets, sizeof *made->slot_of),
         .ticket = array((size_t)plan->nbuckets + (size_t)plan->nstays, sizeof *made->ticket),
+        .arrival = array((size_t)plan->nbuckets + (size_t)plan->nstays, sizeof *made->arrival),
         .stayer = array(values, sizeof *made->stayer),
         .lengths = array((size_t)graph->nnodes, sizeof *made->lengths),
         .border = array((size_t)graph->nnodes, sizeof(struct dpt_exec__border *)),
@@ -349,16 +385,25 @@ void dpt_exec_free(struct dpt_exec *exec)
     }
     dpt_exec__release_messages(exec);
     if (dpt_dev_is_apart(exec->dev)) {
+        dpt_dev_mark_free(exec->dev, exec->loaded_mark);
+        for (int i = 0; i < exec->plan->nbuckets + exec->plan->nstays; i++) {
+            dpt_dev_mark_free(exec->dev, exec->arrival[i].mark);
+        }
+        release_host(exec, exec->figures, figures_nbytes(exec));
         release_host(exec, exec->staging, exec->staging_nbytes);
         release_host(exec, exec->stays, exec->stays_nbytes);
-        release_host(exec, exec->gradient, flat_nbytes(exec, exec->plan->kept.gradients));
-        release_host(exec, exec->param, flat_nbytes(exec, exec->plan->kept.params));
+        release_host(exec, exec->direct ? NULL : exec->gradient, flat_nbytes(exec, exec->plan->kept.gradients));
+        release_host(exec, exec->direct ? NULL : exec->param, flat_nbytes(exec, exec->plan->kept.params));
+    }
+    if (!dpt_dev_is_apart(exec->dev)) {
+        free(exec->figures);
     }
     for (int n = 0; n < exec->plan->graph->nnodes; n++) {
         free(exec->lengths[n].from);
         free(exec->lengths[n].to);
         dpt_exec__border_free(exec->border[n]);
     }
+    free(exec->cut);
     free(exec->data);
     free(exec->stride);
     free(exec->frames);
@@ -368,6 +413,7 @@ void dpt_exec_free(struct dpt_exec *exec)
     free(exec->first);
     free(exec->slot_of);
     free(exec->ticket);
+    free(exec->arrival);
     free(exec->stayer);
     free(exec->lengths);
     free(exec->border);
@@ -386,7 +432,8 @@ static enum dpt_status copy_input(const struct dpt_exec *exec, int value, const 
     const struct dpt_tensor to = dpt_exec__tensor(exec, value, (int)batch->micro);
     const int64_t n = dpt_type_numel(&to.type);
     if (to.type.dtype != DPT_DTYPE_F64) {
-        return dpt_dev_copy_in(exec->dev, to.data, loaded, (size_t)n * dpt_dtype_nbytes(to.type.dtype));
+        return dpt_dev_copy_in_later(exec->dev, to.data, loaded, (size_t)n * dpt_dtype_nbytes(to.type.dtype),
+                                     exec->loaded_mark);
     }
     double *real = exec->staging ? (double *)(void *)exec->staging : to.data;
     for (int64_t i = 0; i < n; i++) {

@@ -9,6 +9,7 @@
 #include "comm/exchange.h"
 #include "data/data.h"
 #include "dev/dev.h"
+#include "dev/ring.h"
 #include "plan/plan.h"
 
 /* Everything that changes. Each kind of flat buffer holds as many elements of graph->real as plan->kept says. */
@@ -101,6 +102,8 @@ struct dpt_exec_conf {
     struct dpt_dev *dev;
     struct dpt_exchange *exchange; /* over the world, where data is the only axis; NULL on one rank without a tree */
     const struct dpt_exec_group *group; /* of each group of the training's plan, where there are more axes; or NULL */
+    struct dpt_dev_ring *ring;     /* of the ranks' cards: gradients and parameters go by it; or NULL       */
+    bool direct;                   /* the exchange takes memory of the device: buckets are bound where they lie */
     struct dpt_exec *share;        /* use its activation and scratch blocks where they are large enough; or NULL */
     uint64_t seed;
     bool flat;                   /* messages between stages go through MPI within a host, too */

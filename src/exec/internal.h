@@ -38,6 +38,12 @@ struct dpt_exec__message {
     char what[64];
 };
 
+/* Of a bucket, or of a stay: what its copy to the host reaches, for whoever sends it. */
+struct dpt_exec__arrival {
+    struct dpt_dev *dev;
+    struct dpt_dev_mark *mark;
+};
+
 /* A parameter or a view of one that has no place of its own, or a gradient. */
 struct dpt_exec__stayer {
     int value, bucket;
@@ -50,6 +56,9 @@ struct dpt_exec {
     struct dpt_dev *dev;
     struct dpt_exchange *exchange;
     const struct dpt_exec_group *group;
+    struct dpt_dev_ring *ring;
+    int64_t *cut;                         /* of a bucket on its way in the ring: where the ranks' slices begin */
+    bool direct;
     const struct dpt_exec *share;         /* whose blocks are used, or NULL                      */
     void *block, *scratch;
     void *messages;                       /* of the host, as all that MPI sees; the channels' where there are any */
@@ -72,6 +81,10 @@ struct dpt_exec {
     bool by_host;                         /* the state is one copy a host: this rank updates its slices */
     int *slot_of;                         /* of each bucket: its number in its group's exchange  */
     uint64_t *ticket;                     /* of each bucket, then of each stay: of what is under way unbound */
+    struct dpt_exec__arrival *arrival;    /* of each bucket, then of each stay                   */
+    struct dpt_dev_mark *loaded_mark;     /* of the last batch on its way to the device          */
+    double *figures;                      /* on the host, from the device: the metrics of each micro-batch, then squares */
+    int nmetrics, nsquares;               /* so many of them since they were last taken          */
     int nstayers;
     struct dpt_exec__stayer *stayer;      /* values that lie in the stays of buckets             */
     struct dpt_exec__lengths *lengths;    /* of each node                                        */
@@ -103,8 +116,12 @@ enum dpt_status dpt_exec__on_host(const struct dpt_exec *exec, struct dpt_tensor
 /* Runs the kernel of node n. Collective over an axis or a pair of stages where the node is one, else Local. */
 enum dpt_status dpt_exec__run(struct dpt_exec *exec, int n, int micro);
 
-/* Adds micro-batch `micro`'s metrics to those before, in the order in which gradients are added. Local. */
-enum dpt_status dpt_exec__add_metric(struct dpt_exec *exec, int micro);
+/*
+ * Asks the device for micro-batch `micro`'s metrics; _take_metrics, when all that was asked for is there, adds them in the
+ * order in which gradients are added. Local.
+ */
+enum dpt_status dpt_exec__ask_metric(struct dpt_exec *exec, int micro);
+void dpt_exec__take_metrics(struct dpt_exec *exec);
 
 /* Adds the time since the last call to a section. Local. */
 void dpt_exec__time(struct dpt_exec *exec, enum dpt_section section);
@@ -128,8 +145,12 @@ enum dpt_status dpt_exec__keep(struct dpt_exec *exec, int micro, int bucket, con
 enum dpt_status dpt_exec__level_digits(struct dpt_exec *exec, int bucket);
 void dpt_exec__read_digits(struct dpt_exec *exec, int bucket);
 
-/* Puts this rank's part of the square of the gradient's norm into the control message. Local. */
-enum dpt_status dpt_exec__square(struct dpt_exec *exec);
+/*
+ * Asks the device for the squares that make this rank's part of the square of the gradient's norm; _take_squares, when they
+ * are there, puts it into the control message. Local.
+ */
+enum dpt_status dpt_exec__ask_squares(struct dpt_exec *exec);
+void dpt_exec__take_squares(struct dpt_exec *exec);
 
 /*
  * Sums the control message over the world. Shards have a place each in it, which one rank fills in, and are added up
@@ -139,10 +160,11 @@ enum dpt_status dpt_exec__sum_control(struct dpt_exec *exec);
 
 /*
  * The gradient of a rank that steps alone, one of `ranks`: the running statistics' part is made what it would be if this
- * rank's samples were the batch, unless it is kept as this rank's part of a sum. *sum is the square of the norm of the rest,
- * made so too. Local.
+ * rank's samples were the batch, unless it is kept as this rank's part of a sum. Asks for the squares of the rest; _take_
+ * puts the square of its norm, made so too, into the control message. Local.
  */
-enum dpt_status dpt_exec__square_alone(const struct dpt_exec *exec, int ranks, bool keep, double *sum);
+enum dpt_status dpt_exec__ask_squares_alone(struct dpt_exec *exec, int ranks, bool keep);
+void dpt_exec__take_squares_alone(struct dpt_exec *exec, int ranks);
 
 /* state.c: the part of a state value that this rank has. Local. */
 struct dpt_box dpt_exec__box(const struct dpt_plan *plan, int value);
@@ -160,6 +182,14 @@ enum dpt_status dpt_exec__stay(struct dpt_exec *exec, const struct dpt_action *a
 
 /* REDUCE, WAIT, PUBLISH and COLLECT of a bucket that is bound to nothing. Collective over its group. */
 enum dpt_status dpt_exec__exchange_slices(struct dpt_exec *exec, const struct dpt_action *action);
+
+/* ------------------------------------------------------------------------------------------------ ring.c */
+
+/* REDUCE, WAIT, PUBLISH and COLLECT of a bucket in the ring of cards. Collective over it. */
+enum dpt_status dpt_exec__ring(struct dpt_exec *exec, const struct dpt_action *action);
+
+/* Begins a sum of slices, or a collection of slices, of a bucket that lies at `data`. Collective over the ring. */
+enum dpt_status dpt_exec__ring_slices(struct dpt_exec *exec, int bucket, bool sum, void *data);
 
 /* ------------------------------------------------------------------------------------------------ message.c */
 
@@ -213,6 +243,14 @@ struct dpt_exchange *dpt_exec__exchange(const struct dpt_exec *exec, int bucket)
  */
 enum dpt_status dpt_exec__out(const struct dpt_exec *exec, void *host, const void *flat, struct dpt_range range);
 enum dpt_status dpt_exec__in(const struct dpt_exec *exec, void *flat, const void *host, struct dpt_range range);
+
+/*
+ * The same for what is exchanged, beside the kernels: _out tells the exchange, of what is begun next, when it has arrived.
+ * `arrival`: of the bucket or the stay. Local.
+ */
+enum dpt_status dpt_exec__send_out(const struct dpt_exec *exec, struct dpt_exchange *exchange, int arrival, void *host,
+                                   const void *flat, size_t nbytes);
+enum dpt_status dpt_exec__take_in(const struct dpt_exec *exec, int arrival, void *flat, const void *host, size_t nbytes);
 
 /* Averages the parameters of a group of stages that have copies of them. Collective over the group. */
 enum dpt_status dpt_exec__average(struct dpt_exec *exec, int group);

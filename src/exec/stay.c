@@ -104,13 +104,36 @@ static enum dpt_status begin(struct dpt_exec *exec, int bucket, bool sum, char *
                                                               range.end - range.begin, exec->plan->graph->real, ticket);
 }
 
+/* Which of exec->arrival is that of a stay. */
+static int arrival_of(const struct dpt_exec *exec, const struct dpt_plan_stay *stay)
+{
+    return exec->plan->nbuckets + (int)(stay - exec->plan->stay);
+}
+
+/* What has travelled, in line: its place in the block may be in use until then. */
+static enum dpt_status copy_in(struct dpt_exec *exec, const struct dpt_plan_stay *stay, void *to, const void *from,
+                               size_t nbytes)
+{
+    struct dpt_dev_mark *mark = exec->arrival[arrival_of(exec, stay)].mark;
+    DPT_TRY(dpt_dev_mark_wait(exec->dev, mark)); /* an exchange of one rank does not wait for it */
+    return dpt_dev_copy_in_later(exec->dev, to, from, nbytes, mark);
+}
+
 static enum dpt_status gather(struct dpt_exec *exec, const struct dpt_plan_stay *stay, uint64_t *ticket)
 {
     const struct dpt_range kept = dpt_plan_kept(exec->plan, stay->bucket);
     const char *mine = (char *)exec->state->param +
                        (kept.begin + exec->plan->bucket[stay->bucket].param_offset) * width_of(exec);
     char *data = travelling(exec, stay);
-    DPT_TRY(dpt_dev_copy_out(exec->dev, slice_in(exec, stay->bucket, data), mine, slice_nbytes(exec, stay->bucket)));
+    if (exec->ring) {
+        DPT_TRY(dpt_dev_copy(exec->dev, slice_in(exec, stay->bucket, stay_data(exec, stay)), mine,
+                             slice_nbytes(exec, stay->bucket)));
+        return dpt_exec__ring_slices(exec, stay->bucket, false, stay_data(exec, stay));
+    }
+    DPT_TRY(dpt_dev_is_apart(exec->dev)
+                ? dpt_exec__send_out(exec, dpt_exec__exchange(exec, stay->bucket), arrival_of(exec, stay),
+                                     slice_in(exec, stay->bucket, data), mine, slice_nbytes(exec, stay->bucket))
+                : dpt_dev_copy(exec->dev, slice_in(exec, stay->bucket, data), mine, slice_nbytes(exec, stay->bucket)));
     return begin(exec, stay->bucket, false, data, ticket);
 }
 
@@ -122,9 +145,9 @@ static enum dpt_status enter(struct dpt_exec *exec, const struct dpt_plan_stay *
             exec->data[exec->stayer[i].value] = stay_data(exec, stay) + exec->stayer[i].offset;
         }
     }
-    return dpt_dev_is_apart(exec->dev) ? dpt_dev_copy_in(exec->dev, stay_data(exec, stay), travelling(exec, stay),
-                                                         bucket_nbytes(exec, stay->bucket))
-                                       : DPT_STATUS_OK;
+    return dpt_dev_is_apart(exec->dev) && !exec->ring
+               ? copy_in(exec, stay, stay_data(exec, stay), travelling(exec, stay), bucket_nbytes(exec, stay->bucket))
+               : DPT_STATUS_OK;
 }
 
 /* What lies between the parameters of a bucket is summed with them, and its square is in the norm. */
@@ -145,20 +168,27 @@ static enum dpt_status scatter(struct dpt_exec *exec, const struct dpt_plan_stay
 {
     char *data = travelling(exec, stay);
     DPT_TRY(zero_gaps(exec, stay));
-    if (dpt_dev_is_apart(exec->dev)) {
-        DPT_TRY(dpt_dev_copy_out(exec->dev, data, stay_data(exec, stay), bucket_nbytes(exec, stay->bucket)));
+    if (exec->ring) {
+        return dpt_exec__ring_slices(exec, stay->bucket, true, stay_data(exec, stay));
     }
+    DPT_TRY(dpt_exec__send_out(exec, dpt_exec__exchange(exec, stay->bucket), arrival_of(exec, stay), data,
+                               stay_data(exec, stay), bucket_nbytes(exec, stay->bucket)));
     return begin(exec, stay->bucket, true, data, ticket);
 }
 
 static enum dpt_status keep(struct dpt_exec *exec, const struct dpt_plan_stay *stay, int micro)
 {
     char *slice = slice_in(exec, stay->bucket, stay_data(exec, stay));
-    if (dpt_dev_is_apart(exec->dev)) {
-        DPT_TRY(dpt_dev_copy_in(exec->dev, slice, slice_in(exec, stay->bucket, travelling(exec, stay)),
-                                slice_nbytes(exec, stay->bucket)));
+    if (dpt_dev_is_apart(exec->dev) && !exec->ring) {
+        DPT_TRY(copy_in(exec, stay, slice, slice_in(exec, stay->bucket, travelling(exec, stay)),
+                        slice_nbytes(exec, stay->bucket)));
     }
     return dpt_exec__keep(exec, micro, stay->bucket, slice);
+}
+
+static enum dpt_status finish(const struct dpt_exec *exec, int bucket, uint64_t ticket)
+{
+    return exec->ring ? dpt_dev_ring_join(exec->ring) : dpt_exchange_finish(dpt_exec__exchange(exec, bucket), ticket);
 }
 
 enum dpt_status dpt_exec__stay(struct dpt_exec *exec, const struct dpt_action *action)
@@ -170,14 +200,24 @@ enum dpt_status dpt_exec__stay(struct dpt_exec *exec, const struct dpt_action *a
     case DPT_ACTION_GATHER:
         return gather(exec, stay, ticket);
     case DPT_ACTION_GATHERED:
-        DPT_TRY(dpt_exchange_finish(dpt_exec__exchange(exec, stay->bucket), *ticket));
+        DPT_TRY(finish(exec, stay->bucket, *ticket));
         return enter(exec, stay);
     case DPT_ACTION_SCATTER:
         return scatter(exec, stay, ticket);
     default:
-        DPT_TRY(dpt_exchange_finish(dpt_exec__exchange(exec, stay->bucket), *ticket));
+        DPT_TRY(finish(exec, stay->bucket, *ticket));
         return keep(exec, stay, action->micro);
     }
+}
+
+static void *at(const struct dpt_exec *exec, void *flat, struct dpt_range range)
+{
+    return (char *)flat + range.begin * width_of(exec);
+}
+
+static size_t nbytes_of(const struct dpt_exec *exec, struct dpt_range range)
+{
+    return (size_t)((range.end - range.begin) * width_of(exec));
 }
 
 enum dpt_status dpt_exec__exchange_slices(struct dpt_exec *exec, const struct dpt_action *action)
@@ -193,9 +233,11 @@ enum dpt_status dpt_exec__exchange_slices(struct dpt_exec *exec, const struct dp
     void *host = sum ? exec->gradient : exec->param, *flat = sum ? exec->state->gradient : exec->state->param;
     dpt_comm_action(sum ? "sum" : "gather", sum ? "of gradients" : "of parameters");
     if (begins) {
-        DPT_TRY(dpt_exec__out(exec, host, flat, sum ? all : mine));
+        DPT_TRY(dpt_exec__send_out(exec, dpt_exec__exchange(exec, b), b, at(exec, host, sum ? all : mine),
+                                   at(exec, flat, sum ? all : mine), nbytes_of(exec, sum ? all : mine)));
         return begin(exec, b, sum, (char *)host + all.begin * width_of(exec), &exec->ticket[b]);
     }
     DPT_TRY(dpt_exchange_finish(dpt_exec__exchange(exec, b), exec->ticket[b]));
-    return dpt_exec__in(exec, flat, host, sum ? mine : all);
+    return dpt_exec__take_in(exec, b, at(exec, flat, sum ? mine : all), at(exec, host, sum ? mine : all),
+                             nbytes_of(exec, sum ? mine : all));
 }

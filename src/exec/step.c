@@ -12,6 +12,7 @@ static enum dpt_status load(struct dpt_exec *exec, struct dpt_loader *loader, in
 {
     const struct dpt_batch *batch;
     dpt_comm_action("load", "a batch");
+    DPT_TRY(dpt_dev_mark_wait(exec->dev, exec->loaded_mark)); /* the loader takes the last one's memory back */
     DPT_TRY(dpt_loader_next(loader, &batch));
     DPT_ASSERT(batch && batch->micro == micro && batch->step == exec->state->step);
     DPT_TRY(dpt_exec__load(exec, batch));
@@ -34,6 +35,23 @@ static enum dpt_status run(struct dpt_exec *exec, int n, int micro)
     return DPT_STATUS_OK;
 }
 
+/* A range of a flat buffer on its way to other ranks, and from them. */
+static enum dpt_status send_out(const struct dpt_exec *exec, int bucket, void *host, const void *flat,
+                                struct dpt_range range)
+{
+    const size_t width = dpt_dtype_nbytes(exec->plan->graph->real), at = (size_t)range.begin * width;
+    return dpt_exec__send_out(exec, dpt_exec__exchange(exec, bucket), bucket, (char *)host + at, (const char *)flat + at,
+                              (size_t)(range.end - range.begin) * width);
+}
+
+static enum dpt_status take_in(const struct dpt_exec *exec, int bucket, void *flat, const void *host,
+                               struct dpt_range range)
+{
+    const size_t width = dpt_dtype_nbytes(exec->plan->graph->real), at = (size_t)range.begin * width;
+    return dpt_exec__take_in(exec, bucket, (char *)flat + at, (const char *)host + at,
+                             (size_t)(range.end - range.begin) * width);
+}
+
 /* Sums of gradients, and parameters that other ranks updated. */
 static enum dpt_status exchange(struct dpt_exec *exec, const struct dpt_action *action)
 {
@@ -42,6 +60,11 @@ static enum dpt_status exchange(struct dpt_exec *exec, const struct dpt_action *
     const struct dpt_range bucket = exec->plan->bucket[action->arg].range;
     const struct dpt_range kept = dpt_plan_kept(exec->plan, action->arg);
     DPT_ASSERT(with);
+    if (exec->ring) {
+        DPT_TRY(dpt_exec__ring(exec, action));
+        dpt_exec__time(exec, DPT_SECTION_EXCHANGE);
+        return DPT_STATUS_OK;
+    }
     if (exec->plan->conf.shard >= DPT_PLAN_SHARD_GRADIENTS) {
         DPT_TRY(dpt_exec__exchange_slices(exec, action));
         dpt_exec__time(exec, DPT_SECTION_EXCHANGE);
@@ -51,8 +74,9 @@ static enum dpt_status exchange(struct dpt_exec *exec, const struct dpt_action *
     case DPT_ACTION_REDUCE:
         dpt_comm_action("all-reduce", "of gradients");
         exec->sent += dpt_plan_bucket_sent(exec->plan, action->arg);
-        DPT_TRY(exec->plan->conf.fixed ? dpt_exec__level_digits(exec, action->arg)
-                                       : dpt_exec__out(exec, exec->gradient, exec->state->gradient, bucket));
+        DPT_TRY(exec->plan->conf.fixed
+                    ? dpt_exec__level_digits(exec, action->arg)
+                    : send_out(exec, action->arg, exec->gradient, exec->state->gradient, bucket));
         DPT_TRY(dpt_exchange_start(with, slot));
         break;
     case DPT_ACTION_WAIT:
@@ -61,18 +85,18 @@ static enum dpt_status exchange(struct dpt_exec *exec, const struct dpt_action *
         if (exec->plan->conf.fixed) {
             dpt_exec__read_digits(exec, action->arg);
         }
-        DPT_TRY(dpt_exec__in(exec, exec->state->gradient, exec->gradient, kept));
+        DPT_TRY(take_in(exec, action->arg, exec->state->gradient, exec->gradient, kept));
         break;
     case DPT_ACTION_PUBLISH:
         dpt_comm_action("gather", "of parameters");
         exec->sent += dpt_plan_slices_sent(exec->plan, action->arg);
-        DPT_TRY(dpt_exec__out(exec, exec->param, exec->state->param, kept));
+        DPT_TRY(send_out(exec, action->arg, exec->param, exec->state->param, kept));
         DPT_TRY(dpt_exchange_publish(with, slot));
         break;
     default:
         dpt_comm_action("gather", "of parameters");
         DPT_TRY(dpt_exchange_publish_wait(with, slot));
-        DPT_TRY(dpt_exec__in(exec, exec->state->param, exec->param, bucket));
+        DPT_TRY(take_in(exec, action->arg, exec->state->param, exec->param, bucket));
         break;
     }
     dpt_exec__time(exec, DPT_SECTION_EXCHANGE);
@@ -94,8 +118,19 @@ static enum dpt_status zero(struct dpt_exec *exec, int i)
 static enum dpt_status control(struct dpt_exec *exec, struct dpt_exec_step *step)
 {
     struct dpt_exec__control *message = &exec->control;
-    DPT_TRY(step->alone ? dpt_exec__square_alone(exec, step->alone, step->keep, &message->square)
-                        : dpt_exec__square(exec));
+    DPT_TRY(step->alone ? dpt_exec__ask_squares_alone(exec, step->alone, step->keep) : dpt_exec__ask_squares(exec));
+    dpt_exec__time(exec, DPT_SECTION_UPDATE);
+    if (dpt_dev_is_apart(exec->dev)) {
+        dpt_comm_action("wait", "for the device");
+    }
+    DPT_TRY(dpt_dev_wait(exec->dev)); /* the one time in a step: kernels of both passes are beside the host */
+    dpt_exec__time(exec, DPT_SECTION_BACKWARD);
+    dpt_exec__take_metrics(exec);
+    if (step->alone) {
+        dpt_exec__take_squares_alone(exec, step->alone);
+    } else {
+        dpt_exec__take_squares(exec);
+    }
     memcpy(message->flag, step->flag, sizeof message->flag);
     if (!exec->metric_counts) {
         memset(message->metric, 0, sizeof message->metric);
@@ -194,7 +229,7 @@ static enum dpt_status act(struct dpt_exec *exec, const struct dpt_action *actio
         dpt_exec__time(exec, DPT_SECTION_BACKWARD);
         return DPT_STATUS_OK;
     case DPT_ACTION_METRIC:
-        return dpt_exec__add_metric(exec, action->micro);
+        return dpt_exec__ask_metric(exec, action->micro);
     case DPT_ACTION_ZERO:
         return zero(exec, action->arg);
     case DPT_ACTION_REDUCE:
@@ -250,6 +285,7 @@ static enum dpt_status evaluate_batch(struct dpt_exec *exec, const struct dpt_ba
     for (int i = 0; i < plan->nactions; i++) {
         const struct dpt_action *action = &plan->action[i];
         if (action->kind == DPT_ACTION_LOAD && action->micro > 0) {
+            DPT_TRY(dpt_dev_mark_wait(exec->dev, exec->loaded_mark));
             DPT_TRY(dpt_loader_next(loader, &batch));
             DPT_ASSERT(batch && batch->micro == action->micro);
         }
@@ -264,7 +300,7 @@ static enum dpt_status evaluate_batch(struct dpt_exec *exec, const struct dpt_ba
             DPT_TRY(dpt_exec__run(exec, action->arg, action->micro));
             break;
         case DPT_ACTION_METRIC:
-            DPT_TRY(dpt_exec__add_metric(exec, action->micro));
+            DPT_TRY(dpt_exec__ask_metric(exec, action->micro));
             break;
         case DPT_ACTION_GATHER:
         case DPT_ACTION_GATHERED:
@@ -298,6 +334,8 @@ enum dpt_status dpt_exec_evaluate(struct dpt_exec *exec, struct dpt_loader *load
             return DPT_STATUS_OK;
         }
         DPT_TRY(evaluate_batch(exec, batch, loader, output, user));
+        DPT_TRY(dpt_dev_wait(exec->dev));
+        dpt_exec__take_metrics(exec);
         if (!exec->metric_counts) {
             memset(exec->control.metric, 0, sizeof exec->control.metric);
         }

@@ -16,15 +16,17 @@
 #include "exec/internal.h"
 #include "op/flat.h"
 
-/* Adds the square over a range of the gradients. */
-static enum dpt_status square(const struct dpt_exec *exec, int64_t begin, int64_t end, double *sum)
+static double *squares_of(const struct dpt_exec *exec)
+{
+    return exec->figures + exec->plan->micros * DPT_EXEC_METRICS;
+}
+
+/* Asks for the square over a range of the gradients. */
+static enum dpt_status square(struct dpt_exec *exec, int64_t begin, int64_t end)
 {
     const enum dpt_dtype real = exec->plan->graph->real;
     const char *gradient = (const char *)exec->state->gradient + (size_t)begin * dpt_dtype_nbytes(real);
-    double part = 0.0;
-    DPT_TRY(dpt_flat_square(exec->dev, real, end - begin, gradient, &part));
-    *sum += part;
-    return DPT_STATUS_OK;
+    return dpt_flat_square(exec->dev, real, end - begin, gradient, squares_of(exec) + exec->nsquares++);
 }
 
 /* Of a shard in the control message: the square of the norm of a part of the gradient, and the metrics of its samples. */
@@ -41,9 +43,8 @@ static enum dpt_status square_shards(struct dpt_exec *exec)
     const int parts = (int)plan->conf.shards;
     for (int64_t i = 0; i < plan->micros; i++) {
         const int part = (int)(plan->first_shard + i);
-        *row_of(exec, i) = 0.0;
-        DPT_TRY(square(exec, dpt_split_begin(plan->ntrained, parts, part), dpt_split_begin(plan->ntrained, parts, part + 1),
-                       row_of(exec, i)));
+        DPT_TRY(square(exec, dpt_split_begin(plan->ntrained, parts, part),
+                       dpt_split_begin(plan->ntrained, parts, part + 1)));
     }
     return DPT_STATUS_OK;
 }
@@ -80,26 +81,40 @@ static double square_by_host(const struct dpt_exec *exec)
     return sum;
 }
 
-enum dpt_status dpt_exec__square_alone(const struct dpt_exec *exec, int ranks, bool keep, double *out)
+enum dpt_status dpt_exec__ask_squares_alone(struct dpt_exec *exec, int ranks, bool keep)
 {
     const struct dpt_plan *plan = exec->plan;
     const enum dpt_dtype real = plan->graph->real;
-    double sum = 0.0;
     for (int b = 0; b < plan->nbuckets; b++) {
         const struct dpt_range range = plan->bucket[b].range;
         if (plan->bucket[b].trained) {
-            DPT_TRY(square(exec, range.begin, range.end, &sum));
+            DPT_TRY(square(exec, range.begin, range.end));
         } else if (!keep) { /* the update of statistics takes no grad_scale */
             char *statistics = (char *)exec->state->gradient + (size_t)range.begin * dpt_dtype_nbytes(real);
             DPT_TRY(dpt_flat_scale(exec->dev, real, range.end - range.begin, ranks, statistics));
         }
     }
-    *out = (double)ranks * ranks * sum;
     return DPT_STATUS_OK;
 }
 
+/* The sum of what was asked for, in that order. */
+static double add_squares(struct dpt_exec *exec)
+{
+    double sum = 0.0;
+    for (int i = 0; i < exec->nsquares; i++) {
+        sum += squares_of(exec)[i];
+    }
+    exec->nsquares = 0;
+    return sum;
+}
+
+void dpt_exec__take_squares_alone(struct dpt_exec *exec, int ranks)
+{
+    exec->control.square = (double)ranks * ranks * add_squares(exec);
+}
+
 /* Every element counts on one rank: of equal sums in a group each rank takes its slice. */
-static enum dpt_status square_by_slices(const struct dpt_exec *exec, double *sum)
+static enum dpt_status square_by_slices(struct dpt_exec *exec)
 {
     const struct dpt_plan *plan = exec->plan;
     for (int b = 0; b < plan->nbuckets; b++) {
@@ -108,7 +123,7 @@ static enum dpt_status square_by_slices(const struct dpt_exec *exec, double *sum
             const struct dpt_range range =
                 bucket->group < 0 ? bucket->range
                                   : dpt_plan_slice(plan, b, dpt_plan_group_rank(plan, bucket->group));
-            DPT_TRY(square(exec, range.begin + bucket->gradient_offset, range.end + bucket->gradient_offset, sum));
+            DPT_TRY(square(exec, range.begin + bucket->gradient_offset, range.end + bucket->gradient_offset));
         }
     }
     return DPT_STATUS_OK;
@@ -137,12 +152,18 @@ enum dpt_status dpt_exec__keep(struct dpt_exec *exec, int micro, int bucket, con
     return add(exec, micro, bucket, kept.begin, kept.end, slice);
 }
 
-enum dpt_status dpt_exec__square(struct dpt_exec *exec)
+enum dpt_status dpt_exec__ask_squares(struct dpt_exec *exec)
 {
-    exec->control.square = exec->by_host ? square_by_host(exec) : 0.0;
-    return exec->part      ? square_shards(exec)
-           : exec->by_host ? DPT_STATUS_OK
-                           : square_by_slices(exec, &exec->control.square);
+    return exec->part ? square_shards(exec) : exec->by_host ? DPT_STATUS_OK : square_by_slices(exec);
+}
+
+void dpt_exec__take_squares(struct dpt_exec *exec)
+{
+    for (int i = 0; i < exec->nsquares && exec->part; i++) {
+        *row_of(exec, i) = squares_of(exec)[i];
+    }
+    const double asked = add_squares(exec);
+    exec->control.square = exec->by_host ? square_by_host(exec) : asked;
 }
 
 /* A bucket of digits and its windows. */
@@ -215,20 +236,28 @@ enum dpt_status dpt_exec__accumulate(struct dpt_exec *exec, int micro, int bucke
                : dpt_dev_copy(exec->dev, (char *)exec->state->accumulator[at] + offset, gradient, (size_t)n * width);
 }
 
-enum dpt_status dpt_exec__add_metric(struct dpt_exec *exec, int micro)
+enum dpt_status dpt_exec__ask_metric(struct dpt_exec *exec, int micro)
 {
     const struct dpt_plan *plan = exec->plan;
     const int64_t count = dpt_type_numel(&plan->value[plan->graph->metric].type);
+    exec->nmetrics++;
+    return dpt_dev_copy_out_later(exec->dev, exec->figures + micro * DPT_EXEC_METRICS,
+                                  dpt_exec__tensor(exec, plan->graph->metric, micro).data,
+                                  (size_t)count * sizeof *exec->figures);
+}
+
+void dpt_exec__take_metrics(struct dpt_exec *exec)
+{
     double *sum = exec->control.metric;
-    double working[DPT_EXEC_METRICS] = {0.0};
-    DPT_TRY(dpt_dev_copy_out(exec->dev, working, dpt_exec__tensor(exec, plan->graph->metric, micro).data,
-                             (size_t)count * sizeof *working));
-    if (exec->part) {
-        memcpy(row_of(exec, micro) + 1, working, sizeof working);
-        return DPT_STATUS_OK;
+    for (int micro = 0; micro < exec->nmetrics; micro++) {
+        const double *metric = exec->figures + micro * DPT_EXEC_METRICS;
+        if (exec->part) {
+            memcpy(row_of(exec, micro) + 1, metric, sizeof exec->control.metric);
+            continue;
+        }
+        for (int i = 0; i < DPT_EXEC_METRICS; i++) {
+            sum[i] = micro == 0 ? metric[i] : sum[i] + metric[i];
+        }
     }
-    for (int64_t i = 0; i < count; i++) {
-        sum[i] = micro == 0 ? working[i] : sum[i] + working[i];
-    }
-    return DPT_STATUS_OK;
+    exec->nmetrics = 0;
 }

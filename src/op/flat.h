@@ -18,5 +18,8 @@ enum dpt_status dpt_flat_add(struct dpt_dev *dev, enum dpt_dtype real, int64_t n
 /* x = factor x, n elements. Local. */
 enum dpt_status dpt_flat_scale(struct dpt_dev *dev, enum dpt_dtype real, int64_t n, double factor, void *x);
 
-/* *sum = the sum of x^2 in double, in an order that depends on n alone. Waits for the device. Local. */
+/*
+ * *sum = the sum of x^2 in double, in an order that depends on n alone. *sum is in memory of dpt_dev_host_alloc, and there
+ * after the next dpt_dev_wait. Local.
+ */
 enum dpt_status dpt_flat_square(struct dpt_dev *dev, enum dpt_dtype real, int64_t n, const void *x, double *sum);

@@ -451,5 +451,5 @@ extern "C" enum dpt_status dpt_flat__square_cuda(struct dpt_dev *dev, int64_t n,
     DPT_LAUNCH(square, (unsigned)parts, DPT_BLOCK, cuda->stream, n, x, cuda->part);
     DPT_LAUNCH(add_up, 1u, DPT_BLOCK, cuda->stream, parts, (const double *)cuda->part, cuda->part);
     DPT_CUDA_TRY(cuda, cudaGetLastError(), "the norm of the gradient");
-    return dpt_dev_copy_out(dev, sum, cuda->part, sizeof *sum);
+    return dpt_dev_copy_out_later(dev, sum, cuda->part, sizeof *sum);
 }

@@ -70,6 +70,10 @@ struct dpt_train {
     struct dpt_dev *dev;
     enum dpt_run run;         /* kernels for it                          */
     bool anyone_apart;        /* the device of a rank has memory of its own */
+    struct dpt_dev_ring *ring; /* in which cards exchange, or NULL                         */
+    bool direct;              /* MPI takes memory of the cards                            */
+    const char *between;      /* of `ring`, for the banner                                */
+    const char *no_ring;      /* why there is neither; or NULL                            */
     const char *no_card;      /* why the cores compute although device.kind is auto and dpt knows cards; or NULL */
     char *devices;            /* on rank 0: names of the ranks' devices, for the banner; or NULL: all alike */
 
@@ -158,6 +162,11 @@ enum dpt_status dpt_train__open_device(struct dpt_train *train);
 
 /* device.c: tells all ranks which devices there are. Collective over the world. */
 enum dpt_status dpt_train__tell_devices(struct dpt_train *train);
+
+/* ---------------------------------------------------------------------------------------------------- cards.c */
+
+/* Chooses how cards exchange, and opens their ring. DPT_STATUS_USAGE where the job asks for what cannot be. Collective. */
+enum dpt_status dpt_train__join_cards(struct dpt_train *train);
 
 /* Takes memory, binds plans to it, makes the exchange. Collective over the world. */
 enum dpt_status dpt_train__bind(struct dpt_train *train);

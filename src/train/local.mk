@@ -6,6 +6,7 @@ libdpt_a_SOURCES += \
 	%D%/async_owner.c \
 	%D%/async_report.c \
 	%D%/async_wait.c \
+	%D%/cards.c \
 	%D%/device.c \
 	%D%/dry_run.c \
 	%D%/end.c \

@@ -29,10 +29,12 @@ static void tell_ranks(const struct dpt_train *train)
     dpt_log("%s%s", ranks == 1 ? "" : train->async ? " | mailboxes: " : " | ",
             ranks == 1        ? ""
             : train->async    ? dpt_train__async_name(train)
+            : train->ring     ? train->between
             : train->exchange ? dpt_exchange_name(train->exchange)
                               : dpt_train__layout_text(train, layout));
     const bool is_wire = train->exchange && dpt_exchange_is_wire(train->exchange);
-    dpt_log("%s%s\n", is_wire ? ", " : "", is_wire ? train->job->parallel.wire : "");
+    dpt_log("%s%s%s\n", is_wire ? ", " : "", is_wire ? train->job->parallel.wire : "",
+            train->direct ? ", of memory of cards" : "");
     if (!train->devices) {
         dpt_log("device  %s\n", train->dev->name);
     }
@@ -210,8 +212,9 @@ static void tell_notes(const struct dpt_train *train)
     if (train->no_card) {
         dpt_log("NOTE    there is a card, but the cores compute: %s\n", train->no_card);
     }
-    if (train->anyone_apart && dpt_train__ranks(train) > 1) {
-        dpt_log("NOTE    what ranks exchange goes through memory of the host\n");
+    if (train->anyone_apart && dpt_train__ranks(train) > 1 && !train->ring && !train->direct) {
+        dpt_log("NOTE    what ranks exchange goes through memory of the host%s%s%s\n", train->no_ring ? " (" : "",
+                train->no_ring ? train->no_ring : "", train->no_ring ? ")" : "");
     }
     if (train->exchange && *dpt_exchange_note(train->exchange)) {
         dpt_log("NOTE    gradients go through MPI and not through the memory of a host: %s\n",

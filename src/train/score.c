@@ -73,7 +73,7 @@ void dpt_train__must(enum dpt_status status)
     }
 }
 
-static void pass(struct dpt_train__eval *eval, double metric[DPT_EXEC_METRICS])
+static void pass(const struct dpt_train *train, struct dpt_train__eval *eval, double metric[DPT_EXEC_METRICS])
 {
     struct dpt_loader *loader;
     const struct dpt_plan *plan = eval->plan;
@@ -82,6 +82,7 @@ static void pass(struct dpt_train__eval *eval, double metric[DPT_EXEC_METRICS])
         .global = plan->conf.batch_rows,
         .micros = plan->micros,
         .max_rows = plan->max_rows,
+        .dev = train->dev,
         .rows = dpt_plan_rows,
         .layout = plan,
     };
@@ -94,7 +95,7 @@ bool dpt_train__evaluate(struct dpt_train *train, struct dpt_train__eval *eval)
 {
     const double begin_s = dpt_clock_s();
     double metric[DPT_EXEC_METRICS];
-    pass(eval, metric);
+    pass(train, eval, metric);
     const struct dpt_train__score score = dpt_train__score(train, eval->data, metric);
     bool best = false;
     if (eval == &train->valid) {

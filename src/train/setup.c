@@ -260,6 +260,8 @@ static enum dpt_status bind_eval(struct dpt_train *train, struct dpt_train__eval
         .dev = train->dev,
         .exchange = train->exchange,
         .group = train->group,
+        .ring = train->ring,
+        .direct = train->direct,
         .flat = train->job->parallel.exchange == DPT_ROUTE_FLAT,
         .share = train->exec,
         .seed = (uint64_t)train->job->run.seed,
@@ -295,6 +297,8 @@ static enum dpt_status bind_all(struct dpt_train *train)
         .dev = train->dev,
         .exchange = train->exchange,
         .group = train->group,
+        .ring = train->ring,
+        .direct = train->direct,
         .flat = train->job->parallel.exchange == DPT_ROUTE_FLAT,
         .seed = (uint64_t)train->job->run.seed,
     };
@@ -331,9 +335,9 @@ static struct dpt_exchange_conf exchange_conf(const struct dpt_train *train)
         .thread = train->job->parallel.comm_thread == DPT_AUTO_ON    ? DPT_EXCHANGE_THREAD_ON
                   : train->job->parallel.comm_thread == DPT_AUTO_OFF ? DPT_EXCHANGE_THREAD_OFF
                                                                      : DPT_EXCHANGE_THREAD_AUTO,
-        .spare_core = train->cores.share > train->threads,
+        .spare_core = train->cores.share > train->threads || train->run == DPT_RUN_CUDA, /* kernels are not on it */
         .tree = train->job->run.reproducible && train->job->parallel.reduce != DPT_REDUCE_FIXED,
-        .path = path[train->job->parallel.exchange],
+        .path = train->direct ? DPT_EXCHANGE_PATH_FLAT : path[train->job->parallel.exchange],
         .wire = dpt_train__wire(train->job),
         .seed = (uint64_t)train->job->run.seed,
     };
@@ -376,7 +380,7 @@ static enum dpt_status choose_bucket(struct dpt_train *train)
     const bool alone = dpt_train__axis(train, "data") == dpt_train__ranks(train) && conf.wire.kind <= DPT_WIRE_KIND_INT8;
     const bool asked = train->job->parallel.bucket_bytes == 0 && train->job->parallel.shard == DPT_SHARD_NONE &&
                        train->job->parallel.update == DPT_UPDATE_SYNC && train->graph->real == DPT_DTYPE_F32;
-    if (!alone || !asked) {
+    if (!alone || !asked || train->ring || train->direct) {
         return DPT_STATUS_OK;
     }
     const size_t nbytes = (size_t)train->plan->nflat * sizeof(float);
@@ -394,9 +398,10 @@ static enum dpt_status choose_bucket(struct dpt_train *train)
 
 enum dpt_status dpt_train__bind(struct dpt_train *train)
 {
+    DPT_TRY(dpt_train__tell_devices(train));
+    DPT_TRY(dpt_train__join_cards(train));
     DPT_TRY(choose_bucket(train));
     DPT_TRY(compare_plans(train));
-    DPT_TRY(dpt_train__tell_devices(train));
     DPT_TRY(dpt_agree(new_exchange(train), train->world));
     DPT_TRY(new_state(train));
     DPT_TRY(ask_for_parts(train));
@@ -414,6 +419,7 @@ enum dpt_status dpt_train__new_loader(struct dpt_train *train)
         .max_rows = train->plan->max_rows,
         .train = true,
         .ahead = train->ahead,
+        .dev = train->dev,
         .rows = dpt_plan_rows,
         .layout = train->plan,
     };
@@ -480,6 +486,7 @@ void dpt_train__free(struct dpt_train *train)
     dpt_graph_free(train->eval_graph);
     dpt_graph_free(train->graph);
     dpt_data_close(train->data);
+    dpt_dev_ring_free(train->ring);
     if (train->dev) {
         dpt_dev_close(train->dev);
     }

@@ -426,4 +426,12 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
     return cudaSuccess;
 }
 
+/* ------------------------------------------------------------------------------------------------------------- MPI */
+
+/* Memory of this card is memory of the host, so that every MPI library takes it: DPT_EMULATED_MPI says that it knows. */
+int MPIX_Query_cuda_support(void)
+{
+    return getenv("DPT_EMULATED_MPI") != NULL;
+}
+
 } /* extern "C" */

@@ -7,6 +7,7 @@ RIG_LIBS = tests/exec/librig.a $(INTERPRET_LIBS)
 unit_tests += \
 	tests/exec/test_alloc \
 	tests/exec/test_bits \
+	tests/exec/test_card \
 	tests/exec/test_far \
 	tests/exec/test_layouts \
 	tests/exec/test_ranks \
@@ -15,6 +16,8 @@ tests_exec_test_alloc_SOURCES = %D%/test_alloc.c
 tests_exec_test_alloc_LDADD = $(RIG_LIBS)
 tests_exec_test_bits_SOURCES = %D%/test_bits.c
 tests_exec_test_bits_LDADD = $(RIG_LIBS)
+tests_exec_test_card_SOURCES = %D%/test_card.c
+tests_exec_test_card_LDADD = $(RIG_LIBS)
 tests_exec_test_far_SOURCES = %D%/test_far.c
 tests_exec_test_far_LDADD = $(RIG_LIBS)
 tests_exec_test_layouts_SOURCES = %D%/test_layouts.c

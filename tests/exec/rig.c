@@ -77,7 +77,10 @@ static void finish(struct rig *rig)
     const int64_t pieces = rig->job->batch.micro_batches;
     rig->graph = rig_graph(rig, (rig->job->batch.global + pieces - 1) / pieces, true, true);
     const bool far = rig->far || (rig->layout && rig->layout->far);
-    EXPECT_OK(far ? far_dev(&rig->dev) : dpt_dev_cpu(1, &rig->dev));
+    const bool card = rig->layout && rig->layout->card;
+    EXPECT_OK(card  ? dpt_dev_cuda(0, &rig->dev)
+              : far ? far_dev(&rig->dev)
+                    : dpt_dev_cpu(1, &rig->dev));
     const struct dpt_plan_conf plan = rig_plan_conf(rig);
     EXPECT_OK(dpt_plan_new(rig->graph, &plan, &rig->plan));
     if (rig->layout) {
@@ -104,6 +107,7 @@ static void finish(struct rig *rig)
         .max_rows = rig->plan->max_rows,
         .train = true,
         .ahead = rig->job->data.prefetch,
+        .dev = rig->dev,
         .rows = dpt_plan_rows,
         .layout = rig->plan,
     };
@@ -134,7 +138,7 @@ struct rig *rig_new_far(const char *job, const struct dpt_mesh *mesh, struct dpt
 struct rig *rig_new_layout(const char *job, struct dpt_comm *world, const struct rig_layout *layout)
 {
     struct rig *rig = rig_open(job);
-    rig->run = DPT_RUN_CPU;
+    rig->run = layout->card ? DPT_RUN_CUDA : DPT_RUN_CPU;
     rig->layout = layout;
     EXPECT_OK(dpt_mesh_new(world, layout->naxes, layout->axis, &rig->mesh));
     finish(rig);

@@ -66,7 +66,8 @@ struct rig_layout {
     const int *backward;
     bool flat;                                    /* messages by MPI within the host, too */
     bool average;
-    bool far; /* the device's memory is its own, far.h */
+    bool far;  /* the device's memory is its own, far.h */
+    bool card; /* the device is card 0                  */
 };
 
 struct rig {

@@ -47,6 +47,11 @@ same() {
     near "$1.loss" "$2.loss" 1e-4 || fail "the loss of $2 is not that of $1"
 }
 
+# same_sum A B: the same bits. Of two ranks every way to add is the same sum.
+same_sum() {
+    [ "$(sum "$1" 12)" = "$(sum "$2" 12)" ] || fail "$2 computes something else than $1"
+}
+
 must 2 cores -s device.kind=cpu
 grep -q '^device  cpu' cores.log || fail "no line about the device"
 "$train" -c job.ini --dry-run -s device.kind=cpu >dry.log 2>&1 || fail "dry run"
@@ -76,12 +81,43 @@ if [ "$cards" = 1 ]; then
 fi
 must 2 shared -s device.kind=cuda -s device.share=yes
 same cores shared
+grep -q 'memory of the host (NCCL: ranks share a card; MPI: ' shared.log || fail "no note about memory of the host"
+refused ring 'device\] exchange = nccl: ranks share a card' -s device.kind=cuda -s device.share=yes -s device.exchange=nccl
 must 2 tensor -s device.share=yes -s 'parallel.layout=tensor:2'
 same cores tensor
 must 2 pipeline -s device.share=yes -s 'parallel.layout=pipeline:2'
 same cores pipeline
 must 2 zero -s device.share=yes -s parallel.shard=parameters
 same cores zero
+
+# A card for each rank of two: in a ring, or by an MPI that takes memory of cards.
+if [ "$cards" = 1 ]; then
+    export DPT_EMULATED_CARDS=2
+    "$info" --devices >devices.log 2>&1 || fail "dpt-info --devices"
+    cards=$(grep -c '^cuda ' devices.log)
+fi
+if [ "$cards" -ge 2 ]; then
+    for case in none:late optimizer:copies gradients:kernels parameters:copies; do
+        shard=${case%:*}
+        export DPT_EMULATED_ORDER="${case#*:}" # tests/cuda/runtime.cu
+        must 2 "ring-$shard" -s device.kind=cuda -s "parallel.shard=$shard"
+        grep -q '^ranks .* | NCCL [0-9.]*$' "ring-$shard.log" || fail "two cards do not make a ring"
+        same cores "ring-$shard"
+        [ $shard != optimizer ] || same_sum ring-none "ring-$shard"
+    done
+    export DPT_EMULATED_ORDER=copies
+    must 2 host -s device.kind=cuda -s device.exchange=host
+    same_sum ring-none host
+    refused direct 'device\] exchange = mpi: the MPI library does not take memory of cards' -s device.exchange=mpi
+fi
+if grep -q 'emulated card' devices.log; then
+    export DPT_EMULATED_MPI=1
+    must 2 direct -s device.kind=cuda -s device.exchange=mpi
+    grep -q '^ranks .*, of memory of cards$' direct.log || fail "MPI is not told of memory of cards"
+    same_sum ring-none direct
+    unset DPT_EMULATED_MPI DPT_EMULATED_ORDER
+    export DPT_EMULATED_CARDS=1
+fi
 
 # Half of the steps on a card, the others on the cores, and the other way round.
 must 1 there -s device.kind=cuda -s 'run.length=6 steps'

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Training and evaluation on a card, which ranks share, against the cores of one rank: alone and in layouts whose ranks exchange
+ * gradients, parameters and activations. A card that the emulator plays does its copies and kernels in each of its orders
+ * (tests/cuda/runtime.cu), so that a wait that is missing shows in the numbers. Skipped where there is no card.
+ */
+
+#include <math.h>
+
+#include "../comm/world.h"
+#include "rig.h"
+
+enum { STEPS = 5 };
+static const double TOLERANCE = 2e-5; /* sums of floats in another order, over some steps */
+
+static const char *const orders[] = {"late", "copies", "kernels"};
+
+#define AXIS(NAME, SIZE) {.name = NAME, .size = SIZE}
+
+static const struct rig_layout layouts[] = {
+    {.naxes = 1, .axis = {AXIS("data", 1)}},
+    {.naxes = 1, .axis = {AXIS("data", 2)}},
+    {.naxes = 1, .axis = {AXIS("data", 2)}, .shard = DPT_PLAN_SHARD_OPTIMIZER},
+    {.naxes = 1, .axis = {AXIS("data", 2)}, .shard = DPT_PLAN_SHARD_GRADIENTS},
+    {.naxes = 1, .axis = {AXIS("data", 2)}, .shard = DPT_PLAN_SHARD_PARAMETERS},
+    {.naxes = 1, .axis = {AXIS("tensor", 2)}},
+    {.naxes = 1, .axis = {AXIS("pipeline", 2)}, .schedule = DPT_PIPELINE_1F1B},
+};
+
+static int ranks_of(const struct rig_layout *layout)
+{
+    int ranks = 1;
+    for (int a = 0; a < layout->naxes; a++) {
+        ranks *= layout->axis[a].size;
+    }
+    return ranks;
+}
+
+static void expect_near(const char *what, const char *order, double card, double cores)
+{
+    if (!(fabs(card - cores) <= TOLERANCE * fabs(cores))) {
+        fail_msg("%s: %.9g on the card (%s), %.9g on the cores", what, card, order, cores);
+    }
+}
+
+static void compare_evaluations(struct rig *card, struct rig *cores, const char *order)
+{
+    struct rig *rig[2] = {card, cores};
+    double metric[2][DPT_EXEC_METRICS];
+    for (int i = 0; i < 2; i++) {
+        struct rig_eval eval;
+        rig_eval_new(rig[i], 20, true, &eval);
+        rig_evaluate(rig[i], &eval, metric[i], NULL, NULL);
+        rig_eval_free(&eval);
+    }
+    expect_near("loss of an evaluation", order, metric[0][0], metric[1][0]);
+}
+
+static void compare(const char *job, const struct rig_layout *layout, const char *order)
+{
+    struct rig_layout on = *layout;
+    on.card = true;
+    setenv("DPT_EMULATED_ORDER", order, 1);
+    struct rig *card = rig_new_layout(job, world, &on), *cores = rig_new(job, NULL, NULL, DPT_RUN_CPU);
+    for (int i = 0; i < STEPS; i++) {
+        const struct dpt_exec_step a = rig_train(card), b = rig_train(cores);
+        expect_near("norm", order, a.grad_norm, b.grad_norm);
+        expect_near("loss", order, a.metric[0], b.metric[0]);
+    }
+    const double distance = rig_distance_gathered(card, cores);
+    if (!(distance <= TOLERANCE)) {
+        fail_msg("the state on the card (%s) is %.3g away from that of the cores", order, distance);
+    }
+    if (layout->naxes == 1 && strcmp(layout->axis[0].name, "data") == 0) {
+        compare_evaluations(card, cores, order);
+    }
+    rig_free(card);
+    rig_free(cores);
+}
+
+/* Three micro-batches, a short last batch, dropout, clipping. */
+static void a_card_trains_as_the_cores_do(void **state)
+{
+    static const char *const jobs[] = {
+        RIG_FP32 RIG_MLP RIG_BATCH("16", "3") RIG_ADAMW "clip = 0.5\n",
+        RIG_FP32 RIG_CNN RIG_BATCH("14", "1") RIG_SGD,
+    };
+    const char *why;
+    (void)state;
+    if (dpt_dev_cuda_count(&why) == 0) {
+        print_message("SKIP: %s\n", why);
+        skip();
+    }
+    for (size_t l = 0; l < sizeof layouts / sizeof layouts[0]; l++) {
+        for (size_t j = 0; j < sizeof jobs / sizeof jobs[0] && ranks_of(&layouts[l]) == dpt_comm_size(world); j++) {
+            /* Convolutions are slow there: one order for each layout. */
+            for (size_t o = 0; o < sizeof orders / sizeof orders[0]; o++) {
+                if (j == 0 || o == l % 3) {
+                    compare(jobs[j], &layouts[l], orders[o]);
+                }
+            }
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_card_trains_as_the_cores_do)};
+    setenv("DPT_EMULATED_CARDS", "1", 1); /* in a build without the emulator it means nothing */
+    return RUN_IN_WORLD(tests);
+}
