@@ -9,7 +9,6 @@
 enum dpt_status dpt_exec_check_card(const struct dpt_exec_device_conf *conf)
 {
     const struct dpt_graph *graph = conf->graph;
-    DPT_CHECK(!conf->refused, DPT_STATUS_USAGE, "%s", conf->refused);
     DPT_CHECK(graph->real == DPT_DTYPE_F32, DPT_STATUS_USAGE,
               "kernels for cards compute in F32, not in %s: set run.precision = fp32, or device.kind = cpu",
               dpt_dtype_name(graph->real));

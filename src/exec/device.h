@@ -12,7 +12,6 @@ enum { DPT_EXEC_WHY = 320 };
 struct dpt_exec_device_conf {
     enum dpt_device kind;
     const struct dpt_graph *graph; /* whose ops a card must have kernels for                                */
-    const char *refused;           /* why this job computes on cores whatever its ops are; NULL: it does not */
     int rank, ranks;               /* this one of those on its host: each has a card of its own             */
     bool share;                    /* unless they may share                                                 */
     int threads;                   /* of the cores                                                          */

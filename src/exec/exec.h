@@ -135,7 +135,7 @@ struct dpt_exec_step {
 /* One training step: all actions of the plan. Collective over the mesh. */
 enum dpt_status dpt_exec_train(struct dpt_exec *exec, struct dpt_loader *loader, struct dpt_exec_step *step);
 
-/* Where a range of the flat buffers lies when not in the state: each points at the first element of the range. */
+/* Where a range of the flat buffers lies on the host: each points at the first element of the range. */
 struct dpt_exec_flat {
     void *param, *gradient, *slot[DPT_PLAN_MAX_SLOTS];
 };

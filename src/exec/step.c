@@ -174,8 +174,8 @@ enum dpt_status dpt_exec_update(const struct dpt_exec *exec, struct dpt_range ra
             types.in[i] = type;
             in[i] = (struct dpt_tensor){type, (char *)flat[i] + offset};
         }
-        const struct dpt_op_call call = {.types = &types, .in = in, .dev = exec->dev, .ctx = &ctx};
-        DPT_TRY(dpt_op_call(rule->op, plan->conf.run, &call));
+        const struct dpt_op_call call = {.types = &types, .in = in, .ctx = &ctx};
+        DPT_TRY(dpt_op_call(rule->op, dpt_dev_is_apart(exec->dev) ? DPT_RUN_CPU : plan->conf.run, &call));
     }
     return DPT_STATUS_OK;
 }

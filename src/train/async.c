@@ -73,9 +73,6 @@ static enum dpt_status take_memory(struct dpt_train *train)
     pthread_mutex_init(&async->lock, NULL);
     async->tale = calloc((size_t)async->ranks * DPT_EXEC_METRICS, sizeof *async->tale);
     DPT_CHECK(async->tale, DPT_STATUS_SPACE, "no memory for an asynchronous training");
-    DPT_CHECK(
-        !dpt_dev_is_apart(train->dev), DPT_STATUS_USAGE,
-        "[parallel] update: asynchronous ranks need the memory of the host: set update = sync, or device.kind = cpu");
     return async->method->open(train);
 }
 
@@ -265,7 +262,9 @@ static enum dpt_status do_share(struct dpt_train *train, struct dpt_exec_step *s
     step->alone = async->ranks;
     async->method->set(train, step);
     train->state->step = async->begin + async->clock; /* which batch this rank reads next */
+    DPT_TRY(dpt_train__put(train, DPT_TRAIN__PARAM));
     DPT_TRY(dpt_exec_train(train->exec, train->loader, step));
+    DPT_TRY(dpt_train__fetch(train, step->keep ? DPT_TRAIN__GRADIENT : DPT_TRAIN__PARAM));
     step->lr = lr;               /* as the job has it, for the line */
     train->state->step = global; /* about where all are; the end is a meeting */
     for (int i = 0; i < DPT_EXEC_METRICS; i++) {

@@ -113,7 +113,7 @@ static enum dpt_status open_gossip(struct dpt_train *train)
     gossip->given = calloc((size_t)gossip->hops, sizeof *gossip->given);
     DPT_CHECK(gossip->copy && gossip->given, DPT_STATUS_SPACE, "no memory for copies of the parameters");
     for (int h = 0; h < gossip->hops && gossip->pushes; h++) {
-        DPT_TRY(dpt_dev_alloc(train->dev, gossip->nbytes, "a copy of the parameters", (void **)&gossip->copy[h]));
+        DPT_TRY(dpt_dev_host_alloc(train->dev, gossip->nbytes, "a copy of the parameters", (void **)&gossip->copy[h]));
     }
     return DPT_STATUS_OK;
 }
@@ -124,7 +124,7 @@ static void close_gossip(struct dpt_train *train)
     if (gossip) {
         for (int h = 0; h < gossip->hops && gossip->copy; h++) {
             if (gossip->copy[h]) {
-                dpt_dev_release(train->dev, gossip->copy[h], gossip->nbytes);
+                dpt_dev_host_release(train->dev, gossip->copy[h], gossip->nbytes);
             }
         }
         free(gossip->copy);
@@ -138,7 +138,7 @@ static enum dpt_status begin(struct dpt_train *train)
     struct gossip *gossip = train->async->own;
     gossip->weight = 1.0;
     gossip->sends = train->async->rank; /* not all to their neighbours first */
-    return DPT_STATUS_OK;
+    return dpt_train__fetch(train, DPT_TRAIN__PARAM);
 }
 
 /* Takes in parameters by weight. */
@@ -146,7 +146,7 @@ static void take_in(const struct dpt_train *train, struct gossip *gossip, const 
 {
     const double sum = gossip->weight + weight;
     dpt_train__mix(train->graph->real, train->plan->nflat, weight / sum, data, gossip->weight / sum,
-                   train->state->param);
+                   train->host.param);
     gossip->weight = gossip->pushes ? sum : 1.0;
 }
 
@@ -197,10 +197,10 @@ static enum dpt_status after(struct dpt_train *train, const struct dpt_exec_step
         }
         gossip->weight /= 2.0;
         header.mass = gossip->given[hop] = gossip->weight;
-        memcpy(gossip->copy[hop], train->state->param, gossip->nbytes);
+        memcpy(gossip->copy[hop], train->host.param, gossip->nbytes);
     }
     gossip->sends++;
-    return dpt_mailbox_post(async->boxes, box, &header, train->state->param, gossip->nbytes, &replaced);
+    return dpt_mailbox_post(async->boxes, box, &header, train->host.param, gossip->nbytes, &replaced);
 }
 
 /* While shares are computed nothing is taken; when the ranks meet (_settle) everything is. */
@@ -215,7 +215,7 @@ static enum dpt_status average(struct dpt_train *train, void *flat, double weigh
 {
     const enum dpt_dtype real = train->graph->real;
     const int64_t n = train->plan->nflat;
-    DPT_TRY(dpt_flat_scale(train->dev, real, n, weight / sum, flat));
+    DPT_TRY(dpt_flat_scale(NULL, real, n, weight / sum, flat));
     return dpt_comm_allreduce(train->world, flat, n, real, DPT_COMM_REDUCE_SUM);
 }
 
@@ -226,15 +226,17 @@ static enum dpt_status meet(struct dpt_train *train)
     DPT_TRY(dpt_comm_allreduce(train->world, &sum, 1, DPT_DTYPE_F64, DPT_COMM_REDUCE_SUM));
     train->async->counts.lost += fabs(sum - train->async->ranks) > 1e-9 ? fabs(sum - train->async->ranks)
                                                                         : 0.0; /* rounding */
-    return average(train, train->state->param, gossip->weight, sum);
+    DPT_TRY(average(train, train->host.param, gossip->weight, sum));
+    return dpt_train__put(train, DPT_TRAIN__PARAM);
 }
 
 static enum dpt_status save(struct dpt_train *train)
 {
+    DPT_TRY(dpt_train__fetch(train, DPT_TRAIN__SLOTS));
     for (int k = 0; k < train->plan->nslots; k++) {
-        DPT_TRY(average(train, train->state->slot[k], 1.0, train->async->ranks));
+        DPT_TRY(average(train, train->host.slot[k], 1.0, train->async->ranks));
     }
-    return DPT_STATUS_OK;
+    return dpt_train__put(train, DPT_TRAIN__SLOTS);
 }
 
 const struct dpt_train__async_method dpt_train__gossip = {

@@ -141,18 +141,18 @@ static enum dpt_status open_owner(struct dpt_train *train)
         owner->slice[r] = slice_of(train, r);
         owner->lengths[r] = owner->slice[r].end - owner->slice[r].begin;
     }
-    DPT_TRY(dpt_dev_alloc(train->dev, slice_nbytes(train), "the parameters of an owner", (void **)&owner->param));
-    DPT_TRY(dpt_dev_alloc(train->dev, slice_nbytes(train), "the gradients of an owner", (void **)&owner->sum));
-    return dpt_dev_alloc(train->dev, out_nbytes(train), "the gradients for owners", (void **)&owner->out);
+    DPT_TRY(dpt_dev_host_alloc(train->dev, slice_nbytes(train), "the parameters of an owner", (void **)&owner->param));
+    DPT_TRY(dpt_dev_host_alloc(train->dev, slice_nbytes(train), "the gradients of an owner", (void **)&owner->sum));
+    return dpt_dev_host_alloc(train->dev, out_nbytes(train), "the gradients for owners", (void **)&owner->out);
 }
 
 static void close_owner(struct dpt_train *train)
 {
     struct owner *owner = train->async->own;
     if (owner) {
-        dpt_dev_release(train->dev, owner->param, slice_nbytes(train));
-        dpt_dev_release(train->dev, owner->sum, slice_nbytes(train));
-        dpt_dev_release(train->dev, owner->out, out_nbytes(train));
+        dpt_dev_host_release(train->dev, owner->param, slice_nbytes(train));
+        dpt_dev_host_release(train->dev, owner->sum, slice_nbytes(train));
+        dpt_dev_host_release(train->dev, owner->out, out_nbytes(train));
         free(owner->slice);
         free(owner->out_count);
         free(owner->out_version);
@@ -164,13 +164,14 @@ static void close_owner(struct dpt_train *train)
 
 static char *in_state(const struct dpt_train *train, const struct owner *owner, int r)
 {
-    return (char *)train->state->param + (size_t)owner->slice[r].begin * owner->width;
+    return (char *)train->host.param + (size_t)owner->slice[r].begin * owner->width;
 }
 
 static enum dpt_status begin(struct dpt_train *train)
 {
     struct owner *owner = train->async->own;
     const size_t mine = (size_t)length(owner, owner->rank) * owner->width;
+    DPT_TRY(dpt_train__fetch(train, DPT_TRAIN__PARAM | DPT_TRAIN__SLOTS));
     memcpy(owner->param, in_state(train, owner, owner->rank), mine);
     memset(owner->sum, 0, mine);
     memset(owner->version, 0, (size_t)owner->ranks * sizeof *owner->version);
@@ -230,11 +231,11 @@ static enum dpt_status update(struct dpt_train *train, struct owner *owner)
                   step = train->async->begin + owner->newest;
     struct dpt_exec_flat flat = {.param = owner->param, .gradient = owner->sum};
     for (int k = 0; k < train->plan->nslots; k++) {
-        flat.slot[k] = at(owner, train->state->slot[k], slice.begin);
+        flat.slot[k] = at(owner, train->host.slot[k], slice.begin);
     }
     if (owner->pending != owner->ranks) { /* statistics are a mean, not a sum */
         void *statistics = at(owner, owner->sum, first);
-        DPT_TRY(dpt_flat_scale(train->dev, owner->real, n - first, owner->ranks / owner->pending, statistics));
+        DPT_TRY(dpt_flat_scale(NULL, owner->real, n - first, owner->ranks / owner->pending, statistics));
     }
     const double lr = dpt_schedule_lr(train->job, step < train->steps ? step : train->steps - 1, train->steps,
                                       train->steps_per_epoch);
@@ -363,12 +364,12 @@ static enum dpt_status after(struct dpt_train *train, const struct dpt_exec_step
 {
     struct owner *owner = train->async->own;
     if (step->clip > 0.0 && step->grad_norm > step->clip) {
-        DPT_TRY(dpt_flat_scale(train->dev, owner->real, train->plan->ntrained, step->clip / step->grad_norm,
-                               train->state->gradient));
+        DPT_TRY(dpt_flat_scale(NULL, owner->real, train->plan->ntrained, step->clip / step->grad_norm,
+                               train->host.gradient));
     }
     for (int i = 0; i < owner->ranks; i++) {
         const int r = (owner->rank + i) % owner->ranks;
-        const void *g = at(owner, train->state->gradient, owner->slice[r].begin);
+        const void *g = at(owner, train->host.gradient, owner->slice[r].begin);
         if (r != owner->rank) {
             DPT_TRY(send(train, owner, r, g));
             continue;
@@ -392,16 +393,17 @@ static enum dpt_status meet(struct dpt_train *train)
     }
     memcpy(in_state(train, owner, owner->rank), owner->param, (size_t)length(owner, owner->rank) * owner->width);
     train->state->updates = owner->updates;
-    return dpt_comm_all_gather(train->world, NULL, owner->lengths, train->state->param, owner->real);
+    DPT_TRY(dpt_comm_all_gather(train->world, NULL, owner->lengths, train->host.param, owner->real));
+    return dpt_train__put(train, DPT_TRAIN__PARAM);
 }
 
 static enum dpt_status save(struct dpt_train *train)
 {
     const struct owner *owner = train->async->own;
     for (int k = 0; k < train->plan->nslots; k++) {
-        DPT_TRY(dpt_comm_all_gather(train->world, NULL, owner->lengths, train->state->slot[k], owner->real));
+        DPT_TRY(dpt_comm_all_gather(train->world, NULL, owner->lengths, train->host.slot[k], owner->real));
     }
-    return DPT_STATUS_OK;
+    return dpt_train__put(train, DPT_TRAIN__SLOTS);
 }
 
 /* Gradients have to be read, parameters not. */

@@ -14,9 +14,6 @@ enum dpt_status dpt_train__open_device(struct dpt_train *train)
     struct dpt_exec_device_conf conf = {
         .kind = job->device.kind,
         .graph = train->graph,
-        .refused = job->parallel.update == DPT_UPDATE_SYNC
-                       ? NULL
-                       : "ranks that go their own ways (parallel.update) compute on cores only",
         .ranks = 1,
         .share = job->device.share,
         .threads = train->threads,

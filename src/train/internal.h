@@ -56,6 +56,11 @@ struct dpt_train__local {
     bool lent_travels;               /* it lies in memory of the exchange            */
 };
 
+/* Of the same: where they combine what they have, see host.c. */
+struct dpt_train__host {
+    void *param, *gradient, *slot[DPT_PLAN_MAX_SLOTS];
+};
+
 struct dpt_train__async; /* of ranks that do not wait for each other, see async.h */
 
 struct dpt_train {
@@ -94,6 +99,7 @@ struct dpt_train {
     struct dpt_exec *exec;
     struct dpt_loader *loader;
     struct dpt_train__local local;
+    struct dpt_train__host host;
     struct dpt_train__async *async; /* NULL: the ranks work together, or meet at fixed steps */
     int64_t bucket_nbytes;          /* as measured; 0: it was not */
     float *kept;                    /* while saving or loading: what the exchange keeps of gradients, as the parameters lie */
@@ -162,6 +168,23 @@ enum dpt_status dpt_train__open_device(struct dpt_train *train);
 
 /* device.c: tells all ranks which devices there are. Collective over the world. */
 enum dpt_status dpt_train__tell_devices(struct dpt_train *train);
+
+/* ---------------------------------------------------------------------------------------------------- host.c */
+
+enum { DPT_TRAIN__PARAM = 1, DPT_TRAIN__GRADIENT = 2, DPT_TRAIN__SLOTS = 4 };
+
+/* Memory of train->host, for ranks that go their own ways; the state must be there. Closed before it is freed. Local. */
+enum dpt_status dpt_train__host_open(struct dpt_train *train);
+void dpt_train__host_close(struct dpt_train *train);
+
+/*
+ * Where the device is apart: what is on it to train->host, and back. `what`: bits of the above. _params: a range of the
+ * parameters only. DPT_STATUS_FAILED. Local.
+ */
+enum dpt_status dpt_train__fetch(struct dpt_train *train, unsigned what);
+enum dpt_status dpt_train__put(struct dpt_train *train, unsigned what);
+enum dpt_status dpt_train__fetch_params(struct dpt_train *train, struct dpt_range range);
+enum dpt_status dpt_train__put_params(struct dpt_train *train, struct dpt_range range);
 
 /* ---------------------------------------------------------------------------------------------------- cards.c */
 

@@ -101,8 +101,8 @@ enum dpt_status dpt_train__local_open(struct dpt_train *train)
     }
     DPT_TRY(dpt_train__stream_open(train));
     if (is_diloco(train)) {
-        DPT_TRY(dpt_dev_alloc(train->dev, flat_nbytes(train), "the outer start", &train->local.start));
-        DPT_TRY(dpt_dev_alloc(train->dev, flat_nbytes(train), "the outer momentum", &train->local.momentum));
+        DPT_TRY(dpt_dev_host_alloc(train->dev, flat_nbytes(train), "the outer start", &train->local.start));
+        DPT_TRY(dpt_dev_host_alloc(train->dev, flat_nbytes(train), "the outer momentum", &train->local.momentum));
     }
     return DPT_STATUS_OK;
 }
@@ -111,10 +111,10 @@ void dpt_train__local_close(struct dpt_train *train)
 {
     dpt_train__stream_close(train);
     if (train->local.start) {
-        dpt_dev_release(train->dev, train->local.start, flat_nbytes(train));
+        dpt_dev_host_release(train->dev, train->local.start, flat_nbytes(train));
     }
     if (train->local.momentum) {
-        dpt_dev_release(train->dev, train->local.momentum, flat_nbytes(train));
+        dpt_dev_host_release(train->dev, train->local.momentum, flat_nbytes(train));
     }
 }
 
@@ -123,12 +123,13 @@ static enum dpt_status bind_params(struct dpt_train *train)
 {
     const struct dpt_range all = {0, train->plan->nflat};
     if (train->local.start) {
-        memcpy(train->local.start, train->state->param, flat_nbytes(train));
+        DPT_TRY(dpt_train__fetch(train, DPT_TRAIN__PARAM));
+        memcpy(train->local.start, train->host.param, flat_nbytes(train));
     }
     train->local.bound = true;
     return dpt_train__streams(train)
                ? dpt_train__stream_bind(train)
-               : dpt_exchange_bind(train->exchange, train->state->param, train->graph->real, 1, &all);
+               : dpt_exchange_bind(train->exchange, train->host.param, train->graph->real, 1, &all);
 }
 
 enum dpt_status dpt_train__local_begin(struct dpt_train *train)
@@ -203,10 +204,11 @@ void dpt_train__local_result(struct dpt_train *train, struct dpt_range range, vo
 static enum dpt_status combine(struct dpt_train *train)
 {
     dpt_comm_action("average", "the parameters");
+    DPT_TRY(dpt_train__fetch(train, DPT_TRAIN__PARAM));
     DPT_TRY(dpt_exchange_start(train->exchange, 0));
     DPT_TRY(dpt_exchange_wait(train->exchange, 0));
-    dpt_train__local_result(train, (struct dpt_range){0, train->plan->nflat}, train->state->param);
-    return DPT_STATUS_OK;
+    dpt_train__local_result(train, (struct dpt_range){0, train->plan->nflat}, train->host.param);
+    return dpt_train__put(train, DPT_TRAIN__PARAM);
 }
 
 /* Sums of all steps since the last meeting, over all ranks; flags. Collective. */
@@ -258,9 +260,10 @@ enum dpt_status dpt_train__local_save(struct dpt_train *train)
     if (!dpt_train__apart(train) || !train->local.bound) {
         return DPT_STATUS_OK;
     }
+    DPT_TRY(dpt_train__fetch(train, DPT_TRAIN__SLOTS));
     for (int k = 0; k < train->plan->nslots; k++) {
-        DPT_TRY(dpt_comm_allreduce(train->world, train->state->slot[k], train->plan->nflat, real, DPT_COMM_REDUCE_SUM));
-        scale(real, train->plan->nflat, 1.0 / ranks_of(train), train->state->slot[k]);
+        DPT_TRY(dpt_comm_allreduce(train->world, train->host.slot[k], train->plan->nflat, real, DPT_COMM_REDUCE_SUM));
+        scale(real, train->plan->nflat, 1.0 / ranks_of(train), train->host.slot[k]);
     }
-    return DPT_STATUS_OK;
+    return dpt_train__put(train, DPT_TRAIN__SLOTS);
 }

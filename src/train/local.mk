@@ -10,6 +10,7 @@ libdpt_a_SOURCES += \
 	%D%/device.c \
 	%D%/dry_run.c \
 	%D%/end.c \
+	%D%/host.c \
 	%D%/internal.h \
 	%D%/local.c \
 	%D%/loop.c \

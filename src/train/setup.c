@@ -405,6 +405,7 @@ enum dpt_status dpt_train__bind(struct dpt_train *train)
     DPT_TRY(dpt_agree(new_exchange(train), train->world));
     DPT_TRY(new_state(train));
     DPT_TRY(ask_for_parts(train));
+    DPT_TRY(dpt_agree(dpt_train__host_open(train), train->world));
     DPT_TRY(dpt_agree(dpt_train__local_open(train), train->world));
     DPT_TRY(dpt_train__async_open(train));
     return dpt_agree(bind_all(train), train->world);
@@ -477,6 +478,7 @@ void dpt_train__free(struct dpt_train *train)
     dpt_exec_free(train->exec);
     dpt_train__async_close(train);
     dpt_train__local_close(train);
+    dpt_train__host_close(train);
     dpt_state_free(train->state);
     dpt_exchange_free(train->exchange);
     if (train->plan) {

@@ -57,18 +57,18 @@ enum dpt_status dpt_train__stream_open(struct dpt_train *train)
     DPT_TRY(dpt_exchange_alloc(train->exchange, longest_nbytes(train), DPT_EXCHANGE_MEMORY_OWN, &local->travels));
     local->lent_travels = local->travels != NULL;
     if (!local->lent_travels) {
-        DPT_TRY(dpt_dev_alloc(train->dev, longest_nbytes(train), "a fragment that travels", &local->travels));
+        DPT_TRY(dpt_dev_host_alloc(train->dev, longest_nbytes(train), "a fragment that travels", &local->travels));
     }
-    return dpt_dev_alloc(train->dev, longest_nbytes(train), "a fragment as it was sent", &local->old);
+    return dpt_dev_host_alloc(train->dev, longest_nbytes(train), "a fragment as it was sent", &local->old);
 }
 
 void dpt_train__stream_close(struct dpt_train *train)
 {
     if (train->local.old) {
-        dpt_dev_release(train->dev, train->local.old, longest_nbytes(train));
+        dpt_dev_host_release(train->dev, train->local.old, longest_nbytes(train));
     }
     if (train->local.travels && !train->local.lent_travels) {
-        dpt_dev_release(train->dev, train->local.travels, longest_nbytes(train));
+        dpt_dev_host_release(train->dev, train->local.travels, longest_nbytes(train));
     }
 }
 
@@ -109,9 +109,10 @@ static enum dpt_status arrive(struct dpt_train *train)
     DPT_TRY(dpt_exchange_wait(train->exchange, local->under_way));
     local->under_way = -1;
     dpt_train__local_result(train, range, local->travels);
+    DPT_TRY(dpt_train__fetch_params(train, range));
     take_in(train->graph->real, range.end - range.begin, local->travels, local->old,
-            (char *)train->state->param + (size_t)range.begin * width_of(train));
-    return DPT_STATUS_OK;
+            (char *)train->host.param + (size_t)range.begin * width_of(train));
+    return dpt_train__put_params(train, range);
 }
 
 enum dpt_status dpt_train__stream_turn(struct dpt_train *train)
@@ -123,7 +124,8 @@ enum dpt_status dpt_train__stream_turn(struct dpt_train *train)
     const int f = (int)(train->state->step / turn % fragments);
     const struct dpt_range range = fragment(train, f);
     const size_t nbytes = (size_t)(range.end - range.begin) * width_of(train);
-    memcpy(local->old, (const char *)train->state->param + (size_t)range.begin * width_of(train), nbytes);
+    DPT_TRY(dpt_train__fetch_params(train, range));
+    memcpy(local->old, (const char *)train->host.param + (size_t)range.begin * width_of(train), nbytes);
     memcpy(local->travels, local->old, nbytes);
     local->under_way = f;
     return dpt_exchange_start(train->exchange, f);
@@ -136,8 +138,9 @@ enum dpt_status dpt_train__stream_join(struct dpt_train *train)
     }
     DPT_TRY(arrive(train));
     dpt_comm_action("average", "the parameters");
-    DPT_TRY(dpt_comm_allreduce(train->world, train->state->param, train->plan->nflat, train->graph->real,
+    DPT_TRY(dpt_train__fetch(train, DPT_TRAIN__PARAM));
+    DPT_TRY(dpt_comm_allreduce(train->world, train->host.param, train->plan->nflat, train->graph->real,
                                DPT_COMM_REDUCE_SUM));
-    dpt_train__local_result(train, (struct dpt_range){0, train->plan->nflat}, train->state->param);
-    return DPT_STATUS_OK;
+    dpt_train__local_result(train, (struct dpt_range){0, train->plan->nflat}, train->host.param);
+    return dpt_train__put(train, DPT_TRAIN__PARAM);
 }

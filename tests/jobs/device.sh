@@ -90,6 +90,24 @@ same cores pipeline
 must 2 zero -s device.share=yes -s parallel.shard=parameters
 same cores zero
 
+# Ranks that go their own ways, in lockstep, end where they do on the cores. What average and push-sum take in depends on what
+# has come by then: on the cores, too, two runs of this job differ by 1e-3.
+own_ways() {
+    name=$1 tolerance=$2
+    shift 2
+    must 2 "$name-cores" -s device.kind=cpu -s batch.micro_batches=1 "$@"
+    must 2 "$name" -s device.kind=cuda -s device.share=yes -s batch.micro_batches=1 "$@"
+    for at in "$name-cores" "$name"; do
+        echo "12 $(figure "$at" valid loss)" >"$at.loss"
+    done
+    near "$name-cores.loss" "$name.loss" "$tolerance" || fail "the loss of $name is not that of the cores"
+}
+own_ways local 1e-4 -s parallel.update=local-sgd -s 'parallel.every=3 steps'
+own_ways diloco 1e-4 -s parallel.update=diloco -s 'parallel.every=4 steps' -s parallel.fragments=2
+for update in owner:1e-4 average:1e-2 pushsum:1e-2; do
+    own_ways "${update%:*}" "${update#*:}" -s "parallel.update=async-${update%:*}" -s parallel.max_staleness=0
+done
+
 # A card for each rank of two: in a ring, or by an MPI that takes memory of cards.
 if [ "$cards" = 1 ]; then
     export DPT_EMULATED_CARDS=2
