@@ -42,6 +42,17 @@ function gpt(name, depth, width, t, vocab,    i)
     linear(width * t, vocab)
     done(name)
 }
+# A stage of `blocks` bottlenecks, whose first one brings images of `before` to `size`.
+function bottlenecks(blocks, before, size, cin, mid, cout,    i)
+{
+    for (i = 0; i < blocks; i++) {
+        conv(i ? size : before, 1, i ? cout : cin, mid)
+        conv(size, 3, mid, mid)
+        conv(size, 1, mid, cout)
+        if (!i)
+            conv(size, 1, cin, cout)
+    }
+}
 BEGIN {
     linear(784, 256)
     linear(256, 10)
@@ -64,6 +75,14 @@ BEGIN {
     stage(7, 32, 64, 1)
     linear(64, 10)
     done("resnet20")
+
+    conv(112, 7, 3, 64)
+    bottlenecks(3, 56, 56, 64, 64, 256)
+    bottlenecks(4, 56, 28, 256, 128, 512)
+    bottlenecks(6, 28, 14, 512, 256, 1024)
+    bottlenecks(3, 14, 7, 1024, 512, 2048)
+    linear(2048, 1000)
+    done("resnet50")
 
     gpt("gpt", 6, 384, 256, 256)
     gpt("gpt2", 12, 768, 1024, 50257)

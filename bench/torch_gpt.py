@@ -60,19 +60,24 @@ def main():
     parser.add_argument("--every", type=int, default=2, help="steps a line")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     args = parser.parse_args()
 
     rank, size = rank_and_size()
     torch.set_num_threads(1)
+    if args.device == "cuda":
+        torch.cuda.set_device(rank % torch.cuda.device_count())
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
     torch.manual_seed(1)
     depth, width, heads, context, vocab = SHAPES[args.case]
     model = GPT(depth, width, heads, context, vocab)
     for parameter in model.parameters():
         if parameter.dim() > 1:
             nn.init.normal_(parameter, std=0.02)
+    model = model.to(args.device)
     if size > 1:
         torch.distributed.init_process_group(
-            "gloo", rank=rank, world_size=size, timeout=datetime.timedelta(seconds=300),
+            "nccl" if args.device == "cuda" else "gloo", rank=rank, world_size=size, timeout=datetime.timedelta(seconds=300),
             init_method="file://" + os.environ["DPT_BENCH_RENDEZVOUS"])
         model = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1, fused=True)
@@ -91,7 +96,8 @@ def main():
         first = torch.randint(len(data) - context - 1, (args.batch,), generator=generator).tolist()
         x = torch.stack([data[i : i + context] for i in first])
         y = torch.stack([data[i + 1 : i + 1 + context] for i in first])
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
+        x, y = x.to(args.device), y.to(args.device)
+        with torch.autocast(args.device, dtype=torch.bfloat16, enabled=args.bf16):
             loss = step_model(x, y)
         optimizer.zero_grad()
         loss.backward()
@@ -100,11 +106,13 @@ def main():
         if step == 1:
             report(kind="first", time=time.time())
         if step % args.every == 0:
+            if args.device == "cuda":
+                torch.cuda.synchronize()
             now = time.perf_counter()
             report(kind="train", step=step, loss=loss.item(), step_ms=1000 * (now - start) / args.every)
             start = now
 
-    peak = torch.tensor(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    peak = torch.tensor(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, device=args.device)
     if size > 1:
         torch.distributed.all_reduce(peak, op=torch.distributed.ReduceOp.MAX)
     report(kind="end", peak_bytes=peak.item())
