@@ -212,11 +212,67 @@ static enum dpt_status zero(struct dpt_dev *dev, void *to, size_t nbytes)
     return DPT_STATUS_OK;
 }
 
+enum dpt_status dpt_cuda_step(struct dpt_cuda *cuda, uint64_t step)
+{
+    if (cuda->step_now == step) {
+        return DPT_STATUS_OK;
+    }
+    cuda->step_now = step;
+    return copy_in(&cuda->dev, cuda->step, &step, sizeof step);
+}
+
+static enum dpt_status set_step(struct dpt_dev *dev, uint64_t step)
+{
+    return dpt_cuda_step(dpt_cuda_of(dev), step);
+}
+
 static enum dpt_status kernel_end(struct dpt_dev *dev)
 {
     const struct dpt_cuda *cuda = dpt_cuda_of(dev);
     DPT_CUDA_TRY(cuda, cudaGetLastError(), "a kernel");
     return DPT_STATUS_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------------- recordings */
+
+static enum dpt_status record_begin(struct dpt_dev *dev)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    DPT_CUDA_TRY(cuda, cudaStreamBeginCapture(cuda->stream, cudaStreamCaptureModeThreadLocal), "recording a step");
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status record_end(struct dpt_dev *dev, struct dpt_dev_tape **tape)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    cudaGraph_t graph = NULL;
+    cudaGraphExec_t exec = NULL;
+    cudaError_t error = cudaStreamEndCapture(cuda->stream, &graph);
+    if (error == cudaSuccess) {
+        error = cudaGraphInstantiate(&exec, graph, 0);
+    }
+    if (graph) {
+        cudaGraphDestroy(graph);
+    }
+    if (error != cudaSuccess) {
+        cudaGetLastError(); /* the next kernel is not to find it */
+        return dpt_cuda_failed(cuda, error, "recording a step");
+    }
+    *tape = (struct dpt_dev_tape *)exec;
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status play(struct dpt_dev *dev, struct dpt_dev_tape *tape)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    DPT_CUDA_TRY(cuda, cudaGraphLaunch((cudaGraphExec_t)tape, cuda->stream), "a recorded part of a step");
+    return DPT_STATUS_OK;
+}
+
+static void tape_free(struct dpt_dev *dev, struct dpt_dev_tape *tape)
+{
+    (void)dev;
+    cudaGraphExecDestroy((cudaGraphExec_t)tape);
 }
 
 /* ---------------------------------------------------------------------------------------------------------- a card */
@@ -237,6 +293,7 @@ static void cuda_close(struct dpt_dev *dev)
     }
     cudaFreeHost(cuda->staging);
     cudaFree(cuda->part);
+    cudaFree(cuda->step);
     cudaFree(cuda->workspace);
     for (size_t i = 0; i < sizeof stream / sizeof stream[0]; i++) {
         if (stream[i]) {
@@ -264,6 +321,8 @@ static enum dpt_status open_card(struct dpt_cuda *cuda)
     cuda->workspace_nbytes = WORKSPACE;
     DPT_CUDA_TRY(cuda, cudaMalloc(&cuda->workspace, WORKSPACE), "the workspace of products");
     DPT_CUDA_TRY(cuda, cudaMalloc((void **)&cuda->part, DPT_CUDA_PARTS * sizeof *cuda->part), "sums on the card");
+    DPT_CUDA_TRY(cuda, cudaMalloc((void **)&cuda->step, sizeof *cuda->step), "the step on the card");
+    cuda->step_now = UINT64_MAX;
     DPT_TRY(dpt_cuda__open_blas(&cuda->blas));
     DPT_BLAS_TRY(cuda, cuda->blas.create(&cuda->handle), what);
     return DPT_STATUS_OK;
@@ -272,6 +331,8 @@ static enum dpt_status open_card(struct dpt_cuda *cuda)
 int dpt_dev_cuda_count(const char **why)
 {
     int count = 0;
+    /* Kernels are loaded when they are first used, and not all at the start: the default only since CUDA 12.2. */
+    setenv("CUDA_MODULE_LOADING", "LAZY", 0);
     const cudaError_t error = cudaGetDeviceCount(&count);
     *why = "";
     if (error != cudaSuccess) {
@@ -336,6 +397,11 @@ enum dpt_status dpt_dev_cuda(int card, struct dpt_dev **dev)
         .copy_in_beside = copy_in_beside,
         .copy_out_beside = copy_out_beside,
         .wait = wait_for_line,
+        .record_begin = record_begin,
+        .record_end = record_end,
+        .play = play,
+        .tape_free = tape_free,
+        .step = set_step,
         .kernel_end = kernel_end,
         .close = cuda_close,
     };

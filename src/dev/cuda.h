@@ -57,6 +57,8 @@ struct dpt_cuda {
     void *workspace;    /* of products, on the card */
     size_t workspace_nbytes;
     struct dpt_cuda_product product[DPT_CUDA_PRODUCTS]; /* by hash */
+    uint64_t *step;     /* on the card: where kernels draw from, so that no recording has it in it */
+    uint64_t step_now;  /* what is there */
     double *part;       /* of a sum over a flat buffer: DPT_CUDA_PARTS, on the card */
     char *staging;      /* two buffers on the host, through which copies in go */
     cudaEvent_t staged[2];
@@ -76,6 +78,9 @@ extern "C" {
 /* Starts a failure: "cuda 0 (NVIDIA H200): WHAT: the driver's words". Local. */
 enum dpt_status dpt_cuda_failed(const struct dpt_cuda *cuda, cudaError_t error, const char *what);
 enum dpt_status dpt_cuda_blas_failed(const struct dpt_cuda *cuda, cublasStatus_t status, const char *what);
+
+/* Makes cuda->step on the card that number, in line, unless it is. DPT_STATUS_FAILED. Local. */
+enum dpt_status dpt_cuda_step(struct dpt_cuda *cuda, uint64_t step);
 
 /* Opens the library and finds its functions. DPT_STATUS_FAILED says what was looked for. Local. */
 enum dpt_status dpt_cuda__open_blas(struct dpt_cublas *blas);

@@ -146,6 +146,34 @@ enum dpt_status dpt_dev_wait(struct dpt_dev *dev)
     return dev->wait ? dev->wait(dev) : DPT_STATUS_OK;
 }
 
+enum dpt_status dpt_dev_record_begin(struct dpt_dev *dev)
+{
+    return dev->record_begin(dev);
+}
+
+enum dpt_status dpt_dev_record_end(struct dpt_dev *dev, struct dpt_dev_tape **tape)
+{
+    *tape = NULL;
+    return dev->record_end(dev, tape);
+}
+
+enum dpt_status dpt_dev_play(struct dpt_dev *dev, struct dpt_dev_tape *tape)
+{
+    return dev->play(dev, tape);
+}
+
+void dpt_dev_tape_free(struct dpt_dev *dev, struct dpt_dev_tape *tape)
+{
+    if (tape) {
+        dev->tape_free(dev, tape);
+    }
+}
+
+enum dpt_status dpt_dev_step(struct dpt_dev *dev, uint64_t step)
+{
+    return dev->step ? dev->step(dev, step) : DPT_STATUS_OK;
+}
+
 enum dpt_status dpt_dev_kernel_begin(struct dpt_dev *dev)
 {
     return dev && dev->kernel_begin ? dev->kernel_begin(dev) : DPT_STATUS_OK;

@@ -22,6 +22,7 @@
 
 #include "base/status.h"
 
+struct dpt_dev_tape; /* recorded work */
 struct dpt_dev_mark; /* what a copy reaches when it is done; NULL where it is done at once */
 
 enum dpt_dev_kind { DPT_DEV_KIND_CPU, DPT_DEV_KIND_NULL, DPT_DEV_KIND_CUDA };
@@ -55,6 +56,12 @@ struct dpt_dev {
     enum dpt_status (*copy_out_beside)(struct dpt_dev *dev, void *to_host, const void *from, size_t nbytes,
                                        struct dpt_dev_mark *mark);
     enum dpt_status (*wait)(struct dpt_dev *dev);
+    /* Optional, all or none: what stands in line is recorded instead of done, and then done as often as it is played. */
+    enum dpt_status (*record_begin)(struct dpt_dev *dev);
+    enum dpt_status (*record_end)(struct dpt_dev *dev, struct dpt_dev_tape **tape);
+    enum dpt_status (*play)(struct dpt_dev *dev, struct dpt_dev_tape *tape);
+    void (*tape_free)(struct dpt_dev *dev, struct dpt_dev_tape *tape);
+    enum dpt_status (*step)(struct dpt_dev *dev, uint64_t step);
     /* Optional: called before and after each kernel; _end says when it could not be started. */
     enum dpt_status (*kernel_begin)(struct dpt_dev *dev);
     enum dpt_status (*kernel_end)(struct dpt_dev *dev);
@@ -143,6 +150,26 @@ enum dpt_status dpt_dev_copy_in_beside(struct dpt_dev *dev, void *to, const void
 
 /* Returns when all that stands in line is done. DPT_STATUS_FAILED when the device failed, then or earlier. Local wait. */
 enum dpt_status dpt_dev_wait(struct dpt_dev *dev);
+
+/* Whether the device records. Local. */
+static inline bool dpt_dev_records(const struct dpt_dev *dev)
+{
+    return dev->record_begin != NULL;
+}
+
+/*
+ * From _begin to _end, which is called after failures between them too, what is asked for in line is recorded and not done:
+ * kernels, copies within the device and zeroing, _copy_out_later. Pointers and numbers are as they were then. _play does it
+ * in line; the tape stays the caller's, for _free. Not while another thread asks the device for anything but copies beside
+ * the line. DPT_STATUS_FAILED: the device does not record this; nothing of it was done. Local.
+ */
+enum dpt_status dpt_dev_record_begin(struct dpt_dev *dev);
+enum dpt_status dpt_dev_record_end(struct dpt_dev *dev, struct dpt_dev_tape **tape);
+enum dpt_status dpt_dev_play(struct dpt_dev *dev, struct dpt_dev_tape *tape);
+void dpt_dev_tape_free(struct dpt_dev *dev, struct dpt_dev_tape *tape);
+
+/* The step from which the next kernels draw random numbers, recorded ones too, where the device keeps it. Local. */
+enum dpt_status dpt_dev_step(struct dpt_dev *dev, uint64_t step);
 
 /* Before and after a kernel on the device's memory; NULL is this machine. Local. */
 enum dpt_status dpt_dev_kernel_begin(struct dpt_dev *dev);

@@ -335,6 +335,7 @@ enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec *
         .slot_of = array((size_t)plan->nbuckets, sizeof *made->slot_of),
         .ticket = array((size_t)plan->nbuckets + (size_t)plan->nstays, sizeof *made->ticket),
         .arrival = array((size_t)plan->nbuckets + (size_t)plan->nstays, sizeof *made->arrival),
+        .recorded = array((size_t)plan->nactions, sizeof *made->recorded),
         .stayer = array(values, sizeof *made->stayer),
         .lengths = array((size_t)graph->nnodes, sizeof *made->lengths),
         .border = array((size_t)graph->nnodes, sizeof(struct dpt_exec__border *)),
@@ -359,6 +360,7 @@ enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec *
     place_values(made);
     dpt_exec__prepare_stays(made);
     bind_updates(made);
+    dpt_exec__prepare_parts(made);
     dpt_exec__prepare_moves(made);
     dpt_exec__prepare_messages(made);
     *exec = made;
@@ -403,6 +405,8 @@ void dpt_exec_free(struct dpt_exec *exec)
         free(exec->lengths[n].to);
         dpt_exec__border_free(exec->border[n]);
     }
+    dpt_exec__free_parts(exec);
+    free(exec->recorded);
     free(exec->cut);
     free(exec->data);
     free(exec->stride);

@@ -44,6 +44,15 @@ struct dpt_exec__arrival {
     struct dpt_dev_mark *mark;
 };
 
+/* A part of a step that the device records: actions [begin, end), of micro-batches first to last. */
+struct dpt_exec__recorded {
+    int begin, end, metrics;
+    int64_t first, last;
+    struct dpt_dev_tape *tape; /* or NULL: not yet                                      */
+    uint64_t key, before;      /* of the tape; of the step before                       */
+    bool refused;              /* the device does not record it                         */
+};
+
 /* A parameter or a view of one that has no place of its own, or a gradient. */
 struct dpt_exec__stayer {
     int value, bucket;
@@ -84,6 +93,9 @@ struct dpt_exec {
     struct dpt_exec__arrival *arrival;    /* of each bucket, then of each stay                   */
     struct dpt_dev_mark *loaded_mark;     /* of the last batch on its way to the device          */
     double *figures;                      /* on the host, from the device: the metrics of each micro-batch, then squares */
+    struct dpt_exec__recorded *recorded;  /* parts of a step, at most as many as it has actions  */
+    int nrecorded;
+    int64_t played;
     int nmetrics, nsquares;               /* so many of them since they were last taken          */
     int nstayers;
     struct dpt_exec__stayer *stayer;      /* values that lie in the stays of buckets             */
@@ -182,6 +194,19 @@ enum dpt_status dpt_exec__stay(struct dpt_exec *exec, const struct dpt_action *a
 
 /* REDUCE, WAIT, PUBLISH and COLLECT of a bucket that is bound to nothing. Collective over its group. */
 enum dpt_status dpt_exec__exchange_slices(struct dpt_exec *exec, const struct dpt_action *action);
+
+/* ------------------------------------------------------------------------------------------------ record.c */
+
+/* Finds the parts of a step that can be recorded; frees the recordings. Local. */
+void dpt_exec__prepare_parts(struct dpt_exec *exec);
+void dpt_exec__free_parts(struct dpt_exec *exec);
+
+/*
+ * Plays the part that begins with this action if there is a recording for its samples, or it can be made now, by doing its
+ * actions with `act`. *next: the action behind it, or this one where nothing was done. Local.
+ */
+typedef enum dpt_status dpt_exec__act_fn(struct dpt_exec *exec, const struct dpt_action *action, void *user);
+enum dpt_status dpt_exec__play(struct dpt_exec *exec, int action, dpt_exec__act_fn *act, void *user, int *next);
 
 /* ------------------------------------------------------------------------------------------------ ring.c */
 

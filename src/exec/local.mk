@@ -9,6 +9,7 @@ libdpt_a_SOURCES += \
 	%D%/groups.c \
 	%D%/internal.h \
 	%D%/message.c \
+	%D%/record.c \
 	%D%/ring.c \
 	%D%/state.c \
 	%D%/stay.c \

@@ -256,6 +256,18 @@ static enum dpt_status act(struct dpt_exec *exec, const struct dpt_action *actio
     return DPT_STATUS_OK;
 }
 
+/* What the actions of a step are done with. */
+struct walk {
+    struct dpt_loader *loader;
+    struct dpt_exec_step *step;
+};
+
+static enum dpt_status act_in_walk(struct dpt_exec *exec, const struct dpt_action *action, void *user)
+{
+    const struct walk *walk = user;
+    return act(exec, action, walk->loader, walk->step);
+}
+
 enum dpt_status dpt_exec_train(struct dpt_exec *exec, struct dpt_loader *loader, struct dpt_exec_step *step)
 {
     const struct dpt_plan *plan = exec->plan;
@@ -265,8 +277,13 @@ enum dpt_status dpt_exec_train(struct dpt_exec *exec, struct dpt_loader *loader,
     if (exec->exchange) {
         dpt_exchange_step(exec->exchange, exec->state->step);
     }
-    for (int i = 0; i < plan->nactions; i++) {
-        DPT_TRY(act(exec, &plan->action[i], loader, step));
+    struct walk walk = {loader, step};
+    DPT_TRY(dpt_dev_step(exec->dev, (uint64_t)exec->state->step));
+    for (int i = 0, next; i < plan->nactions; i = next) {
+        DPT_TRY(dpt_exec__play(exec, i, act_in_walk, &walk, &next));
+        if (next == i) {
+            DPT_TRY(act(exec, &plan->action[next++], loader, step));
+        }
     }
     DPT_TRY(dpt_exec__close_messages(exec));
     if (exec->by_host && step->finite) {

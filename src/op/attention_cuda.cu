@@ -23,7 +23,8 @@ struct flash {
     struct dpt_in q, k, v, y, lse, dy;
     struct dpt_out to_y, to_lse, dq, dk, dv;
     float scale;
-    uint64_t seed, step;
+    uint64_t seed;
+    const uint64_t *step;  /* on the card: no recording has it in it */
     uint32_t stream, drop; /* words below `drop` drop; 0: no dropout */
     float kept;            /* 1 / (1 - rate)                         */
     float *delta;          /* dy . y of each row, in scratch         */
@@ -51,7 +52,7 @@ static __device__ float mask_at(const struct flash *flash, int64_t place)
     if (flash->drop == 0) {
         return 1.0f;
     }
-    return dpt_dropout_word(flash->seed, flash->stream, flash->step, (uint64_t)place) < flash->drop ? 0.0f : flash->kept;
+    return dpt_dropout_word(flash->seed, flash->stream, *flash->step, (uint64_t)place) < flash->drop ? 0.0f : flash->kept;
 }
 
 /* Over the sixteen threads of a row, in each of them. */
@@ -308,7 +309,7 @@ static struct flash flash_of(const struct dpt_op_call *call)
     flash.to_lse = {flash.at.lse, lse_type};
     flash.scale = (float)param->scale;
     flash.seed = call->ctx->seed;
-    flash.step = call->ctx->step;
+    flash.step = dpt_cuda_of(call->dev)->step;
     flash.stream = param->stream;
     flash.drop = (uint32_t)(param->rate * 0x1p32);
     flash.kept = (float)(1.0 / (1.0 - param->rate));
@@ -344,6 +345,7 @@ extern "C" enum dpt_status dpt_op__attention_cuda(const struct dpt_op_call *call
     if (at->b * at->s * at->a * at->g == 0) {
         return DPT_STATUS_OK;
     }
+    DPT_TRY(dpt_cuda_step(cuda, call->ctx->step));
     if (at->d <= 64) {
         forward<64, 16, 32>(cuda, flash);
     } else if (at->d <= 128) {
@@ -363,6 +365,7 @@ extern "C" enum dpt_status dpt_op__attention_dx_cuda(const struct dpt_op_call *c
     if (at->b * at->t * at->a * at->g == 0) {
         return DPT_STATUS_OK;
     }
+    DPT_TRY(dpt_cuda_step(cuda, call->ctx->step));
     if (rows > 0) {
         DPT_LAUNCH(deltas, dpt_blocks(cuda, rows * DPT_WARP), DPT_BLOCK, cuda->stream, flash);
     }

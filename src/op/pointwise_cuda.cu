@@ -231,13 +231,13 @@ extern "C" enum dpt_status dpt_op__slice_cuda(const struct dpt_op_call *call)
 
 /* --------------------------------------------------------------------------------------------------------- dropout */
 
-static __global__ void dropout(int64_t n, int64_t length, struct dpt_dropout_place place, uint64_t seed, uint64_t step,
-                               uint32_t stream, uint32_t drop, float scale, struct dpt_in x, struct dpt_out y)
+static __global__ void dropout(int64_t n, int64_t length, struct dpt_dropout_place place, uint64_t seed,
+                               const uint64_t *step, uint32_t stream, uint32_t drop, float scale, struct dpt_in x, struct dpt_out y)
 {
     DPT_EACH(i, n)
     {
         const uint64_t element = dpt_dropout_first(&place, i / length) + (uint64_t)dpt_mod(i, length);
-        y[i] = dpt_dropout_word(seed, stream, step, element) < drop ? 0.0f : x[i] * scale;
+        y[i] = dpt_dropout_word(seed, stream, *step, element) < drop ? 0.0f : x[i] * scale;
     }
 }
 
@@ -247,7 +247,8 @@ extern "C" enum dpt_status dpt_op__dropout_cuda(const struct dpt_op_call *call)
     const struct dpt_dropout_param *param = (const struct dpt_dropout_param *)call->types->param;
     const struct dpt_dropout_place place = dpt_op__dropout_place(call);
     const int64_t n = dpt_type_numel(&call->in[0].type);
-    DPT_LAUNCH_EACH(cuda, n, dropout, place.length, place, call->ctx->seed, call->ctx->step, param->stream,
+    DPT_TRY(dpt_cuda_step(cuda, call->ctx->step));
+    DPT_LAUNCH_EACH(cuda, n, dropout, place.length, place, call->ctx->seed, (const uint64_t *)cuda->step, param->stream,
                     dpt_dropout_threshold(param->rate), (float)(1.0 / (1.0 - param->rate)),
                     dpt_in_of(call, 0), dpt_out_of(call, 0));
     return DPT_STATUS_OK;

@@ -68,6 +68,7 @@ static void compare(const char *job, const struct rig_layout *layout, const char
         expect_near("norm", order, a.grad_norm, b.grad_norm);
         expect_near("loss", order, a.metric[0], b.metric[0]);
     }
+    assert_true(dpt_exec_played(card->exec) > 0 || !dpt_dev_records(card->dev));
     const double distance = rig_distance_gathered(card, cores);
     if (!(distance <= TOLERANCE)) {
         fail_msg("the state on the card (%s) is %.3g away from that of the cores", order, distance);
