@@ -50,14 +50,20 @@ static enum dpt_status no_memory(const struct dpt_cuda *cuda, cudaError_t error,
                          dpt_text_bytes(left, sizeof left, free), dpt_text_bytes(all, sizeof all, total));
 }
 
-static enum dpt_status cuda_alloc(struct dpt_dev *dev, size_t nbytes, const char *what, void **block)
+static enum dpt_status take(const struct dpt_cuda *cuda, size_t nbytes, const char *what, void **block)
 {
-    const struct dpt_cuda *cuda = dpt_cuda_of(dev);
     const cudaError_t error = cudaMalloc(block, nbytes);
     if (error != cudaSuccess) {
         *block = NULL;
         return no_memory(cuda, error, nbytes, what);
     }
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status cuda_alloc(struct dpt_dev *dev, size_t nbytes, const char *what, void **block)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    DPT_TRY(take(cuda, nbytes, what, block));
     DPT_CUDA_TRY(cuda, cudaMemsetAsync(*block, 0, nbytes, cuda->stream), what);
     return DPT_STATUS_OK;
 }
@@ -249,7 +255,7 @@ static enum dpt_status record_end(struct dpt_dev *dev, struct dpt_dev_tape **tap
     cudaGraphExec_t exec = NULL;
     cudaError_t error = cudaStreamEndCapture(cuda->stream, &graph);
     if (error == cudaSuccess) {
-        error = cudaGraphInstantiate(&exec, graph, 0);
+        error = cudaGraphInstantiateWithFlags(&exec, graph, 0);
     }
     if (graph) {
         cudaGraphDestroy(graph);
@@ -319,9 +325,9 @@ static enum dpt_status open_card(struct dpt_cuda *cuda)
     DPT_CUDA_TRY(cuda, cudaMallocHost(&pinned, 2 * (size_t)STAGING), "buffers on the host");
     cuda->staging = pinned;
     cuda->workspace_nbytes = WORKSPACE;
-    DPT_CUDA_TRY(cuda, cudaMalloc(&cuda->workspace, WORKSPACE), "the workspace of products");
-    DPT_CUDA_TRY(cuda, cudaMalloc((void **)&cuda->part, DPT_CUDA_PARTS * sizeof *cuda->part), "sums on the card");
-    DPT_CUDA_TRY(cuda, cudaMalloc((void **)&cuda->step, sizeof *cuda->step), "the step on the card");
+    DPT_TRY(take(cuda, WORKSPACE, "the workspace of products", &cuda->workspace));
+    DPT_TRY(take(cuda, DPT_CUDA_PARTS * sizeof *cuda->part, "sums on the card", (void **)&cuda->part));
+    DPT_TRY(take(cuda, sizeof *cuda->step, "the step on the card", (void **)&cuda->step));
     cuda->step_now = UINT64_MAX;
     DPT_TRY(dpt_cuda__open_blas(&cuda->blas));
     DPT_BLAS_TRY(cuda, cuda->blas.create(&cuda->handle), what);
