@@ -17,7 +17,7 @@
 #include "op/tile.h"
 
 enum { ROWS = DPT_OP__TILE_ROWS, COLUMNS = DPT_OP__TILE_COLUMNS };
-enum { DEPTH = 256, HEIGHT = 32 * ROWS, WIDTH = 128 * COLUMNS, RANGE = 512 };
+enum { DEPTH = 384, HEIGHT = 32 * ROWS, WIDTH = 128 * COLUMNS, RANGE = 768 };
 enum { FEW_ROWS = ROWS }; /* of c, below which packing b costs more than it brings */
 enum { SLACK = 16 }; /* floats behind the panels of a: the last column of one is written as eight floats */
 

@@ -98,7 +98,7 @@ static void sizes(void **state)
     (void)state;
     static const struct shape shape[] = {
         {1, 1, 1}, {6, 16, 8}, {7, 17, 9}, {5, 40, 3}, {12, 8, 0}, {13, 33, 255},
-        {193, 31, 257}, {6, 2049, 3}, {385, 9, 20}, {14, 20, 1100}};
+        {193, 31, 257}, {6, 2049, 3}, {385, 9, 20}, {9, 20, 500}, {14, 20, 1100}};
     for (size_t i = 0; i < sizeof shape / sizeof shape[0]; i++) {
         for (int flags = 0; flags < 4; flags++) {
             check(&shape[i], flags & 1, flags & 2, false, false, false);
