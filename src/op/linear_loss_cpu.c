@@ -2,9 +2,9 @@
 
 /*
  * Fast kernels of op/linear_loss.c and op/vocab_loss.c, in float. The logits of a chunk of positions are made,
- * turned into their own gradient in place, and used for dx and dw while they are warm. A chunk is as large as fits
- * CHUNK_BYTES, since each passes over w and dw once, but at least LEAST_ROWS positions, so that those passes take
- * little beside the products.
+ * turned into their own gradient in place, and used for dx and dw while they are warm. Chunks are as few as fit
+ * CHUNK_BYTES, since each passes over w and dw once, and equal; where few positions fit, LEAST_ROWS do, so that those
+ * passes take little beside the products.
  */
 
 #include "op/linear_loss.h"
@@ -17,18 +17,25 @@
 #include "op/softmax.h"
 #include "op/vocab_loss.h"
 
-enum { CHUNK_BYTES = 1 << 26, LEAST_ROWS = 64, BLOCK = 2048 }; /* BLOCK numbers are summed in float, blocks in double */
+enum { CHUNK_BYTES = 1 << 27, LEAST_ROWS = 64, BLOCK = 2048 }; /* BLOCK numbers are summed in float, blocks in double */
+
+/* The positions of the largest chunk; a smaller n needs no more. */
+static int64_t most_rows(int64_t n, int64_t classes)
+{
+    const int64_t fit = CHUNK_BYTES / ((int64_t)sizeof(float) * classes), most = fit > LEAST_ROWS ? fit : LEAST_ROWS;
+    return most < n ? most : n;
+}
 
 static int64_t chunk_rows(int64_t n, int64_t classes)
 {
-    const int64_t fit = CHUNK_BYTES / ((int64_t)sizeof(float) * classes), rows = fit > LEAST_ROWS ? fit : LEAST_ROWS;
-    return rows < n ? rows : n;
+    const int64_t most = most_rows(n, classes), chunks = n > most ? (n + most - 1) / most : 1;
+    return (n + chunks - 1) / chunks;
 }
 
 /* The logits of a chunk, with which the scratch begins; rounded, since what follows is aligned. */
 static size_t logits_nbytes(int64_t n, int64_t classes)
 {
-    return ((size_t)(chunk_rows(n, classes) * classes) * sizeof(float) + 63) / 64 * 64;
+    return ((size_t)(most_rows(n, classes) * classes) * sizeof(float) + 63) / 64 * 64;
 }
 
 /* Scratch of the largest of the three products of a chunk. */
@@ -51,7 +58,7 @@ size_t dpt_op__linear_loss_scratch(const struct dpt_op_types *types, enum dpt_ru
     if (run != DPT_RUN_CPU || types->in[0].dtype != DPT_DTYPE_F32) {
         return (size_t)classes * sizeof(double);
     }
-    return logits_nbytes(n, classes) + products_nbytes(chunk_rows(n, classes), classes, types->in[0].dim[2]);
+    return logits_nbytes(n, classes) + products_nbytes(most_rows(n, classes), classes, types->in[0].dim[2]);
 }
 
 static double exp_all(int64_t n, float max, float *z)
