@@ -83,46 +83,51 @@ typedef void backward_fn(int64_t n, const float *from, const float *saved, float
 
 #if defined(__x86_64__)
 
-#define FORWARD8(name, f)                                                                                              \
+enum { STEP = 3 }; /* vectors at a time: more do not fit in the registers */
+
+/* y = x s and dx = dy slope(x, s), where s is the sigmoid of `argument`, for `count` vectors; then for all. */
+#define GATED8(name, argument, slope)                                                                                  \
+    DPT_OP__INLINE8 void name##_step(const int count, int64_t left, const float *in, const float *dy, float *out)      \
+    {                                                                                                                  \
+        __m256 each[STEP], s[STEP];                                                                                    \
+        DPT_OP__UNROLL for (int k = 0; k < count; k++)                                                                 \
+        {                                                                                                              \
+            const __m256 x = each[k] = dpt_op__load8(in + 8 * k, left - 8 * k);                                        \
+            s[k] = (argument);                                                                                         \
+        }                                                                                                              \
+        dpt_op__sigmoid8(count, s);                                                                                    \
+        DPT_OP__UNROLL for (int k = 0; k < count; k++)                                                                 \
+        {                                                                                                              \
+            const __m256 x = each[k];                                                                                  \
+            const __m256 y = dy ? dpt_op__load8(dy + 8 * k, left - 8 * k) * (slope) : x * s[k];                        \
+            dpt_op__store8(out + 8 * k, left - 8 * k, y);                                                              \
+        }                                                                                                              \
+    }                                                                                                                  \
     DPT_OP__AVX2 static void name##_avx2(int64_t n, const float *in, float *y)                                         \
     {                                                                                                                  \
-        for (int64_t i = 0; i < n; i += 8) {                                                                           \
-            const __m256 x = dpt_op__load8(in + i, n - i);                                                             \
-            dpt_op__store8(y + i, n - i, (f));                                                                         \
+        int64_t i = 0;                                                                                                 \
+        for (; n - i >= 8 * STEP; i += 8 * STEP) {                                                                     \
+            name##_step(STEP, 8 * STEP, in + i, NULL, y + i);                                                          \
         }                                                                                                              \
-    }
-
-#define BACKWARD8(name, f)                                                                                             \
-    DPT_OP__AVX2 static void name##_dx_avx2(int64_t n, const float *from, const float *saved, float *dx)               \
+        for (; i < n; i += 8) {                                                                                        \
+            name##_step(1, n - i, in + i, NULL, y + i);                                                                \
+        }                                                                                                              \
+    }                                                                                                                  \
+    DPT_OP__AVX2 static void name##_dx_avx2(int64_t n, const float *dy, const float *saved, float *dx)                 \
     {                                                                                                                  \
-        for (int64_t i = 0; i < n; i += 8) {                                                                           \
-            const __m256 dy = dpt_op__load8(from + i, n - i), x = dpt_op__load8(saved + i, n - i);                     \
-            dpt_op__store8(dx + i, n - i, dy * (f));                                                                   \
+        int64_t i = 0;                                                                                                 \
+        for (; n - i >= 8 * STEP; i += 8 * STEP) {                                                                     \
+            name##_step(STEP, 8 * STEP, saved + i, dy + i, dx + i);                                                    \
+        }                                                                                                              \
+        for (; i < n; i += 8) {                                                                                        \
+            name##_step(1, n - i, saved + i, dy + i, dx + i);                                                          \
         }                                                                                                              \
     }
 
 /* The formulas above. */
-DPT_OP__INLINE8 __m256 gelu_twice8(__m256 x)
-{
-    return x * (1.59576912f + 0.0713548163f * (x * x));
-}
-
-DPT_OP__INLINE8 __m256 silu_slope8(__m256 x)
-{
-    const __m256 s = dpt_op__sigmoid8(x);
-    return s * (1.0f + x * (1.0f - s));
-}
-
-DPT_OP__INLINE8 __m256 gelu_tanh_slope8(__m256 x)
-{
-    const __m256 s = dpt_op__sigmoid8(gelu_twice8(x));
-    return s * (1.0f + x * (1.59576912f + 0.214064449f * (x * x)) * (1.0f - s));
-}
-
-FORWARD8(silu, x * dpt_op__sigmoid8(x))
-FORWARD8(gelu_tanh, x * dpt_op__sigmoid8(gelu_twice8(x)))
-BACKWARD8(silu, silu_slope8(x))
-BACKWARD8(gelu_tanh, gelu_tanh_slope8(x))
+GATED8(silu, x, s[k] * (1.0f + x * (1.0f - s[k])))
+GATED8(gelu_tanh, x * (1.59576912f + 0.0713548163f * (x * x)),
+       s[k] * (1.0f + x * (1.59576912f + 0.214064449f * (x * x)) * (1.0f - s[k])))
 
 static forward_fn *const forward8[KINDS] = {
     [DPT_ACTIVATION_KIND_SILU] = silu_avx2, [DPT_ACTIVATION_KIND_GELU_TANH] = gelu_tanh_avx2};

@@ -50,7 +50,8 @@ DPT_SIMD static void attention_ds_drop_plain(int64_t count, float lse, float pro
 DPT_OP__AVX2 static void attention_ds_avx2(int64_t count, float lse, float product, float *p, float *dp)
 {
     for (int64_t i = 0; i < count; i += 8) {
-        const __m256 e = dpt_op__exp8(_mm256_loadu_ps(p + i) - lse);
+        __m256 e = _mm256_loadu_ps(p + i) - lse;
+        dpt_op__exp8(1, &e);
         _mm256_storeu_ps(p + i, e);
         _mm256_storeu_ps(dp + i, e * (_mm256_loadu_ps(dp + i) - product));
     }
@@ -64,7 +65,8 @@ DPT_OP__AVX2 static void attention_ds_drop_avx2(int64_t count, float lse, float 
         const __m256i here = _mm256_loadu_si256((const __m256i *)(word + i));
         const __m256i kept = _mm256_cmpeq_epi32(_mm256_max_epu32(here, least), here);
         const __m256 m = _mm256_and_ps(_mm256_set1_ps(factor), _mm256_castsi256_ps(kept));
-        const __m256 e = dpt_op__exp8(_mm256_loadu_ps(p + i) - lse);
+        __m256 e = _mm256_loadu_ps(p + i) - lse;
+        dpt_op__exp8(1, &e);
         _mm256_storeu_ps(p + i, m * e);
         _mm256_storeu_ps(dp + i, e * (m * _mm256_loadu_ps(dp + i) - product));
     }

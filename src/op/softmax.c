@@ -68,8 +68,22 @@ DPT_OP__AVX2 static float exp_avx2(int64_t n, float shift, float *x)
     float lane[8], sum = 0.0f;
     const __m256 each = _mm256_set1_ps(shift);
     __m256 sums = _mm256_setzero_ps();
-    for (int64_t i = 0; i < n; i += 8) {
-        const __m256 e = dpt_op__exp8(_mm256_sub_ps(dpt_op__load8(x + i, n - i), each));
+    int64_t i = 0;
+    for (__m256 e[DPT_OP__TOGETHER]; n - i >= 8 * DPT_OP__TOGETHER; i += 8 * DPT_OP__TOGETHER) {
+        DPT_OP__UNROLL
+        for (int k = 0; k < DPT_OP__TOGETHER; k++) {
+            e[k] = _mm256_sub_ps(_mm256_loadu_ps(x + i + 8 * k), each);
+        }
+        dpt_op__exp8(DPT_OP__TOGETHER, e);
+        DPT_OP__UNROLL
+        for (int k = 0; k < DPT_OP__TOGETHER; k++) {
+            _mm256_storeu_ps(x + i + 8 * k, e[k]);
+            sums = _mm256_add_ps(sums, e[k]);
+        }
+    }
+    for (; i < n; i += 8) {
+        __m256 e = _mm256_sub_ps(dpt_op__load8(x + i, n - i), each);
+        dpt_op__exp8(1, &e);
         dpt_op__store8(x + i, n - i, e);
         /* From memory at the end, since e holds something for numbers that are not there. */
         sums = _mm256_add_ps(sums, n - i >= 8 ? e : dpt_op__load8(x + i, n - i));

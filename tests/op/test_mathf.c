@@ -33,18 +33,27 @@ LOOP(phi, dpt_op__phif(x, dpt_op__gaussf(x)))
 
 #if defined(__x86_64__)
 
-/* Eight at a time, and a rest. */
-#define LOOP8(name, f)                                                                                                 \
+/* Three, then four vectors at a time, and what is left of them at the end. */
+#define LOOP8(name, function, argument)                                                                                \
     DPT_OP__AVX2 static void name(const float *in, float *out)                                                         \
     {                                                                                                                  \
-        for (int i = 0; i < N; i += i == 0 ? 3 : 8) {                                                                  \
-            const __m256 x = dpt_op__load8(in + i, i == 0 ? 3 : N - i);                                                \
-            dpt_op__store8(out + i, i == 0 ? 3 : N - i, (f));                                                          \
+        for (int i = 0; i < N; i += 56) {                                                                              \
+            __m256 v[7];                                                                                               \
+            for (int k = 0; k < 7; k++) {                                                                              \
+                const int at = i + 8 * k < N ? i + 8 * k : N;                                                          \
+                const __m256 x = dpt_op__load8(in + at, N - at);                                                       \
+                v[k] = (argument);                                                                                     \
+            }                                                                                                          \
+            function(3, v);                                                                                            \
+            function(4, v + 3);                                                                                        \
+            for (int k = 0; k < 7 && i + 8 * k < N; k++) {                                                             \
+                dpt_op__store8(out + i + 8 * k, N - i - 8 * k, v[k]);                                                  \
+            }                                                                                                          \
         }                                                                                                              \
     }
 
-LOOP8(exp8, dpt_op__exp8(_mm256_min_ps(_mm256_set1_ps(88.0f), x)))
-LOOP8(sigmoid8, dpt_op__sigmoid8(x))
+LOOP8(exp8, dpt_op__exp8, _mm256_min_ps(_mm256_set1_ps(88.0f), x))
+LOOP8(sigmoid8, dpt_op__sigmoid8, x)
 
 static double exact_exp8(double x)
 {
