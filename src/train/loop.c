@@ -254,8 +254,10 @@ enum dpt_status dpt_train(const struct dpt_job *job, const struct dpt_options *o
     dpt_train__metrics_close(&train);
     dpt_train__leave(&train);
     dpt_log_open(NULL);
-    if (status == DPT_STATUS_OK) { /* after a failure the job only ends: others may be stuck in the middle of something */
+    if (status == DPT_STATUS_OK) {
         dpt_train__free(&train);
+    } else { /* the job only ends, others may be stuck in the middle of something; but reading ahead needs the mesh of here */
+        dpt_loader_free(train.loader);
     }
     return status;
 }
