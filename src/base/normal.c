@@ -76,20 +76,31 @@ static inline __attribute__((always_inline)) void turn(double x, double *sine, d
     *cosine = of_bits(cosine_bits ^ (((quarter + 1) >> 1) << 63));
 }
 
+/* Two words as a double in (0, 1): dpt_rng_unit64. */
+static inline __attribute__((always_inline)) double unit(uint32_t hi, uint32_t lo)
+{
+    return (of_int(hi) * 0x1p21 + of_int(lo >> 11) + 0.5) * 0x1p-53;
+}
+
+static inline __attribute__((always_inline)) void normal_of(double u, double v, double *first, double *second)
+{
+    const double radius = sqrt(-2.0 * log_of(u));
+    double sine, cosine;
+    turn(v, &sine, &cosine);
+    *first = radius * cosine;
+    *second = radius * sine;
+}
+
 DPT_SIMD static void normal_lanes(const uint32_t *word, double *normal)
 {
     double u[LANES], v[LANES];
     for (int i = 0; i < LANES; i++) {
-        u[i] = (of_int(word[4 * i]) * 0x1p21 + of_int(word[4 * i + 1] >> 11) + 0.5) * 0x1p-53;
-        v[i] = (of_int(word[4 * i + 2]) * 0x1p21 + of_int(word[4 * i + 3] >> 11) + 0.5) * 0x1p-53;
+        u[i] = unit(word[4 * i], word[4 * i + 1]);
+        v[i] = unit(word[4 * i + 2], word[4 * i + 3]);
     }
 #pragma omp simd
     for (int i = 0; i < LANES; i++) {
-        const double radius = sqrt(-2.0 * log_of(u[i]));
-        double sine, cosine;
-        turn(v[i], &sine, &cosine);
-        u[i] = radius * cosine;
-        v[i] = radius * sine;
+        normal_of(u[i], v[i], &u[i], &v[i]);
     }
     for (int i = 0; i < LANES; i++) {
         normal[2 * i] = u[i];
@@ -99,15 +110,12 @@ DPT_SIMD static void normal_lanes(const uint32_t *word, double *normal)
 
 void dpt_rng_normal(size_t count, const uint32_t *word, double *normal)
 {
-    uint32_t rest[4 * LANES] = {0};
-    double made[2 * LANES];
     size_t i = 0;
     for (; i + LANES <= count; i += LANES) {
         normal_lanes(word + 4 * i, normal + 2 * i);
     }
-    if (i < count) {
-        memcpy(rest, word + 4 * i, 4 * (count - i) * sizeof *rest);
-        normal_lanes(rest, made);
-        memcpy(normal + 2 * i, made, 2 * (count - i) * sizeof *made);
+    for (; i < count; i++) {
+        const uint32_t *w = word + 4 * i;
+        normal_of(unit(w[0], w[1]), unit(w[2], w[3]), &normal[2 * i], &normal[2 * i + 1]);
     }
 }
