@@ -124,38 +124,35 @@ enum dpt_status dpt_dev_ring_sum(struct dpt_dev_ring *ring, float *data, int64_t
     return DPT_STATUS_OK;
 }
 
-enum dpt_status dpt_dev_ring_scatter(struct dpt_dev_ring *ring, float *data, const int64_t *begin)
+/* Each rank's slice: summed on it, or told by it. */
+static enum dpt_status slices(struct dpt_dev_ring *ring, float *data, const int64_t *begin, bool sums)
 {
     struct dpt_cuda *cuda = ring->cuda;
-    const char *what = "sums of slices";
+    const char *what = sums ? "sums of slices" : "a collection of slices";
     DPT_TRY(follow(ring));
     NCCL_TRY(cuda, nccl.group_begin(), what);
     for (int r = 0; r < ring->ranks; r++) {
         float *at = data + begin[r];
         const size_t count = (size_t)(begin[r + 1] - begin[r]);
         if (count > 0) {
-            NCCL_TRY(cuda, nccl.sum_at(at, at, count, ncclFloat32, ncclSum, r, ring->comm, cuda->out), what);
+            NCCL_TRY(cuda,
+                     sums ? nccl.sum_at(at, at, count, ncclFloat32, ncclSum, r, ring->comm, cuda->out)
+                          : nccl.tell(at, at, count, ncclFloat32, r, ring->comm, cuda->out),
+                     what);
         }
     }
     NCCL_TRY(cuda, nccl.group_end(), what);
     return DPT_STATUS_OK;
 }
 
+enum dpt_status dpt_dev_ring_scatter(struct dpt_dev_ring *ring, float *data, const int64_t *begin)
+{
+    return slices(ring, data, begin, true);
+}
+
 enum dpt_status dpt_dev_ring_gather(struct dpt_dev_ring *ring, float *data, const int64_t *begin)
 {
-    struct dpt_cuda *cuda = ring->cuda;
-    const char *what = "a collection of slices";
-    DPT_TRY(follow(ring));
-    NCCL_TRY(cuda, nccl.group_begin(), what);
-    for (int r = 0; r < ring->ranks; r++) {
-        float *at = data + begin[r];
-        const size_t count = (size_t)(begin[r + 1] - begin[r]);
-        if (count > 0) {
-            NCCL_TRY(cuda, nccl.tell(at, at, count, ncclFloat32, r, ring->comm, cuda->out), what);
-        }
-    }
-    NCCL_TRY(cuda, nccl.group_end(), what);
-    return DPT_STATUS_OK;
+    return slices(ring, data, begin, false);
 }
 
 enum dpt_status dpt_dev_ring_join(struct dpt_dev_ring *ring)
