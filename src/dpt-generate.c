@@ -35,14 +35,6 @@ struct options {
     bool quiet;
 };
 
-static enum dpt_status number(const char *option, const char *text, int max, int *value)
-{
-    int64_t number = 0;
-    DPT_TRY(dpt_command_number(option, text, 1, max, &number));
-    *value = (int)number;
-    return DPT_STATUS_OK;
-}
-
 static enum dpt_status take_seed(const char *text, struct dpt_sample_conf *sample)
 {
     int64_t seed = 0;
@@ -69,7 +61,7 @@ static enum dpt_status take(void *user, int letter, const char *value)
     case 'n':
         return dpt_command_number("tokens", value, 1, MAX_TOKENS, &conf->tokens);
     case 'c':
-        return number("count", value, MAX_TEXTS, &conf->texts);
+        return dpt_command_int("count", value, 1, MAX_TEXTS, &conf->texts);
     case 'T':
         return dpt_command_real("temperature", value, 1e6, true, &conf->sample.temperature);
     case TOP_K:
@@ -90,7 +82,7 @@ static enum dpt_status take(void *user, int letter, const char *value)
     case DEVICE:
         return dpt_exec_device_option(value, &conf->device);
     case 't':
-        return number("threads", value, MAX_THREADS, &conf->threads);
+        return dpt_command_int("threads", value, 1, MAX_THREADS, &conf->threads);
     default: /* 'q' */
         options->quiet = true;
         break;

@@ -28,14 +28,6 @@ struct options {
     bool quiet;
 };
 
-static enum dpt_status number(const char *option, const char *text, int max, int *value)
-{
-    int64_t number = 0;
-    DPT_TRY(dpt_command_number(option, text, 1, max, &number));
-    *value = (int)number;
-    return DPT_STATUS_OK;
-}
-
 static enum dpt_status take_format(const char *text, struct dpt_predict_conf *conf)
 {
     static const char *const names[] = {"csv", "jsonl"};
@@ -61,7 +53,7 @@ static enum dpt_status take(void *user, int letter, const char *value)
     case 'f':
         return take_format(value, conf);
     case 'n':
-        return number("top", value, DPT_PREDICT_TOP_MAX, &conf->top);
+        return dpt_command_int("top", value, 1, DPT_PREDICT_TOP_MAX, &conf->top);
     case BEST:
         conf->which = DPT_CKPT_WHICH_BEST;
         break;
@@ -69,11 +61,11 @@ static enum dpt_status take(void *user, int letter, const char *value)
         conf->which = DPT_CKPT_WHICH_LATEST;
         break;
     case 'b':
-        return number("batch", value, MAX_ROWS, &conf->rows);
+        return dpt_command_int("batch", value, 1, MAX_ROWS, &conf->rows);
     case DEVICE:
         return dpt_exec_device_option(value, &conf->device);
     case 't':
-        return number("threads", value, MAX_THREADS, &conf->threads);
+        return dpt_command_int("threads", value, 1, MAX_THREADS, &conf->threads);
     default: /* 'q' */
         options->quiet = true;
         break;

@@ -230,6 +230,14 @@ enum dpt_status dpt_command_number(const char *option, const char *text, int64_t
     return DPT_STATUS_OK;
 }
 
+enum dpt_status dpt_command_int(const char *option, const char *text, int min, int max, int *value)
+{
+    int64_t number;
+    DPT_TRY(dpt_command_number(option, text, min, max, &number));
+    *value = (int)number;
+    return DPT_STATUS_OK;
+}
+
 enum dpt_status dpt_command_real(const char *option, const char *text, double max, bool zero, double *value)
 {
     char *end;

@@ -70,6 +70,9 @@ int dpt_command_main(const struct dpt_command *command, int argc, char *const *a
 /* A whole number from min to max, as the value of an option. DPT_STATUS_USAGE. Local. */
 enum dpt_status dpt_command_number(const char *option, const char *text, int64_t min, int64_t max, int64_t *value);
 
+/* The same, as an int. Local. */
+enum dpt_status dpt_command_int(const char *option, const char *text, int min, int max, int *value);
+
 /* A number from 0 to max; 0 itself only where `zero`. DPT_STATUS_USAGE. Local. */
 enum dpt_status dpt_command_real(const char *option, const char *text, double max, bool zero, double *value);
 

@@ -147,14 +147,6 @@ static void ask(struct dpt_options *options, enum dpt_ask what)
     options->ask = options->ask == DPT_ASK_TRAIN ? what : options->ask;
 }
 
-static enum dpt_status number(const char *option, const char *text, int min, int max, int *value)
-{
-    int64_t number = 0;
-    DPT_TRY(dpt_command_number(option, text, min, max, &number));
-    *value = (int)number;
-    return DPT_STATUS_OK;
-}
-
 static enum dpt_status resume(const char *text, struct dpt_options *options)
 {
     static const char *const words[] = {"auto", "never", "must"};
@@ -208,13 +200,13 @@ static enum dpt_status take(void *user, int letter, const char *value)
     case 'r':
         return resume(value, options);
     case STOP_STATUS:
-        return number("stop-status", value, 0, 125, &options->stop_status);
+        return dpt_command_int("stop-status", value, 0, 125, &options->stop_status);
     case 'e':
         options->eval_only = true;
         break;
     case PLAN:
         options->dry_run = true;
-        return number("plan", value, 1, 1 << 24, &options->plan_ranks);
+        return dpt_command_int("plan", value, 1, 1 << 24, &options->plan_ranks);
     case 'n':
         options->dry_run = true;
         break;

@@ -1,30 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # From text to text: dpt-data, dpt-train, dpt-generate and dpt-convert, as a user would call them.
-set -eu
-: "${abs_builddir:=$PWD}" "${abs_srcdir:=$PWD}"
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+. "${abs_srcdir:=$PWD}/tests/cli/common.sh"
 cd "$dir"
 data=$abs_builddir/dpt-data
 train=$abs_builddir/dpt-train
 generate=$abs_builddir/dpt-generate
 convert=$abs_builddir/dpt-convert
-
-fail() {
-    cat out err >&2
-    echo "$*" >&2
-    exit 1
-}
-# status WANT TEXT COMMAND...: the exit status, and a text on the standard error.
-status() {
-    want=$1 text=$2
-    shift 2
-    got=0
-    "$@" >out 2>err </dev/null || got=$?
-    [ "$got" = "$want" ] || fail "exit status $got, not $want, of: $*"
-    grep -qF -e "$text" err || [ -z "$text" ] || fail "'$text' is not in the messages of: $*"
-}
 
 # A language that is easy: one sentence, again and again, each in a document of its own.
 i=0
