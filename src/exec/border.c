@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/add.h"
 #include "base/half.h"
 #include "exec/internal.h"
 #include "op/collective.h"
@@ -67,16 +68,11 @@ static size_t places_nbytes(const struct dpt_type *type, int dim, int64_t places
 
 static void add(enum dpt_dtype dtype, const void *from, void *to, size_t nbytes)
 {
-    if (dtype == DPT_DTYPE_F32) {
-        for (size_t i = 0; i < nbytes / sizeof(float); i++) {
-            ((float *)to)[i] += ((const float *)from)[i];
-        }
-    } else if (dpt_half_is(dtype)) {
-        dpt_half_add(dtype, (int64_t)(nbytes / sizeof(uint16_t)), from, to);
+    const int64_t count = (int64_t)(nbytes / dpt_dtype_nbytes(dtype));
+    if (dpt_half_is(dtype)) {
+        dpt_half_add(dtype, count, from, to);
     } else {
-        for (size_t i = 0; i < nbytes / sizeof(double); i++) {
-            ((double *)to)[i] += ((const double *)from)[i];
-        }
+        dpt_add(dtype, count, to, from, to);
     }
 }
 

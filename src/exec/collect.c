@@ -322,13 +322,24 @@ enum dpt_status dpt_exec__send_out(const struct dpt_exec *exec, struct dpt_excha
     return DPT_STATUS_OK;
 }
 
-enum dpt_status dpt_exec__take_in(const struct dpt_exec *exec, int arrival, void *flat, const void *host, size_t nbytes)
+enum dpt_status dpt_exec__send_bucket(const struct dpt_exec *exec, int bucket, void *host, const void *flat,
+                                      struct dpt_range range)
 {
+    const size_t width = dpt_dtype_nbytes(exec->plan->graph->real), at = (size_t)range.begin * width;
+    return dpt_exec__send_out(exec, dpt_exec__exchange(exec, bucket), bucket, (char *)host + at, (const char *)flat + at,
+                              (size_t)(range.end - range.begin) * width);
+}
+
+enum dpt_status dpt_exec__take_bucket(const struct dpt_exec *exec, int bucket, void *flat, const void *host,
+                                      struct dpt_range range)
+{
+    const size_t width = dpt_dtype_nbytes(exec->plan->graph->real), at = (size_t)range.begin * width;
     if (host == flat) {
         return DPT_STATUS_OK;
     }
-    DPT_TRY(dpt_dev_mark_wait(exec->dev, exec->arrival[arrival].mark)); /* an exchange of one rank does not wait for it */
-    return dpt_dev_copy_in_beside(exec->dev, flat, host, nbytes);
+    DPT_TRY(dpt_dev_mark_wait(exec->dev, exec->arrival[bucket].mark)); /* an exchange of one rank does not wait for it */
+    return dpt_dev_copy_in_beside(exec->dev, (char *)flat + at, (const char *)host + at,
+                                  (size_t)(range.end - range.begin) * width);
 }
 
 enum dpt_status dpt_exec__average(struct dpt_exec *exec, int group)

@@ -275,7 +275,12 @@ enum dpt_status dpt_exec__in(const struct dpt_exec *exec, void *flat, const void
  */
 enum dpt_status dpt_exec__send_out(const struct dpt_exec *exec, struct dpt_exchange *exchange, int arrival, void *host,
                                    const void *flat, size_t nbytes);
-enum dpt_status dpt_exec__take_in(const struct dpt_exec *exec, int arrival, void *flat, const void *host, size_t nbytes);
+
+/* Of a bucket: a range of a flat buffer on its way to other ranks, and from them. Local. */
+enum dpt_status dpt_exec__send_bucket(const struct dpt_exec *exec, int bucket, void *host, const void *flat,
+                                      struct dpt_range range);
+enum dpt_status dpt_exec__take_bucket(const struct dpt_exec *exec, int bucket, void *flat, const void *host,
+                                      struct dpt_range range);
 
 /* Averages the parameters of a group of stages that have copies of them. Collective over the group. */
 enum dpt_status dpt_exec__average(struct dpt_exec *exec, int group);

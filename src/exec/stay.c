@@ -210,16 +210,6 @@ enum dpt_status dpt_exec__stay(struct dpt_exec *exec, const struct dpt_action *a
     }
 }
 
-static void *at(const struct dpt_exec *exec, void *flat, struct dpt_range range)
-{
-    return (char *)flat + range.begin * width_of(exec);
-}
-
-static size_t nbytes_of(const struct dpt_exec *exec, struct dpt_range range)
-{
-    return (size_t)((range.end - range.begin) * width_of(exec));
-}
-
 enum dpt_status dpt_exec__exchange_slices(struct dpt_exec *exec, const struct dpt_action *action)
 {
     const int b = action->arg;
@@ -233,11 +223,9 @@ enum dpt_status dpt_exec__exchange_slices(struct dpt_exec *exec, const struct dp
     void *host = sum ? exec->gradient : exec->param, *flat = sum ? exec->state->gradient : exec->state->param;
     dpt_comm_action(sum ? "sum" : "gather", sum ? "of gradients" : "of parameters");
     if (begins) {
-        DPT_TRY(dpt_exec__send_out(exec, dpt_exec__exchange(exec, b), b, at(exec, host, sum ? all : mine),
-                                   at(exec, flat, sum ? all : mine), nbytes_of(exec, sum ? all : mine)));
+        DPT_TRY(dpt_exec__send_bucket(exec, b, host, flat, sum ? all : mine));
         return begin(exec, b, sum, (char *)host + all.begin * width_of(exec), &exec->ticket[b]);
     }
     DPT_TRY(dpt_exchange_finish(dpt_exec__exchange(exec, b), exec->ticket[b]));
-    return dpt_exec__take_in(exec, b, at(exec, flat, sum ? mine : all), at(exec, host, sum ? mine : all),
-                             nbytes_of(exec, sum ? mine : all));
+    return dpt_exec__take_bucket(exec, b, flat, host, sum ? mine : all);
 }

@@ -35,23 +35,6 @@ static enum dpt_status run(struct dpt_exec *exec, int n, int micro)
     return DPT_STATUS_OK;
 }
 
-/* A range of a flat buffer on its way to other ranks, and from them. */
-static enum dpt_status send_out(const struct dpt_exec *exec, int bucket, void *host, const void *flat,
-                                struct dpt_range range)
-{
-    const size_t width = dpt_dtype_nbytes(exec->plan->graph->real), at = (size_t)range.begin * width;
-    return dpt_exec__send_out(exec, dpt_exec__exchange(exec, bucket), bucket, (char *)host + at, (const char *)flat + at,
-                              (size_t)(range.end - range.begin) * width);
-}
-
-static enum dpt_status take_in(const struct dpt_exec *exec, int bucket, void *flat, const void *host,
-                               struct dpt_range range)
-{
-    const size_t width = dpt_dtype_nbytes(exec->plan->graph->real), at = (size_t)range.begin * width;
-    return dpt_exec__take_in(exec, bucket, (char *)flat + at, (const char *)host + at,
-                             (size_t)(range.end - range.begin) * width);
-}
-
 /* Sums of gradients, and parameters that other ranks updated. */
 static enum dpt_status exchange(struct dpt_exec *exec, const struct dpt_action *action)
 {
@@ -76,7 +59,7 @@ static enum dpt_status exchange(struct dpt_exec *exec, const struct dpt_action *
         exec->sent += dpt_plan_bucket_sent(exec->plan, action->arg);
         DPT_TRY(exec->plan->conf.fixed
                     ? dpt_exec__level_digits(exec, action->arg)
-                    : send_out(exec, action->arg, exec->gradient, exec->state->gradient, bucket));
+                    : dpt_exec__send_bucket(exec, action->arg, exec->gradient, exec->state->gradient, bucket));
         DPT_TRY(dpt_exchange_start(with, slot));
         break;
     case DPT_ACTION_WAIT:
@@ -85,18 +68,18 @@ static enum dpt_status exchange(struct dpt_exec *exec, const struct dpt_action *
         if (exec->plan->conf.fixed) {
             dpt_exec__read_digits(exec, action->arg);
         }
-        DPT_TRY(take_in(exec, action->arg, exec->state->gradient, exec->gradient, kept));
+        DPT_TRY(dpt_exec__take_bucket(exec, action->arg, exec->state->gradient, exec->gradient, kept));
         break;
     case DPT_ACTION_PUBLISH:
         dpt_comm_action("gather", "of parameters");
         exec->sent += dpt_plan_slices_sent(exec->plan, action->arg);
-        DPT_TRY(send_out(exec, action->arg, exec->param, exec->state->param, kept));
+        DPT_TRY(dpt_exec__send_bucket(exec, action->arg, exec->param, exec->state->param, kept));
         DPT_TRY(dpt_exchange_publish(with, slot));
         break;
     default:
         dpt_comm_action("gather", "of parameters");
         DPT_TRY(dpt_exchange_publish_wait(with, slot));
-        DPT_TRY(take_in(exec, action->arg, exec->state->param, exec->param, bucket));
+        DPT_TRY(dpt_exec__take_bucket(exec, action->arg, exec->state->param, exec->param, bucket));
         break;
     }
     dpt_exec__time(exec, DPT_SECTION_EXCHANGE);
