@@ -232,7 +232,7 @@ enum dpt_status dpt_command_number(const char *option, const char *text, int64_t
 
 enum dpt_status dpt_command_int(const char *option, const char *text, int min, int max, int *value)
 {
-    int64_t number;
+    int64_t number = 0;
     DPT_TRY(dpt_command_number(option, text, min, max, &number));
     *value = (int)number;
     return DPT_STATUS_OK;
