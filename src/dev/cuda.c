@@ -326,7 +326,8 @@ static enum dpt_status open_card(struct dpt_cuda *cuda)
     cuda->staging = pinned;
     cuda->workspace_nbytes = WORKSPACE;
     DPT_TRY(take(cuda, WORKSPACE, "the workspace of products", &cuda->workspace));
-    DPT_TRY(take(cuda, DPT_CUDA_PARTS * sizeof *cuda->part, "sums on the card", (void **)&cuda->part));
+    const size_t sums = DPT_CUDA_SQUARES * (DPT_CUDA_PARTS + 1);
+    DPT_TRY(take(cuda, sums * sizeof *cuda->part, "sums on the card", (void **)&cuda->part));
     DPT_TRY(take(cuda, sizeof *cuda->step, "the step on the card", (void **)&cuda->step));
     cuda->step_now = UINT64_MAX;
     DPT_TRY(dpt_cuda__open_blas(&cuda->blas));

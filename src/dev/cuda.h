@@ -43,7 +43,10 @@ struct dpt_cuda_product {
     cublasLtMatmulAlgo_t algo;
 };
 
-enum { DPT_CUDA_PRODUCTS = 1024, DPT_CUDA_PARTS = 1024 };
+enum { DPT_CUDA_PRODUCTS = 1024 };
+
+/* Sums over ranges of a flat buffer: the most in a launch, each in at most so many parts. */
+enum { DPT_CUDA_SQUARES = 128, DPT_CUDA_PARTS = 1024 };
 
 struct dpt_cuda {
     struct dpt_dev dev; /* first: a struct dpt_dev * of a card is one of these */
@@ -59,7 +62,7 @@ struct dpt_cuda {
     struct dpt_cuda_product product[DPT_CUDA_PRODUCTS]; /* by hash */
     uint64_t *step;     /* on the card: where kernels draw from, so that no recording has it in it */
     uint64_t step_now;  /* what is there */
-    double *part;       /* of a sum over a flat buffer: DPT_CUDA_PARTS, on the card */
+    double *part;       /* on the card: DPT_CUDA_PARTS of each sum over a range, then the sums */
     char *staging;      /* two buffers on the host, through which copies in go */
     cudaEvent_t staged[2];
     int slot;           /* the next one */

@@ -77,15 +77,16 @@ static void place_values(struct dpt_exec *exec)
 }
 
 /* One call of update u, on a range of the flat buffers. */
-static void bind_update(struct dpt_exec *exec, int u, struct dpt_range range, struct dpt_exec__update *bound)
+static void bind_update(struct dpt_exec *exec, int u, struct dpt_range range, struct dpt_update_range *bound)
 {
     const struct dpt_plan_update *update = &exec->plan->update[u];
     const struct dpt_state *state = exec->state;
     const struct dpt_type type = {exec->plan->graph->real, 1, {range.end - range.begin}};
     const int64_t width = (int64_t)dpt_dtype_nbytes(type.dtype);
     const struct dpt_plan_bucket *bucket = &exec->plan->bucket[update->bucket];
-    char *flat[2 + DPT_PLAN_MAX_SLOTS] = {state->param, state->gradient, state->slot[0], state->slot[1]};
-    const int64_t offset[2 + DPT_PLAN_MAX_SLOTS] = {bucket->param_offset, bucket->gradient_offset, bucket->slot_offset,
+    _Static_assert(DPT_UPDATE_MAX_IN == 2 + DPT_PLAN_MAX_SLOTS, "an update has every slot");
+    char *flat[DPT_UPDATE_MAX_IN] = {state->param, state->gradient, state->slot[0], state->slot[1]};
+    const int64_t offset[DPT_UPDATE_MAX_IN] = {bucket->param_offset, bucket->gradient_offset, bucket->slot_offset,
                                                     bucket->slot_offset};
     bound->types = (struct dpt_op_types){.param = update->param, .nin = 2 + update->nslots};
     for (int i = 0; i < bound->types.nin; i++) {
@@ -94,8 +95,8 @@ static void bind_update(struct dpt_exec *exec, int u, struct dpt_range range, st
     }
 }
 
-/* An update is one call, or one for each slice that this rank has of its range. */
-static void bind_updates(struct dpt_exec *exec)
+/* An update is one range, or one for each slice that this rank has of it; those of an action are one call. */
+static enum dpt_status bind_updates(struct dpt_exec *exec)
 {
     const struct dpt_plan *plan = exec->plan;
     int calls = 0;
@@ -115,6 +116,11 @@ static void bind_updates(struct dpt_exec *exec)
         }
     }
     exec->first[plan->nupdates] = calls;
+    for (int u = 0; u < plan->nupdates; u++) {
+        const int first = exec->first[u], behind = exec->first[u + plan->update[u].joined];
+        DPT_TRY(dpt_update_prepare(exec->dev, plan->update[u].op, behind - first, &exec->update[first], &exec->table[u]));
+    }
+    return DPT_STATUS_OK;
 }
 
 static void *array(size_t count, size_t size)
@@ -332,6 +338,8 @@ enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec *
         .loaded_root = array(values, sizeof *made->loaded_root),
         .update = array((size_t)plan->nupdates + (size_t)plan->nbuckets, sizeof *made->update),
         .first = array((size_t)plan->nupdates, sizeof *made->first),
+        .table = array((size_t)plan->nupdates, sizeof(struct dpt_update_table *)),
+        .square = array((size_t)plan->nbuckets + (size_t)plan->micros, sizeof *made->square),
         .slot_of = array((size_t)plan->nbuckets, sizeof *made->slot_of),
         .ticket = array((size_t)plan->nbuckets + (size_t)plan->nstays, sizeof *made->ticket),
         .arrival = array((size_t)plan->nbuckets + (size_t)plan->nstays, sizeof *made->arrival),
@@ -352,14 +360,17 @@ enum dpt_status dpt_exec_new(const struct dpt_exec_conf *conf, struct dpt_exec *
         .slowness = conf->slowness,
         .ctx = {.seed = conf->seed, .grad_scale = 1.0},
     };
-    const enum dpt_status status = take_memory(made, conf->share);
+    enum dpt_status status = take_memory(made, conf->share);
+    status = status == DPT_STATUS_OK ? bind_updates(made) : status;
+    if (graph->training && (conf->exchange || conf->group)) {
+        status = dpt_agree(status, plan->conf.mesh->world);
+    }
     if (status != DPT_STATUS_OK) {
         dpt_exec_free(made);
         return status;
     }
     place_values(made);
     dpt_exec__prepare_stays(made);
-    bind_updates(made);
     dpt_exec__prepare_parts(made);
     dpt_exec__prepare_moves(made);
     dpt_exec__prepare_messages(made);
@@ -405,7 +416,12 @@ void dpt_exec_free(struct dpt_exec *exec)
         free(exec->lengths[n].to);
         dpt_exec__border_free(exec->border[n]);
     }
+    for (int u = 0; u < exec->plan->nupdates; u++) {
+        dpt_update_release(exec->dev, exec->table[u]);
+    }
     dpt_exec__free_parts(exec);
+    free(exec->table);
+    free(exec->square);
     free(exec->recorded);
     free(exec->cut);
     free(exec->data);

@@ -5,13 +5,9 @@
 
 #include "comm/channel.h"
 #include "exec/exec.h"
+#include "op/flat.h"
+#include "op/update.h"
 #include "tensor/box.h"
-
-/* An update with its operands. */
-struct dpt_exec__update {
-    struct dpt_op_types types;
-    struct dpt_tensor in[2 + DPT_PLAN_MAX_SLOTS];
-};
 
 /* The control message: what is summed over all ranks at the end of a step. */
 struct dpt_exec__control {
@@ -85,8 +81,9 @@ struct dpt_exec {
     int *frames;                          /* of which there are so many                          */
     int nloaded;                          /* values that lie where the loader puts the samples   */
     int *loaded, *loaded_root;
-    struct dpt_exec__update *update;      /* those of plan->update[u] are [first[u], first[u + 1]) */
+    struct dpt_update_range *update;      /* those of plan->update[u] are [first[u], first[u + 1]) */
     int *first;
+    struct dpt_update_table **table;      /* of each update with which an action begins, or NULL */
     bool by_host;                         /* the state is one copy a host: this rank updates its slices */
     int *slot_of;                         /* of each bucket: its number in its group's exchange  */
     uint64_t *ticket;                     /* of each bucket, then of each stay: of what is under way unbound */
@@ -96,6 +93,7 @@ struct dpt_exec {
     struct dpt_exec__recorded *recorded;  /* parts of a step, at most as many as it has actions  */
     int nrecorded;
     int64_t played;
+    struct dpt_flat_range *square;        /* of which the squares are                            */
     int nmetrics, nsquares;               /* so many of them since they were last taken          */
     int nstayers;
     struct dpt_exec__stayer *stayer;      /* values that lie in the stays of buckets             */

@@ -165,18 +165,11 @@ enum dpt_status dpt_exec_update(const struct dpt_exec *exec, struct dpt_range ra
 
 static enum dpt_status update(struct dpt_exec *exec, int u)
 {
-    const struct dpt_plan *plan = exec->plan;
-    dpt_comm_action("update", plan->update[u].op->name);
-    for (int i = exec->first[u]; i < exec->first[u + 1]; i++) {
-        const struct dpt_op_call call = {
-            .types = &exec->update[i].types,
-            .in = exec->update[i].in,
-            .scratch = exec->scratch,
-            .dev = exec->dev,
-            .ctx = &exec->ctx,
-        };
-        DPT_TRY(dpt_op_call(plan->update[u].op, plan->conf.run, &call));
-    }
+    const struct dpt_plan_update *rule = &exec->plan->update[u];
+    const int first = exec->first[u], behind = exec->first[u + rule->joined];
+    dpt_comm_action("update", rule->op->name);
+    DPT_TRY(dpt_update_ranges(exec->dev, rule->op, exec->plan->conf.run, behind - first, &exec->update[first],
+                              exec->table[u], &exec->ctx));
     dpt_exec__time(exec, DPT_SECTION_UPDATE);
     return DPT_STATUS_OK;
 }

@@ -14,19 +14,23 @@
 
 #include "comm/fixed.h"
 #include "exec/internal.h"
-#include "op/flat.h"
 
 static double *squares_of(const struct dpt_exec *exec)
 {
     return exec->figures + exec->plan->micros * DPT_EXEC_METRICS;
 }
 
-/* Asks for the square over a range of the gradients. */
-static enum dpt_status square(struct dpt_exec *exec, int64_t begin, int64_t end)
+/* Notes a range of the gradients whose square is wanted. */
+static void note_square(struct dpt_exec *exec, int64_t begin, int64_t end)
 {
-    const enum dpt_dtype real = exec->plan->graph->real;
-    const char *gradient = (const char *)exec->state->gradient + (size_t)begin * dpt_dtype_nbytes(real);
-    return dpt_flat_square(exec->dev, real, end - begin, gradient, squares_of(exec) + exec->nsquares++);
+    const size_t offset = (size_t)begin * dpt_dtype_nbytes(exec->plan->graph->real);
+    exec->square[exec->nsquares++] = (struct dpt_flat_range){(const char *)exec->state->gradient + offset, end - begin};
+}
+
+/* Asks for the squares of the ranges that were noted. */
+static enum dpt_status ask_squares(struct dpt_exec *exec)
+{
+    return dpt_flat_squares(exec->dev, exec->plan->graph->real, exec->nsquares, exec->square, squares_of(exec));
 }
 
 /* Of a shard in the control message: the square of the norm of a part of the gradient, and the metrics of its samples. */
@@ -37,16 +41,14 @@ static double *row_of(const struct dpt_exec *exec, int64_t micro)
     return exec->part + (exec->plan->first_shard + micro) * ROW;
 }
 
-static enum dpt_status square_shards(struct dpt_exec *exec)
+static void square_shards(struct dpt_exec *exec)
 {
     const struct dpt_plan *plan = exec->plan;
     const int parts = (int)plan->conf.shards;
     for (int64_t i = 0; i < plan->micros; i++) {
         const int part = (int)(plan->first_shard + i);
-        DPT_TRY(square(exec, dpt_split_begin(plan->ntrained, parts, part),
-                       dpt_split_begin(plan->ntrained, parts, part + 1)));
+        note_square(exec, dpt_split_begin(plan->ntrained, parts, part), dpt_split_begin(plan->ntrained, parts, part + 1));
     }
-    return DPT_STATUS_OK;
 }
 
 enum dpt_status dpt_exec__sum_control(struct dpt_exec *exec)
@@ -88,13 +90,13 @@ enum dpt_status dpt_exec__ask_squares_alone(struct dpt_exec *exec, int ranks, bo
     for (int b = 0; b < plan->nbuckets; b++) {
         const struct dpt_range range = plan->bucket[b].range;
         if (plan->bucket[b].trained) {
-            DPT_TRY(square(exec, range.begin, range.end));
+            note_square(exec, range.begin, range.end);
         } else if (!keep) { /* the update of statistics takes no grad_scale */
             char *statistics = (char *)exec->state->gradient + (size_t)range.begin * dpt_dtype_nbytes(real);
             DPT_TRY(dpt_flat_scale(exec->dev, real, range.end - range.begin, ranks, statistics));
         }
     }
-    return DPT_STATUS_OK;
+    return ask_squares(exec);
 }
 
 /* The sum of what was asked for, in that order. */
@@ -114,7 +116,7 @@ void dpt_exec__take_squares_alone(struct dpt_exec *exec, int ranks)
 }
 
 /* Every element counts on one rank: of equal sums in a group each rank takes its slice. */
-static enum dpt_status square_by_slices(struct dpt_exec *exec)
+static void square_by_slices(struct dpt_exec *exec)
 {
     const struct dpt_plan *plan = exec->plan;
     for (int b = 0; b < plan->nbuckets; b++) {
@@ -123,10 +125,9 @@ static enum dpt_status square_by_slices(struct dpt_exec *exec)
             const struct dpt_range range =
                 bucket->group < 0 ? bucket->range
                                   : dpt_plan_slice(plan, b, dpt_plan_group_rank(plan, bucket->group));
-            DPT_TRY(square(exec, range.begin + bucket->gradient_offset, range.end + bucket->gradient_offset));
+            note_square(exec, range.begin + bucket->gradient_offset, range.end + bucket->gradient_offset);
         }
     }
-    return DPT_STATUS_OK;
 }
 
 /* Adds what one micro-batch has of elements [begin, end) of the flat layout to those before it. */
@@ -154,7 +155,12 @@ enum dpt_status dpt_exec__keep(struct dpt_exec *exec, int micro, int bucket, con
 
 enum dpt_status dpt_exec__ask_squares(struct dpt_exec *exec)
 {
-    return exec->part ? square_shards(exec) : exec->by_host ? DPT_STATUS_OK : square_by_slices(exec);
+    if (exec->part) {
+        square_shards(exec);
+    } else if (!exec->by_host) {
+        square_by_slices(exec);
+    }
+    return ask_squares(exec);
 }
 
 void dpt_exec__take_squares(struct dpt_exec *exec)

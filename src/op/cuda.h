@@ -33,9 +33,17 @@ struct dpt_op_cuda {
 const struct dpt_op_cuda *dpt_op__cuda(const struct dpt_op *op);
 
 /* flat.h for F32 on a card. */
+struct dpt_flat_range;
 enum dpt_status dpt_flat__add_cuda(struct dpt_dev *dev, int64_t n, const float *x, const float *y, float *z);
 enum dpt_status dpt_flat__scale_cuda(struct dpt_dev *dev, int64_t n, double factor, float *x);
-enum dpt_status dpt_flat__square_cuda(struct dpt_dev *dev, int64_t n, const float *x, double *sum);
+enum dpt_status dpt_flat__squares_cuda(struct dpt_dev *dev, int count, const struct dpt_flat_range *range, double *sum);
+
+/* update.h: ranges in the memory of a card. */
+struct dpt_update_range;
+struct dpt_update_table;
+enum dpt_status dpt_update__table_cuda(struct dpt_dev *dev, const struct dpt_op *op, int count,
+                                       const struct dpt_update_range *range, struct dpt_update_table **table);
+void dpt_update__table_free_cuda(struct dpt_dev *dev, struct dpt_update_table *table);
 
 #ifdef __cplusplus
 }

@@ -27,8 +27,20 @@ enum dpt_status dpt_flat__scale_cuda(struct dpt_dev *dev, int64_t n, double fact
     return refuse();
 }
 
-enum dpt_status dpt_flat__square_cuda(struct dpt_dev *dev, int64_t n, const float *x, double *sum)
+enum dpt_status dpt_flat__squares_cuda(struct dpt_dev *dev, int count, const struct dpt_flat_range *range, double *sum)
 {
-    (void)dev, (void)n, (void)x, (void)sum;
+    (void)dev, (void)count, (void)range, (void)sum;
     return refuse();
+}
+
+enum dpt_status dpt_update__table_cuda(struct dpt_dev *dev, const struct dpt_op *op, int count,
+                                       const struct dpt_update_range *range, struct dpt_update_table **table)
+{
+    (void)dev, (void)op, (void)count, (void)range, (void)table;
+    return refuse();
+}
+
+void dpt_update__table_free_cuda(struct dpt_dev *dev, struct dpt_update_table *table)
+{
+    (void)dev, (void)table;
 }

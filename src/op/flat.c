@@ -37,14 +37,17 @@ enum dpt_status dpt_flat_scale(struct dpt_dev *dev, enum dpt_dtype real, int64_t
     return dpt_dev_kernel_end(dev);
 }
 
-enum dpt_status dpt_flat_square(struct dpt_dev *dev, enum dpt_dtype real, int64_t n, const void *x, double *sum)
+enum dpt_status dpt_flat_squares(struct dpt_dev *dev, enum dpt_dtype real, int count, const struct dpt_flat_range *range,
+                                 double *sum)
 {
     if (is_card(dev)) {
-        return dpt_flat__square_cuda(dev, n, x, sum);
+        return dpt_flat__squares_cuda(dev, count, range, sum);
     }
     DPT_TRY(dpt_dev_kernel_begin(dev));
-    struct dpt_square square = {{0.0}};
-    dpt_square_add(real, n, x, &square);
-    *sum = dpt_square_sum(&square);
+    for (int i = 0; i < count; i++) {
+        struct dpt_square square = {{0.0}};
+        dpt_square_add(real, range[i].n, range[i].x, &square);
+        sum[i] = dpt_square_sum(&square);
+    }
     return dpt_dev_kernel_end(dev);
 }

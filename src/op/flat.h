@@ -18,8 +18,16 @@ enum dpt_status dpt_flat_add(struct dpt_dev *dev, enum dpt_dtype real, int64_t n
 /* x = factor x, n elements. Local. */
 enum dpt_status dpt_flat_scale(struct dpt_dev *dev, enum dpt_dtype real, int64_t n, double factor, void *x);
 
+/* Elements of a flat buffer. */
+struct dpt_flat_range {
+    const void *x;
+    int64_t n;
+};
+
 /*
- * *sum = the sum of x^2 in double, in an order that depends on n alone. *sum is in memory of dpt_dev_host_alloc, and there
- * after the next dpt_dev_wait. Local.
+ * sum[i] = the sum of the squares of range i in double, in an order that depends on its n alone. A card does all of them in
+ * two launches for each DPT_CUDA_SQUARES. `sum` is in memory of dpt_dev_host_alloc, and is there after the next
+ * dpt_dev_wait. Local.
  */
-enum dpt_status dpt_flat_square(struct dpt_dev *dev, enum dpt_dtype real, int64_t n, const void *x, double *sum);
+enum dpt_status dpt_flat_squares(struct dpt_dev *dev, enum dpt_dtype real, int count, const struct dpt_flat_range *range,
+                                 double *sum);

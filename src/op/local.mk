@@ -119,6 +119,7 @@ libdpt_a_SOURCES += \
 	%D%/cuda.cuh \
 	%D%/cuda_table.c \
 	%D%/embedding_cuda.cu \
+	%D%/flat_cuda.cu \
 	%D%/gemm_cuda.c \
 	%D%/gemm_cuda.h \
 	%D%/linear_cuda.c \
@@ -126,7 +127,8 @@ libdpt_a_SOURCES += \
 	%D%/loss_cuda.cu \
 	%D%/norm_cuda.cu \
 	%D%/pointwise_cuda.cu \
-	%D%/pool_cuda.cu
+	%D%/pool_cuda.cu \
+	%D%/update_cuda.cu
 else
 libdpt_a_SOURCES += %D%/cuda_none.c
 endif

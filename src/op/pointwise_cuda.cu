@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Twins of ops that compute each element by itself: activation.c, bias_act.c, combine.c, dropout.c, swiglu.c, update.c. */
+/* Twins of ops that compute each element by itself: activation.c, bias_act.c, combine.c, dropout.c, swiglu.c. */
 
 #include "op/cuda.cuh"
 
@@ -8,7 +8,6 @@ extern "C" {
 #include "op/combine.h"
 #include "op/dropout.h"
 #include "op/linear.h"
-#include "op/update.h"
 }
 
 static __device__ float logistic(float x)
@@ -291,166 +290,4 @@ extern "C" enum dpt_status dpt_op__swiglu_dx_cuda(const struct dpt_op_call *call
     DPT_LAUNCH_EACH(cuda, n, swiglu_dx, dpt_in_of(call, 0), dpt_in_of(call, 1), dpt_in_of(call, 2), dpt_out_of(call, 0),
                     dpt_out_of(call, 1));
     return DPT_STATUS_OK;
-}
-
-/* ---------------------------------------------------------------------------------------------------------- update */
-
-/* Of all updates, made of a call's context and parameters once. */
-struct step {
-    float lr, scale, decay;
-};
-
-static __global__ void sgd(int64_t n, struct step step, float momentum, float kept, bool first, bool nesterov, float *p,
-                           const float *g, float *m)
-{
-    DPT_EACH(i, n)
-    {
-        float d = step.scale * g[i] + step.decay * p[i];
-        if (m) {
-            const float moved = first ? d : momentum * m[i] + kept * d;
-            m[i] = moved;
-            d = nesterov ? d + momentum * moved : moved;
-        }
-        p[i] -= step.lr * d;
-    }
-}
-
-extern "C" enum dpt_status dpt_op__sgd_cuda(const struct dpt_op_call *call)
-{
-    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
-    const struct dpt_sgd_param *param = (const struct dpt_sgd_param *)call->types->param;
-    const struct step step = {(float)call->ctx->lr, (float)call->ctx->grad_scale, (float)param->weight_decay};
-    float *m = call->types->nin > 2 ? (float *)call->in[2].data : NULL;
-    const int64_t n = dpt_type_numel(&call->in[0].type);
-    DPT_LAUNCH_EACH(cuda, n, sgd, step, (float)param->momentum, (float)(1.0 - param->dampening), call->ctx->update == 1,
-                    param->nesterov, (float *)call->in[0].data, (const float *)call->in[1].data, m);
-    return DPT_STATUS_OK;
-}
-
-/* Corrections of the averages, which begin at 0. */
-struct adam {
-    float beta1, beta2, rest1, rest2, eps;
-    float bias1, root2; /* 1 / (1 - beta1^t), sqrt(1 / (1 - beta2^t)) */
-    bool decoupled;
-};
-
-static __global__ void adam(int64_t n, struct step step, struct adam at, float *p, const float *g, float *m, float *v)
-{
-    DPT_EACH(i, n)
-    {
-        const float decay = step.decay * p[i];
-        const float d = step.scale * g[i] + (at.decoupled ? 0.0f : decay);
-        const float kept = at.decoupled ? p[i] - step.lr * decay : p[i];
-        const float m1 = at.beta1 * m[i] + at.rest1 * d;
-        const float v1 = at.beta2 * v[i] + at.rest2 * d * d;
-        m[i] = m1;
-        v[i] = v1;
-        p[i] = kept - step.lr * (m1 * at.bias1) / (sqrtf(v1) * at.root2 + at.eps);
-    }
-}
-
-extern "C" enum dpt_status dpt_op__adam_cuda(const struct dpt_op_call *call)
-{
-    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
-    const struct dpt_adam_param *param = (const struct dpt_adam_param *)call->types->param;
-    const struct step step = {(float)call->ctx->lr, (float)call->ctx->grad_scale, (float)param->weight_decay};
-    const double t = (double)call->ctx->update;
-    const struct adam at = {
-        (float)param->beta1,
-        (float)param->beta2,
-        (float)(1.0 - param->beta1),
-        (float)(1.0 - param->beta2),
-        (float)param->eps,
-        (float)(1.0 / (1.0 - pow(param->beta1, t))),
-        (float)sqrt(1.0 / (1.0 - pow(param->beta2, t))),
-        param->decoupled,
-    };
-    const int64_t n = dpt_type_numel(&call->in[0].type);
-    DPT_LAUNCH_EACH(cuda, n, adam, step, at, (float *)call->in[0].data, (const float *)call->in[1].data,
-                    (float *)call->in[2].data, (float *)call->in[3].data);
-    return DPT_STATUS_OK;
-}
-
-static __global__ void ema(int64_t n, float rate, float kept, float *p, const float *g)
-{
-    DPT_EACH(i, n)
-    {
-        p[i] = kept * p[i] + rate * g[i];
-    }
-}
-
-extern "C" enum dpt_status dpt_op__ema_cuda(const struct dpt_op_call *call)
-{
-    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
-    const struct dpt_ema_param *param = (const struct dpt_ema_param *)call->types->param;
-    const int64_t n = dpt_type_numel(&call->in[0].type);
-    DPT_LAUNCH_EACH(cuda, n, ema, (float)param->rate, (float)(1.0 - param->rate), (float *)call->in[0].data,
-                    (const float *)call->in[1].data);
-    return DPT_STATUS_OK;
-}
-
-/* ------------------------------------------------------------------------------------------------------------ flat */
-
-extern "C" enum dpt_status dpt_flat__add_cuda(struct dpt_dev *dev, int64_t n, const float *x, const float *y, float *z)
-{
-    struct dpt_cuda *cuda = dpt_cuda_of(dev);
-    const struct dpt_in first = {x, DPT_DTYPE_F32, DPT_DTYPE_F32}, second = {y, DPT_DTYPE_F32, DPT_DTYPE_F32};
-    const struct dpt_out sum = {z, DPT_DTYPE_F32};
-    DPT_LAUNCH_EACH(cuda, n, add, first, second, sum);
-    return DPT_STATUS_OK;
-}
-
-static __global__ void scale(int64_t n, float factor, float *x)
-{
-    DPT_EACH(i, n)
-    {
-        x[i] *= factor;
-    }
-}
-
-extern "C" enum dpt_status dpt_flat__scale_cuda(struct dpt_dev *dev, int64_t n, double factor, float *x)
-{
-    struct dpt_cuda *cuda = dpt_cuda_of(dev);
-    DPT_LAUNCH_EACH(cuda, n, scale, (float)factor, x);
-    return DPT_STATUS_OK;
-}
-
-/* A part of the sum a block. */
-static __global__ void square(int64_t n, const float *x, double *part)
-{
-    double sum = 0.0;
-    DPT_EACH(i, n)
-    {
-        sum += (double)x[i] * (double)x[i];
-    }
-    sum = dpt_block_sum(sum);
-    if (threadIdx.x == 0) {
-        part[blockIdx.x] = sum;
-    }
-}
-
-static __global__ void add_up(int64_t n, const double *part, double *total)
-{
-    double sum = 0.0;
-    for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
-        sum += part[i];
-    }
-    sum = dpt_block_sum(sum);
-    if (threadIdx.x == 0) {
-        *total = sum;
-    }
-}
-
-extern "C" enum dpt_status dpt_flat__square_cuda(struct dpt_dev *dev, int64_t n, const float *x, double *sum)
-{
-    struct dpt_cuda *cuda = dpt_cuda_of(dev);
-    const int64_t wanted = (n + DPT_BLOCK - 1) / DPT_BLOCK, most = DPT_CUDA_PARTS, parts = wanted < most ? wanted : most;
-    *sum = 0.0;
-    if (n <= 0) {
-        return DPT_STATUS_OK;
-    }
-    DPT_LAUNCH(square, (unsigned)parts, DPT_BLOCK, cuda->stream, n, x, cuda->part);
-    DPT_LAUNCH(add_up, 1u, DPT_BLOCK, cuda->stream, parts, (const double *)cuda->part, cuda->part);
-    DPT_CUDA_TRY(cuda, cudaGetLastError(), "the norm of the gradient");
-    return dpt_dev_copy_out_later(dev, sum, cuda->part, sizeof *sum);
 }

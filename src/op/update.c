@@ -19,8 +19,10 @@
 #include "op/update.h"
 
 #include <math.h>
+#include <stddef.h>
+#include <string.h>
 
-#include "op/op.h"
+#include "op/cuda.h"
 
 #define DPT_REF "op/update_ref.inc"
 #include "op/real.h"
@@ -130,3 +132,55 @@ const struct dpt_op dpt_op_ema = {
     .cost = cost_ema,
     .run = {[DPT_RUN_REF] = ref_ema, [DPT_RUN_CPU] = cpu_ema},
 };
+
+/* ---- ranges ---- */
+
+/* Where that number is in the parameters. */
+static size_t own_at(const struct dpt_op *op)
+{
+    return op == &dpt_op_sgd    ? offsetof(struct dpt_sgd_param, weight_decay)
+           : op == &dpt_op_adam ? offsetof(struct dpt_adam_param, weight_decay)
+                                : offsetof(struct dpt_ema_param, rate);
+}
+
+double dpt_update__own(const struct dpt_op *op, const void *param)
+{
+    double own;
+    memcpy(&own, (const char *)param + own_at(op), sizeof own);
+    return own;
+}
+
+bool dpt_update_joins(const struct dpt_op *op, const void *a, const void *b)
+{
+    const char *one = a, *other = b;
+    const size_t before = own_at(op), behind = before + sizeof(double);
+    return memcmp(one, other, before) == 0 &&
+           memcmp(one + behind, other + behind, op->param_nbytes - behind) == 0;
+}
+
+enum dpt_status dpt_update_prepare(struct dpt_dev *dev, const struct dpt_op *op, int count,
+                                   const struct dpt_update_range *range, struct dpt_update_table **table)
+{
+    *table = NULL;
+    return dev->kind == DPT_DEV_KIND_CUDA && count > 0 ? dpt_update__table_cuda(dev, op, count, range, table)
+                                                       : DPT_STATUS_OK;
+}
+
+void dpt_update_release(struct dpt_dev *dev, struct dpt_update_table *table)
+{
+    if (table) {
+        dpt_update__table_free_cuda(dev, table);
+    }
+}
+
+enum dpt_status dpt_update_ranges(struct dpt_dev *dev, const struct dpt_op *op, enum dpt_run run, int count,
+                                  const struct dpt_update_range *range, struct dpt_update_table *table,
+                                  const struct dpt_op_ctx *ctx)
+{
+    for (int i = 0; i < (table ? 1 : count); i++) {
+        const struct dpt_op_call call = {
+            .types = &range[i].types, .in = range[i].in, .prep = table, .dev = dev, .ctx = ctx};
+        DPT_TRY(dpt_op_call(op, run, &call));
+    }
+    return DPT_STATUS_OK;
+}

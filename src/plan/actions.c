@@ -10,6 +10,7 @@
  * Ranks meet in collectives of one group at a time, and every rank has them in the same order: buckets are sorted by group.
  */
 
+#include "op/update.h"
 #include "plan/internal.h"
 
 struct list {
@@ -253,17 +254,44 @@ static void sum_groups(struct list *list)
     }
 }
 
+/* How many updates from u on, before `end`, may be ranges of one call, which is one launch on a card. */
+static int count_joined(const struct dpt_plan *plan, int u, int end)
+{
+    const struct dpt_plan_update *first = &plan->update[u];
+    int next = u + 1;
+    while (next < end && plan->update[next].op == first->op && plan->update[next].nslots == first->nslots &&
+           dpt_update_joins(first->op, first->param, plan->update[next].param)) {
+        next++;
+    }
+    return next - u;
+}
+
+/* Updates [begin, end). */
+static void put_updates(struct list *list, int begin, int end)
+{
+    struct dpt_plan_update *update = list->plan->update;
+    for (int u = begin; u < end; u += update[u].joined) {
+        update[u].joined = count_joined(list->plan, u, end);
+        put(list, DPT_ACTION_UPDATE, -1, u);
+    }
+}
+
 /* Updates; slices are made known at once where there is one group, else group after group. */
 static void update_all(struct list *list)
 {
     const struct dpt_plan *plan = list->plan;
     const bool sliced = plan->conf.shard != DPT_PLAN_SHARD_NONE, at_once = plan->ngroups == 1;
     struct flow flow = new_flow(plan, 0, DPT_ACTION_PUBLISH, DPT_ACTION_COLLECT);
-    for (int b = 0, u = 0; b < plan->nbuckets; b++) {
-        for (; u < plan->nupdates && plan->update[u].bucket <= b; u++) {
-            put(list, DPT_ACTION_UPDATE, -1, u);
+    for (int b = 0, done = 0, u = 0; b < plan->nbuckets; b++) {
+        const bool told = sliced && at_once && plan->group[0].size > 1 && find_bucket(plan, &flow, b) == b;
+        while (u < plan->nupdates && plan->update[u].bucket <= b) {
+            u++;
         }
-        if (sliced && at_once && plan->group[0].size > 1 && find_bucket(plan, &flow, b) == b) {
+        if (told || b + 1 == plan->nbuckets) {
+            put_updates(list, done, u);
+            done = u;
+        }
+        if (told) {
             begin_one(list, &flow, b);
         }
     }

@@ -144,7 +144,7 @@ enum dpt_action_kind {
     DPT_ACTION_REDUCE,     /* start the sum of bucket `arg` over the ranks                     */
     DPT_ACTION_WAIT,       /* bucket `arg` holds the sum                                       */
     DPT_ACTION_CONTROL,    /* norm, metrics, flags: the one world-wide reduction of a step     */
-    DPT_ACTION_UPDATE,     /* update `arg` of plan->update                                     */
+    DPT_ACTION_UPDATE,     /* update `arg` of plan->update, and those joined to it             */
     DPT_ACTION_ZERO,       /* the gradient of parameter `arg`, to which this rank adds nothing */
     DPT_ACTION_PUBLISH,    /* begin to give all ranks what each updated of bucket `arg`        */
     DPT_ACTION_COLLECT,    /* bucket `arg` of the parameters is whole again                    */
@@ -161,13 +161,14 @@ struct dpt_action {
     int arg;
 };
 
-/* One call of an update rule over a contiguous range of parameters with equal settings. */
+/* An update rule over a contiguous range of parameters with equal settings. */
 struct dpt_plan_update {
     const struct dpt_op *op;
     const void *param;
     int nslots;
     int bucket;         /* of its first element         */
     int64_t begin, end; /* elements of the flat layout  */
+    int joined;         /* updates that one action does: this one and those behind it; 0: an earlier one's action does it */
 };
 
 /* What a rank needs of an image to make its part of so many windows, or adds to it: windows of neighbours overlap. */

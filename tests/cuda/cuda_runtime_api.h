@@ -83,6 +83,9 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 
+/* For tests: how many kernels that have these words in their name have run so far. */
+long emulated_launches(const char *words);
+
 /* For other libraries on the card: work on a copy of `argument` takes its turn in a stream (runtime.cu). */
 void emulated_do_copy(cudaStream_t stream, void (*work)(const void *argument), const void *argument, size_t nbytes);
 

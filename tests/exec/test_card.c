@@ -14,6 +14,9 @@
 enum { STEPS = 5 };
 static const double TOLERANCE = 2e-5; /* sums of floats in another order, over some steps */
 
+/* In a build --with-cuda=emulate: kernels of this name that the card ran. Elsewhere it is not there. */
+long emulated_launches(const char *words) __attribute__((weak));
+
 static const char *const orders[] = {"late", "copies", "kernels"};
 
 #define AXIS(NAME, SIZE) {.name = NAME, .size = SIZE}
@@ -105,9 +108,46 @@ static void a_card_trains_as_the_cores_do(void **state)
     }
 }
 
+/* Launches of updates and norms in a step of a net with so many layers. */
+static void count_launches(const char *widths, long *updates, long *norms)
+{
+    const struct rig_layout layout = {.naxes = 1, .axis = {AXIS("data", 1)}, .card = true};
+    char job[600];
+    snprintf(job, sizeof job, RIG_FP32 "[model]\ntype = mlp\nwidths = %s\n" RIG_DATA("6", "4") RIG_BATCH("16", "1") RIG_ADAMW
+             "clip = 0.5\n", widths);
+    struct rig *rig = rig_new_layout(job, world, &layout);
+    rig_train(rig);
+    EXPECT_OK(dpt_dev_wait(rig->dev));
+    const long before[2] = {emulated_launches("update"), emulated_launches("square")};
+    rig_train(rig);
+    EXPECT_OK(dpt_dev_wait(rig->dev));
+    *updates = emulated_launches("update") - before[0];
+    *norms = emulated_launches("square") - before[1];
+    rig_free(rig);
+}
+
+/* Biases do not decay and weights do, so that each is a range of its own: all of them are one launch. */
+static void launches_do_not_grow_with_the_net(void **state)
+{
+    static const char *const widths[] = {"9", "9 8 7 9 8 7 9 8 7"};
+    (void)state;
+    if (!emulated_launches || dpt_comm_size(world) > 1) {
+        skip();
+    }
+    for (int i = 0; i < 2; i++) {
+        long updates, norms;
+        count_launches(widths[i], &updates, &norms);
+        assert_int_equal(updates, 1);
+        assert_int_equal(norms, 1);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_card_trains_as_the_cores_do)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_card_trains_as_the_cores_do),
+        cmocka_unit_test(launches_do_not_grow_with_the_net),
+    };
     setenv("DPT_EMULATED_CARDS", "1", 1); /* in a build without the emulator it means nothing */
     return RUN_IN_WORLD(tests);
 }

@@ -6,10 +6,15 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
+#include "op/flat.h"
 #include "optest.h"
+
+/* In a build --with-cuda=emulate: kernels of this name that the card ran. Elsewhere it is not there. */
+long emulated_launches(const char *words) __attribute__((weak));
 
 enum { N = 37, STEPS = 12 };
 
@@ -193,6 +198,134 @@ static void ranges_give_the_same_bits(void **state)
     assert_memory_equal(whole, parts, sizeof whole);
 }
 
+/* The same ranges on a card by themselves and in one call, each with a number of its own: the same bits, and one launch. */
+static void expect_one_call(struct dpt_dev *card, const char *name, const void *const param[3], int nin)
+{
+    enum { M = 5200 };
+    static float host[2][4][M];
+    static const int cut[] = {0, 16, 4176, M};
+    const struct dpt_op *op = dpt_op_find(name);
+    const struct dpt_op_ctx ctx = {.lr = 0.01, .grad_scale = 0.3, .update = 3};
+    struct dpt_update_range range[2][3];
+    struct dpt_update_table *table;
+    void *there[2][4];
+    for (int way = 0; way < 2; way++) {
+        for (int k = 0; k < nin; k++) {
+            for (int i = 0; i < M; i++) {
+                host[way][k][i] = (float)fabs(sin(1.0 + 7.0 * k + 0.37 * i));
+            }
+            assert_int_equal(dpt_dev_alloc(card, sizeof host[way][k], "an operand", &there[way][k]), DPT_STATUS_OK);
+            assert_int_equal(dpt_dev_copy_in(card, there[way][k], host[way][k], sizeof host[way][k]), DPT_STATUS_OK);
+            for (int r = 0; r < 3; r++) {
+                const struct dpt_type type = {DPT_DTYPE_F32, 1, {cut[r + 1] - cut[r]}};
+                range[way][r].types.param = param[r];
+                range[way][r].types.nin = nin;
+                range[way][r].types.in[k] = type;
+                range[way][r].in[k] = (struct dpt_tensor){type, (float *)there[way][k] + cut[r]};
+            }
+        }
+    }
+    assert_true(dpt_update_joins(op, param[0], param[1]) && dpt_update_joins(op, param[1], param[2]));
+    assert_int_equal(dpt_update_prepare(card, op, 3, range[1], &table), DPT_STATUS_OK);
+    assert_non_null(table);
+    const long before = emulated_launches ? emulated_launches("update") : 0;
+    assert_int_equal(dpt_update_ranges(card, op, DPT_RUN_CUDA, 3, range[0], NULL, &ctx), DPT_STATUS_OK);
+    assert_int_equal(dpt_dev_wait(card), DPT_STATUS_OK);
+    const long single = emulated_launches ? emulated_launches("update") : 0;
+    assert_int_equal(dpt_update_ranges(card, op, DPT_RUN_CUDA, 3, range[1], table, &ctx), DPT_STATUS_OK);
+    for (int way = 0; way < 2; way++) {
+        for (int k = 0; k < nin; k++) {
+            assert_int_equal(dpt_dev_copy_out(card, host[way][k], there[way][k], sizeof host[way][k]), DPT_STATUS_OK);
+            dpt_dev_release(card, there[way][k], sizeof host[way][k]);
+        }
+    }
+    if (emulated_launches) {
+        assert_int_equal(single - before, 3);
+        assert_int_equal(emulated_launches("update") - single, 1);
+    }
+    for (int k = 0; k < nin; k++) {
+        assert_memory_equal(host[0][k], host[1][k], sizeof host[0][k]);
+    }
+    assert_true(host[0][0][20] != (float)fabs(sin(1.0 + 0.37 * 20)));
+    dpt_update_release(card, table);
+}
+
+static void ranges_are_one_launch_on_a_card(void **state)
+{
+    const struct dpt_sgd_param plain[] = {{.weight_decay = 0.1}, {.weight_decay = 0.0}, {.weight_decay = 0.1}};
+    const struct dpt_sgd_param sgd[] = {
+        {.momentum = 0.9, .nesterov = true}, {.momentum = 0.9, .weight_decay = 0.2, .nesterov = true},
+        {.momentum = 0.9, .nesterov = true}};
+    const struct dpt_adam_param adam[] = {
+        {.beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.1, .decoupled = true},
+        {.beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .decoupled = true},
+        {.beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.3, .decoupled = true}};
+    const struct dpt_adam_param other = {.beta1 = 0.9, .beta2 = 0.98, .eps = 1e-8, .decoupled = true};
+    const struct dpt_ema_param ema[] = {{0.1}, {0.25}, {0.1}};
+    struct dpt_dev *card = NULL;
+    const char *why;
+    (void)state;
+    assert_false(dpt_update_joins(&dpt_op_adam, &adam[0], &other));
+    setenv("DPT_EMULATED_CARDS", "1", 0);
+    if (dpt_dev_cuda_count(&why) == 0) {
+        print_message("SKIP: %s\n", why);
+        skip();
+    }
+    assert_int_equal(dpt_dev_cuda(0, &card), DPT_STATUS_OK);
+    expect_one_call(card, "sgd", (const void *const[]){&plain[0], &plain[1], &plain[2]}, 2);
+    expect_one_call(card, "sgd", (const void *const[]){&sgd[0], &sgd[1], &sgd[2]}, 3);
+    expect_one_call(card, "adam", (const void *const[]){&adam[0], &adam[1], &adam[2]}, 4);
+    expect_one_call(card, "ema", (const void *const[]){&ema[0], &ema[1], &ema[2]}, 2);
+    dpt_dev_close(card);
+}
+
+/* Of ranges of many lengths, in more calls than one: what a sum of the same range alone is, to the bit, and right. */
+static void squares_are_summed_together(void **state)
+{
+    enum { M = 3000, RANGES = 150 };
+    static float x[M];
+    struct dpt_flat_range range[RANGES];
+    struct dpt_dev *card = NULL;
+    void *there, *figures;
+    const char *why;
+    (void)state;
+    setenv("DPT_EMULATED_CARDS", "1", 0);
+    if (dpt_dev_cuda_count(&why) == 0) {
+        print_message("SKIP: %s\n", why);
+        skip();
+    }
+    for (int i = 0; i < M; i++) {
+        x[i] = (float)sin(0.7 * i);
+    }
+    assert_int_equal(dpt_dev_cuda(0, &card), DPT_STATUS_OK);
+    assert_int_equal(dpt_dev_alloc(card, sizeof x, "numbers", &there), DPT_STATUS_OK);
+    assert_int_equal(dpt_dev_host_alloc(card, 2 * RANGES * sizeof(double), "figures", &figures), DPT_STATUS_OK);
+    assert_int_equal(dpt_dev_copy_in(card, there, x, sizeof x), DPT_STATUS_OK);
+    for (int r = 0; r < RANGES; r++) {
+        range[r] = (struct dpt_flat_range){(float *)there + 3 * r, r == 7 ? 0 : 19 * r % (M - 3 * r)};
+    }
+    double *sum = figures, *alone = sum + RANGES;
+    const long before = emulated_launches ? emulated_launches("square") : 0;
+    assert_int_equal(dpt_flat_squares(card, DPT_DTYPE_F32, RANGES, range, sum), DPT_STATUS_OK);
+    assert_int_equal(dpt_dev_wait(card), DPT_STATUS_OK);
+    assert_true(!emulated_launches || emulated_launches("square") - before == 2); /* 128 ranges a launch */
+    for (int r = 0; r < RANGES; r++) {
+        assert_int_equal(dpt_flat_squares(card, DPT_DTYPE_F32, 1, &range[r], &alone[r]), DPT_STATUS_OK);
+    }
+    assert_int_equal(dpt_dev_wait(card), DPT_STATUS_OK);
+    assert_memory_equal(sum, alone, RANGES * sizeof *sum);
+    for (int r = 0; r < RANGES; r++) {
+        double expected = 0.0;
+        for (int64_t i = 0; i < range[r].n; i++) {
+            expected += (double)x[3 * r + i] * x[3 * r + i];
+        }
+        close_to(sum[r], expected, 1e-13);
+    }
+    dpt_dev_host_release(card, figures, 2 * RANGES * sizeof(double));
+    dpt_dev_release(card, there, sizeof x);
+    dpt_dev_close(card);
+}
+
 static void refusals(void **state)
 {
     (void)state;
@@ -220,6 +353,8 @@ int main(void)
         cmocka_unit_test(sgd_is_the_published_one),
         cmocka_unit_test(adam_is_the_published_one),
         cmocka_unit_test(ranges_give_the_same_bits),
+        cmocka_unit_test(ranges_are_one_launch_on_a_card),
+        cmocka_unit_test(squares_are_summed_together),
         cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

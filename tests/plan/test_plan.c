@@ -837,6 +837,24 @@ static int complete_after(const struct dpt_plan *plan, int b, bool before)
     return node;
 }
 
+/* Every update is done by one action, behind the control message; neighbours of one op are done together. */
+static void expect_update_actions(const struct dpt_plan *plan, int control)
+{
+    int actions = 0;
+    for (int u = 0; u < plan->nupdates; u += plan->update[u].joined, actions++) {
+        assert_true(plan->update[u].joined >= 1 && u + plan->update[u].joined <= plan->nupdates);
+        assert_true(find_action(plan, DPT_ACTION_UPDATE, -1, u) > control);
+        for (int i = 1; i < plan->update[u].joined; i++) {
+            assert_int_equal(plan->update[u + i].joined, 0);
+            assert_ptr_equal(plan->update[u + i].op, plan->update[u].op);
+        }
+        if (actions > 0 && plan->conf.shard == DPT_PLAN_SHARD_NONE) {
+            assert_ptr_not_equal(plan->update[u - 1].op, plan->update[u].op);
+        }
+    }
+    assert_int_equal(count_actions(plan, DPT_ACTION_UPDATE), actions);
+}
+
 /* Each bucket is added and summed once, as early as it can be, and waited for before anyone reads it. */
 static void expect_bucket_actions(const struct dpt_plan *plan)
 {
@@ -845,7 +863,6 @@ static void expect_bucket_actions(const struct dpt_plan *plan)
     assert_int_equal(count_actions(plan, DPT_ACTION_REDUCE), ranks ? plan->nbuckets : 0);
     assert_int_equal(count_actions(plan, DPT_ACTION_WAIT), ranks ? plan->nbuckets : 0);
     assert_int_equal(count_actions(plan, DPT_ACTION_ACCUMULATE), pieces ? plan->nbuckets * plan->micros : 0);
-    assert_int_equal(count_actions(plan, DPT_ACTION_UPDATE), plan->nupdates);
     int before = -1;
     for (int b = 0; b < plan->nbuckets; b++) {
         for (int micro = 0; micro < plan->micros; micro++) {
@@ -870,9 +887,7 @@ static void expect_bucket_actions(const struct dpt_plan *plan)
             }
         }
     }
-    for (int u = 0; u < plan->nupdates; u++) {
-        assert_true(find_action(plan, DPT_ACTION_UPDATE, -1, u) > control);
-    }
+    expect_update_actions(plan, control);
 }
 
 /* Gradients of micro-batches come together once: by their kernels, or where these write elsewhere before others do. */
