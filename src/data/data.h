@@ -103,6 +103,7 @@ int64_t dpt_batch_steps_per_epoch(int64_t samples, int64_t global);
 
 /* A piece of a step that one rank computes: filled by the loader, given back when the next is asked for. */
 struct dpt_batch {
+    uint64_t number;     /* of the fill: no two of a loader have the same, and none has 0       */
     int64_t step;
     int64_t micro;       /* micro-batch (or virtual shard) of the step                          */
     int64_t epoch;
@@ -147,3 +148,9 @@ enum dpt_status dpt_loader_seek(struct dpt_loader *loader, int64_t step);
  * last of a pass when not `train`. A failure of the thread arrives here. Local.
  */
 enum dpt_status dpt_loader_next(struct dpt_loader *loader, const struct dpt_batch **batch);
+
+/*
+ * What _next gives next if nothing comes between, where it is read already; else NULL, and never a wait or a failure. It may
+ * be read until _next gives another, or a seek. Local.
+ */
+const struct dpt_batch *dpt_loader_peek(struct dpt_loader *loader);

@@ -44,6 +44,7 @@ struct dpt_loader {
     pthread_cond_t room;  /* the thread may have something to do */
     pthread_cond_t ready; /* the caller may have something to get */
     bool leave;
+    uint64_t fills; /* so far                                     */
     int64_t next;   /* slot to hand out next                      */
     int64_t filled; /* ready slots from there on                  */
     struct place place;
@@ -109,6 +110,7 @@ static void *read_ahead(void *argument)
             continue;
         }
         if (status == DPT_STATUS_OK) {
+            batch->number = ++loader->fills;
             loader->filled++;
             loader->place = after(loader, place);
         } else {
@@ -247,6 +249,7 @@ static enum dpt_status next_now(struct dpt_loader *loader, const struct dpt_batc
 {
     if (!at_end(loader, loader->place)) {
         DPT_TRY(fill(loader, loader->place, &loader->slot[0]));
+        loader->slot[0].number = ++loader->fills;
         loader->place = after(loader, loader->place);
         *batch = &loader->slot[0];
     }
@@ -275,4 +278,15 @@ enum dpt_status dpt_loader_next(struct dpt_loader *loader, const struct dpt_batc
     }
     pthread_mutex_unlock(&loader->lock);
     return status;
+}
+
+const struct dpt_batch *dpt_loader_peek(struct dpt_loader *loader)
+{
+    const struct dpt_batch *batch = NULL;
+    if (loader->threaded) {
+        pthread_mutex_lock(&loader->lock);
+        batch = loader->filled > 0 ? &loader->slot[loader->next] : NULL;
+        pthread_mutex_unlock(&loader->lock);
+    }
+    return batch;
 }

@@ -90,9 +90,11 @@ static enum dpt_status host_alloc(struct dpt_dev *dev, size_t nbytes, const char
     return DPT_STATUS_OK;
 }
 
+/* What is on its way from there, and nobody waits for, arrives first. */
 static void host_release(struct dpt_dev *dev, void *block, size_t nbytes)
 {
-    (void)dev, (void)nbytes;
+    (void)nbytes;
+    cudaStreamSynchronize(dpt_cuda_of(dev)->ahead);
     cudaFreeHost(block);
 }
 
@@ -197,6 +199,31 @@ static enum dpt_status copy_out_beside(struct dpt_dev *dev, void *to_host, const
     return DPT_STATUS_OK;
 }
 
+static enum dpt_status copy_in_ahead(struct dpt_dev *dev, void *to, const void *from_host, size_t nbytes,
+                                     struct dpt_dev_mark *after, struct dpt_dev_mark *mark)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    const char *what = "a copy to the card";
+    DPT_CUDA_TRY(cuda, cudaStreamWaitEvent(cuda->ahead, after->event, 0), what);
+    DPT_CUDA_TRY(cuda, cudaMemcpyAsync(to, from_host, nbytes, cudaMemcpyHostToDevice, cuda->ahead), what);
+    DPT_CUDA_TRY(cuda, cudaEventRecord(mark->event, cuda->ahead), what);
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status mark_line(struct dpt_dev *dev, struct dpt_dev_mark *mark)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    DPT_CUDA_TRY(cuda, cudaEventRecord(mark->event, cuda->stream), "a mark");
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status follow(struct dpt_dev *dev, struct dpt_dev_mark *mark)
+{
+    const struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    DPT_CUDA_TRY(cuda, cudaStreamWaitEvent(cuda->stream, mark->event, 0), "a mark");
+    return DPT_STATUS_OK;
+}
+
 static enum dpt_status wait_for_line(struct dpt_dev *dev)
 {
     const struct dpt_cuda *cuda = dpt_cuda_of(dev);
@@ -291,7 +318,7 @@ static void cuda_close(struct dpt_dev *dev)
     }
     dpt_cuda__close_blas(&cuda->blas);
     const cudaEvent_t event[] = {cuda->staged[0], cuda->staged[1], cuda->asked, cuda->arrived};
-    const cudaStream_t stream[] = {cuda->stream, cuda->in, cuda->out};
+    const cudaStream_t stream[] = {cuda->stream, cuda->in, cuda->out, cuda->ahead};
     for (size_t i = 0; i < sizeof event / sizeof event[0]; i++) {
         if (event[i]) {
             cudaEventDestroy(event[i]);
@@ -314,7 +341,7 @@ static enum dpt_status open_card(struct dpt_cuda *cuda)
     const char *what = "starting the card";
     void *pinned = NULL;
     DPT_CUDA_TRY(cuda, cudaSetDevice(cuda->card), what);
-    cudaStream_t *const stream[] = {&cuda->stream, &cuda->in, &cuda->out};
+    cudaStream_t *const stream[] = {&cuda->stream, &cuda->in, &cuda->out, &cuda->ahead};
     cudaEvent_t *const event[] = {&cuda->staged[0], &cuda->staged[1], &cuda->asked, &cuda->arrived};
     for (size_t i = 0; i < sizeof stream / sizeof stream[0]; i++) {
         DPT_CUDA_TRY(cuda, cudaStreamCreateWithFlags(stream[i], cudaStreamNonBlocking), what);
@@ -403,6 +430,9 @@ enum dpt_status dpt_dev_cuda(int card, struct dpt_dev **dev)
         .copy_out_later = copy_out_later,
         .copy_in_beside = copy_in_beside,
         .copy_out_beside = copy_out_beside,
+        .copy_in_ahead = copy_in_ahead,
+        .mark_line = mark_line,
+        .follow = follow,
         .wait = wait_for_line,
         .record_begin = record_begin,
         .record_end = record_end,

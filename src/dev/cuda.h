@@ -3,7 +3,7 @@
 
 /*
  * What dev/cuda.c shares with kernels for cards (op/ files with cuda in their name) and with nobody else. Kernels of a rank
- * are in one stream, so that they are done in the order in which they were asked for; two more take what is copied beside
+ * are in one stream, so that they are done in the order in which they were asked for; three more take what is copied beside
  * them, and events say which waits for which.
  */
 
@@ -53,6 +53,7 @@ struct dpt_cuda {
     int card, multiprocessors;
     cudaStream_t stream;
     cudaStream_t in, out; /* copies beside the line                                         */
+    cudaStream_t ahead;   /* those that it does not wait for                                */
     cudaEvent_t asked;    /* in `stream`: what a copy out comes behind                      */
     cudaEvent_t arrived;  /* in `in`: what kernels and copies out come behind                */
     struct dpt_cublas blas;

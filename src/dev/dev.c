@@ -141,6 +141,23 @@ enum dpt_status dpt_dev_copy_out_beside(struct dpt_dev *dev, void *to_host, cons
                                 : dpt_dev_copy_out(dev, to_host, from, nbytes);
 }
 
+enum dpt_status dpt_dev_copy_in_ahead(struct dpt_dev *dev, void *to, const void *from_host, size_t nbytes,
+                                      struct dpt_dev_mark *after, struct dpt_dev_mark *mark)
+{
+    return nbytes > 0 && dev->copy_in_ahead ? dev->copy_in_ahead(dev, to, from_host, nbytes, after, mark)
+                                            : dpt_dev_copy_in(dev, to, from_host, nbytes);
+}
+
+enum dpt_status dpt_dev_mark_line(struct dpt_dev *dev, struct dpt_dev_mark *mark)
+{
+    return mark ? dev->mark_line(dev, mark) : DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_dev_follow(struct dpt_dev *dev, struct dpt_dev_mark *mark)
+{
+    return mark ? dev->follow(dev, mark) : DPT_STATUS_OK;
+}
+
 enum dpt_status dpt_dev_wait(struct dpt_dev *dev)
 {
     return dev->wait ? dev->wait(dev) : DPT_STATUS_OK;

@@ -11,9 +11,9 @@
  * The memory of a device may be its own ("apart"): the host gives and takes bytes by copies only, and whoever uses a device
  * goes through the functions below, which are plain memory functions where it is not. Copies, zeroing and kernels stand in
  * one line: they are done in the order in which they were asked for, and dpt_dev_wait and dpt_dev_copy_out wait for all of
- * them. Beside the line go copies from and to pinned memory of the host (dpt_dev_copy_out_beside, _in_beside), each of
- * which reaches a mark when it is done; so what ranks exchange travels while kernels compute. A device that is not apart
- * has no marks, and there everything is done when it is asked for.
+ * them. Beside the line go copies from and to pinned memory of the host (dpt_dev_copy_out_beside, _in_beside, _in_ahead),
+ * each of which reaches a mark when it is done; so what ranks exchange, and the next samples, travel while kernels compute.
+ * A device that is not apart has no marks, and there everything is done when it is asked for.
  */
 
 #include <stdbool.h>
@@ -55,6 +55,10 @@ struct dpt_dev {
     enum dpt_status (*copy_in_beside)(struct dpt_dev *dev, void *to, const void *from_host, size_t nbytes);
     enum dpt_status (*copy_out_beside)(struct dpt_dev *dev, void *to_host, const void *from, size_t nbytes,
                                        struct dpt_dev_mark *mark);
+    enum dpt_status (*copy_in_ahead)(struct dpt_dev *dev, void *to, const void *from_host, size_t nbytes,
+                                     struct dpt_dev_mark *after, struct dpt_dev_mark *mark);
+    enum dpt_status (*mark_line)(struct dpt_dev *dev, struct dpt_dev_mark *mark);
+    enum dpt_status (*follow)(struct dpt_dev *dev, struct dpt_dev_mark *mark);
     enum dpt_status (*wait)(struct dpt_dev *dev);
     /* Optional, all or none: what stands in line is recorded instead of done, and then done as often as it is played. */
     enum dpt_status (*record_begin)(struct dpt_dev *dev);
@@ -147,6 +151,19 @@ enum dpt_status dpt_dev_copy_out_later(struct dpt_dev *dev, void *to_host, const
 enum dpt_status dpt_dev_copy_out_beside(struct dpt_dev *dev, void *to_host, const void *from, size_t nbytes,
                                         struct dpt_dev_mark *mark);
 enum dpt_status dpt_dev_copy_in_beside(struct dpt_dev *dev, void *to, const void *from_host, size_t nbytes);
+
+/*
+ * A copy beside the line, from memory of dpt_dev_host_alloc, that comes behind what reaches `after` and what was copied so
+ * before; nothing in line waits for it. `mark` is reached when it is done. DPT_STATUS_FAILED. Local.
+ */
+enum dpt_status dpt_dev_copy_in_ahead(struct dpt_dev *dev, void *to, const void *from_host, size_t nbytes,
+                                      struct dpt_dev_mark *after, struct dpt_dev_mark *mark);
+
+/* The mark is reached when all is done that stands in line now. DPT_STATUS_FAILED. Local. */
+enum dpt_status dpt_dev_mark_line(struct dpt_dev *dev, struct dpt_dev_mark *mark);
+
+/* What is asked for in line from now on comes behind what reaches the mark. DPT_STATUS_FAILED. Local. */
+enum dpt_status dpt_dev_follow(struct dpt_dev *dev, struct dpt_dev_mark *mark);
 
 /* Returns when all that stands in line is done. DPT_STATUS_FAILED when the device failed, then or earlier. Local wait. */
 enum dpt_status dpt_dev_wait(struct dpt_dev *dev);

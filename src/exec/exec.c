@@ -244,7 +244,7 @@ static enum dpt_status take_host_memory(struct dpt_exec *exec)
     exec->staging_nbytes = count_staging(exec);
     exec->gradient = exec->direct ? exec->state->gradient : NULL;
     exec->param = exec->direct ? exec->state->param : NULL;
-    DPT_TRY(dpt_dev_mark_new(dev, &exec->loaded_mark));
+    DPT_TRY(dpt_exec__take_ahead(exec));
     for (int i = 0; i < plan->nbuckets + plan->nstays; i++) {
         exec->arrival[i].dev = dev;
         DPT_TRY(dpt_dev_mark_new(dev, &exec->arrival[i].mark));
@@ -398,7 +398,7 @@ void dpt_exec_free(struct dpt_exec *exec)
     }
     dpt_exec__release_messages(exec);
     if (dpt_dev_is_apart(exec->dev)) {
-        dpt_dev_mark_free(exec->dev, exec->loaded_mark);
+        dpt_exec__release_ahead(exec);
         for (int i = 0; i < exec->plan->nbuckets + exec->plan->nstays; i++) {
             dpt_dev_mark_free(exec->dev, exec->arrival[i].mark);
         }
@@ -443,59 +443,6 @@ void dpt_exec_free(struct dpt_exec *exec)
     free(exec->micro);
     free(exec->part);
     free(exec);
-}
-
-/* Puts what the loader has read to where the plan wants it: real numbers as graph->real. */
-static enum dpt_status copy_input(const struct dpt_exec *exec, int value, const struct dpt_batch *batch,
-                                  const void *loaded)
-{
-    const struct dpt_tensor to = dpt_exec__tensor(exec, value, (int)batch->micro);
-    const int64_t n = dpt_type_numel(&to.type);
-    if (to.type.dtype != DPT_DTYPE_F64) {
-        return dpt_dev_copy_in_later(exec->dev, to.data, loaded, (size_t)n * dpt_dtype_nbytes(to.type.dtype),
-                                     exec->loaded_mark);
-    }
-    double *real = exec->staging ? (double *)(void *)exec->staging : to.data;
-    for (int64_t i = 0; i < n; i++) {
-        real[i] = ((const float *)loaded)[i];
-    }
-    return real == to.data ? DPT_STATUS_OK : dpt_dev_copy_in(exec->dev, to.data, real, (size_t)n * sizeof *real);
-}
-
-/* What was prepared for so many rows; for others the first serves, more slowly. */
-static const struct dpt_plan_variant *variant_of(const struct dpt_plan *plan, int64_t rows)
-{
-    const struct dpt_plan_variant *variant = &plan->variant[0];
-    for (int i = 1; i < plan->nvariants; i++) {
-        variant = plan->variant[i].rows == rows ? &plan->variant[i] : variant;
-    }
-    return variant;
-}
-
-enum dpt_status dpt_exec__load(struct dpt_exec *exec, const struct dpt_batch *batch)
-{
-    const struct dpt_graph *graph = exec->plan->graph;
-    struct dpt_exec__micro *micro = &exec->micro[batch->micro];
-    exec->ctx.step = (uint64_t)batch->step;
-    exec->ctx.rows = batch->rows;
-    exec->ctx.first_row = batch->first_row;
-    exec->ctx.micro_rows = batch->micro_rows;
-    exec->ctx.batch_rows = batch->batch_rows;
-    micro->ctx = exec->ctx;
-    micro->variant = variant_of(exec->plan, batch->rows);
-    for (int i = 0; i < exec->nloaded; i++) {
-        exec->data[exec->loaded[i]] = exec->loaded_root[i] == graph->input ? batch->x : batch->target;
-    }
-    const struct {
-        int value;
-        const void *loaded;
-    } given[2] = {{graph->input, batch->x}, {graph->target, batch->target}};
-    for (int i = 0; i < 2; i++) {
-        if (given[i].value >= 0 && exec->plan->value[given[i].value].offset >= 0) {
-            DPT_TRY(copy_input(exec, given[i].value, batch, given[i].loaded));
-        }
-    }
-    return DPT_STATUS_OK;
 }
 
 struct dpt_tensor dpt_exec__tensor(const struct dpt_exec *exec, int value, int micro)

@@ -89,6 +89,10 @@ struct dpt_exec {
     uint64_t *ticket;                     /* of each bucket, then of each stay: of what is under way unbound */
     struct dpt_exec__arrival *arrival;    /* of each bucket, then of each stay                   */
     struct dpt_dev_mark *loaded_mark;     /* of the last batch on its way to the device          */
+    char *ahead;                          /* on the device: where batches arrive, plan->memory.ahead bytes, or NULL */
+    struct dpt_dev_mark *taken;           /* what arrived there was copied to where the plan wants it */
+    uint64_t arriving, loaded_number;     /* of the batch that is there or on its way; of the last one loaded */
+    int64_t came_ahead;                   /* batches that were there, or on their way, before they were wanted */
     double *figures;                      /* on the host, from the device: the metrics of each micro-batch, then squares */
     struct dpt_exec__recorded *recorded;  /* parts of a step, at most as many as it has actions  */
     int nrecorded;
@@ -113,9 +117,6 @@ struct dpt_exec {
     double sent;
     double now;                           /* when the last action ended                          */
 };
-
-/* Points the inputs at a batch, or copies it to the device, and notes its place and rows. Local. */
-enum dpt_status dpt_exec__load(struct dpt_exec *exec, const struct dpt_batch *batch);
 
 /* Value `value` of micro-batch `micro` with its rows. Local. */
 struct dpt_tensor dpt_exec__tensor(const struct dpt_exec *exec, int value, int micro);
@@ -178,6 +179,21 @@ void dpt_exec__take_squares_alone(struct dpt_exec *exec, int ranks);
 
 /* state.c: the part of a state value that this rank has. Local. */
 struct dpt_box dpt_exec__box(const struct dpt_plan *plan, int value);
+
+/* ------------------------------------------------------------------------------------------------ load.c */
+
+/* Where batches arrive on a device that is apart, and marks. DPT_STATUS_SPACE. Local. */
+enum dpt_status dpt_exec__take_ahead(struct dpt_exec *exec);
+void dpt_exec__release_ahead(struct dpt_exec *exec);
+
+/* Points the inputs at a batch, or brings it to the device, and notes its place and rows. Local. */
+enum dpt_status dpt_exec__load(struct dpt_exec *exec, const struct dpt_batch *batch);
+
+/* Returns when the loader may take back the memory of the last batch. Local wait. */
+enum dpt_status dpt_exec__await_loaded(struct dpt_exec *exec);
+
+/* If the loader has read the next batch, begins to bring it to the device beside the kernels. Before dpt_dev_wait. Local. */
+enum dpt_status dpt_exec__look_ahead(struct dpt_exec *exec, struct dpt_loader *loader);
 
 /* ------------------------------------------------------------------------------------------------ stay.c */
 

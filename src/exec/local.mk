@@ -8,6 +8,7 @@ libdpt_a_SOURCES += \
 	%D%/exec.h \
 	%D%/groups.c \
 	%D%/internal.h \
+	%D%/load.c \
 	%D%/message.c \
 	%D%/record.c \
 	%D%/ring.c \

@@ -12,7 +12,7 @@ static enum dpt_status load(struct dpt_exec *exec, struct dpt_loader *loader, in
 {
     const struct dpt_batch *batch;
     dpt_comm_action("load", "a batch");
-    DPT_TRY(dpt_dev_mark_wait(exec->dev, exec->loaded_mark)); /* the loader takes the last one's memory back */
+    DPT_TRY(dpt_exec__await_loaded(exec)); /* the loader takes the last one's memory back */
     DPT_TRY(dpt_loader_next(loader, &batch));
     DPT_ASSERT(batch && batch->micro == micro && batch->step == exec->state->step);
     DPT_TRY(dpt_exec__load(exec, batch));
@@ -98,9 +98,10 @@ static enum dpt_status zero(struct dpt_exec *exec, int i)
  * The one world-wide reduction of a step: norm, metrics, flags. All ranks get the same numbers and so decide alike
  * whether to update and by how much to clip.
  */
-static enum dpt_status control(struct dpt_exec *exec, struct dpt_exec_step *step)
+static enum dpt_status control(struct dpt_exec *exec, struct dpt_loader *loader, struct dpt_exec_step *step)
 {
     struct dpt_exec__control *message = &exec->control;
+    DPT_TRY(dpt_exec__look_ahead(exec, loader));
     DPT_TRY(step->alone ? dpt_exec__ask_squares_alone(exec, step->alone, step->keep) : dpt_exec__ask_squares(exec));
     dpt_exec__time(exec, DPT_SECTION_UPDATE);
     if (dpt_dev_is_apart(exec->dev)) {
@@ -225,7 +226,7 @@ static enum dpt_status act(struct dpt_exec *exec, const struct dpt_action *actio
         dpt_exec__time(exec, DPT_SECTION_EXCHANGE);
         return DPT_STATUS_OK;
     case DPT_ACTION_CONTROL:
-        return control(exec, step);
+        return control(exec, loader, step);
     case DPT_ACTION_UPDATE:
         return step->finite && !step->keep ? update(exec, action->arg) : DPT_STATUS_OK;
     }
@@ -278,7 +279,7 @@ static enum dpt_status evaluate_batch(struct dpt_exec *exec, const struct dpt_ba
     for (int i = 0; i < plan->nactions; i++) {
         const struct dpt_action *action = &plan->action[i];
         if (action->kind == DPT_ACTION_LOAD && action->micro > 0) {
-            DPT_TRY(dpt_dev_mark_wait(exec->dev, exec->loaded_mark));
+            DPT_TRY(dpt_exec__await_loaded(exec));
             DPT_TRY(dpt_loader_next(loader, &batch));
             DPT_ASSERT(batch && batch->micro == action->micro);
         }

@@ -350,6 +350,14 @@ static int64_t kept_nbytes(const struct dpt_plan *plan)
     return count * (int64_t)sizeof(float);
 }
 
+int64_t dpt_plan_ahead(const struct dpt_plan *plan, int value)
+{
+    const struct dpt_value *at = &plan->graph->value[value];
+    const bool arrives = plan->graph->training && plan->conf.apart && at->kind == DPT_VALUE_KIND_INPUT &&
+                         at->type.dtype != DPT_DTYPE_F64 && plan->value[value].offset >= 0;
+    return arrives ? aligned((int64_t)dpt_type_nbytes(&plan->value[value].type)) : 0;
+}
+
 static void count_bytes(struct dpt_plan *plan)
 {
     const struct dpt_graph *graph = plan->graph;
@@ -364,6 +372,7 @@ static void count_bytes(struct dpt_plan *plan)
     memory->scratch = scratch_nbytes(plan);
     for (int v = 0; v < graph->nvalues; v++) {
         if (graph->value[v].kind == DPT_VALUE_KIND_INPUT) {
+            memory->ahead += dpt_plan_ahead(plan, v);
             memory->batches += 4 * (dpt_type_numel(&graph->value[v].type) / graph->rows) * plan->max_rows;
         }
     }

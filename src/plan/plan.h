@@ -209,9 +209,12 @@ struct dpt_plan_variant {
     void **prep;                /* of each node; NULL in an update node */
 };
 
-/* Bytes of this rank. `batches` are the samples that the loader holds for one micro-batch. */
+/*
+ * Bytes of this rank. `batches` are the samples that the loader holds for one micro-batch; `ahead` those of the next step, on
+ * a device that is apart, which come there while it computes this one.
+ */
 struct dpt_plan_memory {
-    int64_t params, gradients, accumulators, slots, activations, messages, scratch, batches;
+    int64_t params, gradients, accumulators, slots, activations, messages, scratch, batches, ahead;
     int64_t kept; /* by the exchange, of gradients that conf.wire does not send, where all goes in messages */
 };
 
@@ -305,6 +308,9 @@ enum dpt_status dpt_plan_stages(const struct dpt_graph *graph, const struct dpt_
 
 /* Bytes in which exec/ packs and adds up what a collective moves, at the most rows of a micro-batch. Pure. */
 int64_t dpt_plan_packing(const struct dpt_plan *plan, int node);
+
+/* Bytes of memory.ahead that a value has: where the next samples come to a device that is apart, else 0. Pure. */
+int64_t dpt_plan_ahead(const struct dpt_plan *plan, int value);
 
 /* Bytes that a rank sends in a collective of so many ranks, from the bytes of its operands; not in borders. Pure. */
 double dpt_plan_sent(const struct dpt_op *op, int ranks, double nbytes_in, double nbytes_out);

@@ -27,6 +27,7 @@ static void print_memory(const struct dpt_plan *plan, struct dpt_text *text)
         {"accumulators", plan->memory.accumulators}, {"optimizer", plan->memory.slots},
         {"activations", plan->memory.activations}, {"messages", plan->memory.messages},
         {"scratch", plan->memory.scratch},       {"samples", plan->memory.batches},
+        {"next samples", plan->memory.ahead},
     };
     for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
         dpt_text_add(text, "memory %-12s %12" PRId64 " B\n", row[i].name, row[i].nbytes);

@@ -171,6 +171,7 @@ static void tell_memory(const struct dpt_train *train)
         {"messages", memory->messages, false},
         {"scratch", memory->scratch, false},
         {"samples", memory->batches * (train->ahead + 1), false},
+        {"next samples", memory->ahead, false},
     };
     const int count = sizeof part / sizeof part[0];
     dpt_log("memory  ");

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "files.h"
 
+#include <sched.h>
+
 enum { SAMPLES = 47, NUMEL = 6, GLOBAL = 10 };
 
 /* A layout of `ranks` ranks, each with `micros` micro-batches; as in training, shares may be uneven or empty. */
@@ -113,6 +115,38 @@ static void loader_equals_direct_fetch(void **state)
         }
         dpt_loader_free(loader);
     }
+    dpt_data_close(data);
+}
+
+/* What is read already can be looked at before it is taken: it is what comes next, unless a seek comes between. */
+static void a_look_ahead_takes_nothing(void **state)
+{
+    (void)state;
+    struct dpt_data *data = numbered(true);
+    const struct layout layout = {1, 0, 2, 0};
+    const struct dpt_loader_conf conf = conf_of(data, &layout, true, 3), direct = conf_of(data, &layout, true, 0);
+    struct dpt_loader *loader = made(&conf, 0), *without = made(&direct, 0);
+    uint64_t last = 0;
+    for (int64_t n = 0; n < 12; n++) {
+        const struct dpt_batch *seen, *batch;
+        while (!(seen = dpt_loader_peek(loader))) {
+            sched_yield();
+        }
+        const uint64_t number = seen->number;
+        assert_true(number > last);
+        if (n == 6) { /* the same place again, but another fill */
+            assert_int_equal(dpt_loader_seek(loader, n / 2), DPT_STATUS_OK);
+        }
+        assert_int_equal(dpt_loader_next(loader, &batch), DPT_STATUS_OK);
+        assert_int_equal(batch->step * 2 + batch->micro, n);
+        assert_true(n == 6 ? batch->number > number : batch == seen && batch->number == number);
+        last = batch->number;
+        assert_null(dpt_loader_peek(without));
+        assert_int_equal(dpt_loader_next(without, &batch), DPT_STATUS_OK);
+        assert_int_equal(batch->number, n + 1);
+    }
+    dpt_loader_free(loader);
+    dpt_loader_free(without);
     dpt_data_close(data);
 }
 
@@ -260,6 +294,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(loader_equals_direct_fetch, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_look_ahead_takes_nothing, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(every_sample_once, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(evaluation_is_one_pass, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(failures_arrive, make_folder, remove_folder),

@@ -7,6 +7,7 @@
  */
 
 #include <math.h>
+#include <unistd.h>
 
 #include "../comm/world.h"
 #include "rig.h"
@@ -21,9 +22,12 @@ static const char *const orders[] = {"late", "copies", "kernels"};
 
 #define AXIS(NAME, SIZE) {.name = NAME, .size = SIZE}
 
+static const double uneven[] = {0.7, 0.3};
+
 static const struct rig_layout layouts[] = {
     {.naxes = 1, .axis = {AXIS("data", 1)}},
     {.naxes = 1, .axis = {AXIS("data", 2)}},
+    {.naxes = 1, .axis = {AXIS("data", 2)}, .share = uneven},
     {.naxes = 1, .axis = {AXIS("data", 2)}, .shard = DPT_PLAN_SHARD_OPTIMIZER},
     {.naxes = 1, .axis = {AXIS("data", 2)}, .shard = DPT_PLAN_SHARD_GRADIENTS},
     {.naxes = 1, .axis = {AXIS("data", 2)}, .shard = DPT_PLAN_SHARD_PARAMETERS},
@@ -66,11 +70,19 @@ static void compare(const char *job, const struct rig_layout *layout, const char
     on.card = true;
     setenv("DPT_EMULATED_ORDER", order, 1);
     struct rig *card = rig_new_layout(job, world, &on), *cores = rig_new(job, NULL, NULL, DPT_RUN_CPU);
+    const bool reads_ahead = card->job->data.prefetch > 0;
     for (int i = 0; i < STEPS; i++) {
+        if (reads_ahead && i == 3) { /* what is on its way is dropped, and comes again */
+            EXPECT_OK(dpt_loader_seek(card->loader, i));
+        }
+        if (reads_ahead) {
+            usleep(20000); /* for the loader's thread to read all that it may */
+        }
         const struct dpt_exec_step a = rig_train(card), b = rig_train(cores);
         expect_near("norm", order, a.grad_norm, b.grad_norm);
         expect_near("loss", order, a.metric[0], b.metric[0]);
     }
+    assert_int_equal(dpt_exec_came_ahead(card->exec) > 0, reads_ahead);
     assert_true(dpt_exec_played(card->exec) > 0 || !dpt_dev_records(card->dev));
     const double distance = rig_distance_gathered(card, cores);
     if (!(distance <= TOLERANCE)) {
@@ -83,12 +95,16 @@ static void compare(const char *job, const struct rig_layout *layout, const char
     rig_free(cores);
 }
 
-/* Three micro-batches, a short last batch, dropout, clipping. */
+#define DATA_AHEAD "[data]\nformat = synthetic\nsamples = 45\nprefetch = 8\nshape = 6\nclasses = 4\n"
+
+/* Three micro-batches, a short last batch, dropout, clipping; the next batches read ahead. */
 static void a_card_trains_as_the_cores_do(void **state)
 {
     static const char *const jobs[] = {
         RIG_FP32 RIG_MLP RIG_BATCH("16", "3") RIG_ADAMW "clip = 0.5\n",
         RIG_FP32 RIG_CNN RIG_BATCH("14", "1") RIG_SGD,
+        RIG_FP32 "[model]\ntype = mlp\nwidths = 9 7\n" DATA_AHEAD RIG_BATCH("16", "1") RIG_ADAMW,
+        RIG_FP32 "[model]\ntype = mlp\nwidths = 9 7\n" DATA_AHEAD RIG_BATCH("16", "3") RIG_ADAMW,
     };
     const char *why;
     (void)state;
@@ -100,7 +116,7 @@ static void a_card_trains_as_the_cores_do(void **state)
         for (size_t j = 0; j < sizeof jobs / sizeof jobs[0] && ranks_of(&layouts[l]) == dpt_comm_size(world); j++) {
             /* Convolutions are slow there: one order for each layout. */
             for (size_t o = 0; o < sizeof orders / sizeof orders[0]; o++) {
-                if (j == 0 || o == l % 3) {
+                if (j != 1 || o == l % 3) {
                     compare(jobs[j], &layouts[l], orders[o]);
                 }
             }

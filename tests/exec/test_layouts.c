@@ -114,7 +114,7 @@ static void expect_planned_memory(const struct rig *rig)
     const struct dpt_plan_memory *memory = &rig->plan->memory;
     assert_int_equal((int64_t)rig->dev->nbytes + dpt_exec_shared_nbytes(rig->exec),
                      memory->params + memory->gradients + memory->accumulators + memory->slots + memory->activations +
-                         memory->messages + memory->scratch);
+                         memory->messages + memory->scratch + memory->ahead);
 }
 
 /* Trains both ways and compares; the tolerance is that of sums in another order. */
