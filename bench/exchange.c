@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What a step costs after its backward pass: exchange of gradients, their norm, and the update (SGD with momentum) of a
- * model of 64 MB, by the ways of comm/exchange.h. Each round does every way once, in another order each time. Printed are
- * the least and the median time over the rounds, of the slowest rank, and the median over the rounds of the share that it
- * is of the time of three others in the same round: MPI_Allreduce with norm and full update; norm and full update alone,
- * what a step without other ranks does; and the full update alone.
+ * What a step costs after its backward pass: exchange of gradients, their norm, and the update of a model of 64 MB, by the
+ * ways of comm/exchange.h. Each round does every way once, in another order each time. Printed are the least and the median
+ * time over the rounds, of the slowest rank, and the median over the rounds of the share that it is of the time of three
+ * others in the same round: MPI_Allreduce with norm and full update; norm and full update alone, what a step without other
+ * ranks does; and the full update alone.
  *
- *     make bench/exchange && mpirun -n 2 bench/exchange [MEGABYTES [ROUNDS [RANKS_A_HOST [BUCKET_KIB]]]]
+ *     make bench/exchange && mpirun -n 2 bench/exchange [MEGABYTES [ROUNDS [RANKS_A_HOST [BUCKET_KIB [sgd|adamw]]]]]
  *
  * With RANKS_A_HOST so many ranks each pretend to be a host; mpirun --mca btl tcp,self then stands for a network.
  *
- * What it can be at best, where two cores get twice the memory bandwidth of one: of each number, norm and update alone read
- * a gradient, then the gradient, the parameter and the momentum, and write these two: 6 transfers on each of 2 ranks. The
- * slices of both together read two gradients and write the sum, then read it, the parameter and the momentum and write
- * these: 8 of 12, or 0.67; against the update alone 8 of 10. A single pass would be 6, but whether all is finite, and how
- * much is clipped, is known only when all sums are there, and old values that are kept to go back to are 2 more.
+ * What it can be at best, where two cores get twice the memory bandwidth of one, for SGD with momentum: of each number,
+ * norm and update alone read a gradient, then the gradient, the parameter and the momentum, and write these two: 6 transfers
+ * on each of 2 ranks. The slices of both together read two gradients and write the sum, then read it, the parameter and the
+ * momentum and write these: 8 of 12, or 0.67; against the update alone 8 of 10. A single pass would be 6, but whether all is
+ * finite, and how much is clipped, is known only when all sums are there, and old values that are kept to go back to are 2
+ * more. AdamW has one array more to read and write: 10 of 16, or 0.63, and 10 of 14 against its update alone, 0.71.
  */
 
 #include <inttypes.h>
@@ -31,6 +32,7 @@
 #include "op/update.h"
 
 enum { BUCKET_KIB = 8 << 10, MAX_ROUNDS = 1000 };
+enum { GRADIENT, PARAM, SLOT, MAX_ARRAYS = 4 }; /* AdamW has two slots */
 
 enum way {
     UPDATE,        /* full update, nothing is exchanged       */
@@ -61,8 +63,10 @@ struct bench {
     int64_t numel;
     int nbuckets;
     struct dpt_range *bucket;
-    float *gradient, *param, *slot;          /* of the way that is measured   */
-    float *own[3], *lent[3];                 /* the same: of the rank, shared */
+    bool adamw;
+    int narrays;
+    float *array[MAX_ARRAYS];                  /* of the way that is measured: gradient, parameters, slots */
+    float *own[MAX_ARRAYS], *lent[MAX_ARRAYS]; /* the same: of the rank, shared                            */
     struct dpt_dev *dev;
     struct dpt_exchange *flat, *shared;
     struct dpt_op_ctx ctx;
@@ -78,15 +82,20 @@ static void must(enum dpt_status status)
 static void update(struct bench *bench, struct dpt_range range)
 {
     static const struct dpt_sgd_param sgd = {.momentum = 0.9};
+    static const struct dpt_adam_param adam = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1, .decoupled = true};
+    static const int operand[MAX_ARRAYS] = {PARAM, GRADIENT, SLOT, SLOT + 1};
     const struct dpt_type type = {DPT_DTYPE_F32, 1, {range.end - range.begin}};
-    const struct dpt_op_types types = {.param = &sgd, .nin = 3, .in = {type, type, type}};
-    const struct dpt_tensor in[3] = {
-        {type, bench->param + range.begin},
-        {type, bench->gradient + range.begin},
-        {type, bench->slot + range.begin},
-    };
+    struct dpt_op_types types = {.param = &sgd, .nin = bench->narrays};
+    struct dpt_tensor in[MAX_ARRAYS];
+    for (int i = 0; i < types.nin; i++) {
+        types.in[i] = type;
+        in[i] = (struct dpt_tensor){type, bench->array[operand[i]] + range.begin};
+    }
+    if (bench->adamw) {
+        types.param = &adam;
+    }
     const struct dpt_op_call call = {.types = &types, .in = in, .ctx = &bench->ctx};
-    dpt_op__sgd_f32(&call);
+    (bench->adamw ? dpt_op__adam_f32 : dpt_op__sgd_f32)(&call);
 }
 
 static struct dpt_exchange *exchange_of(const struct bench *bench, enum way way)
@@ -99,14 +108,15 @@ static void bind(struct bench *bench, enum way way)
 {
     const struct dpt_range all = {0, bench->numel};
     struct dpt_exchange *exchange = exchange_of(bench, way);
-    bench->gradient = way >= SHARED_WHOLE ? bench->lent[0] : bench->own[0];
-    bench->param = way == SHARED_SLICES ? bench->lent[1] : bench->own[1];
-    bench->slot = way == SHARED_SLICES ? bench->lent[2] : bench->own[2];
+    for (int i = 0; i < bench->narrays; i++) {
+        bench->array[i] = way == SHARED_SLICES || (i == GRADIENT && way == SHARED_WHOLE) ? bench->lent[i] : bench->own[i];
+    }
     if (way == MPI_SLICES || way == SHARED_SLICES) {
         must(dpt_exchange_bind_slices(exchange, way == MPI_SLICES ? DPT_EXCHANGE_SLICES_ALL : DPT_EXCHANGE_SLICES_HOST,
-                                      bench->gradient, bench->param, DPT_DTYPE_F32, bench->nbuckets, bench->bucket));
+                                      bench->array[GRADIENT], bench->array[PARAM], DPT_DTYPE_F32, bench->nbuckets,
+                                      bench->bucket));
     } else {
-        must(dpt_exchange_bind(exchange, bench->gradient, DPT_DTYPE_F32, way == WHOLE ? 1 : bench->nbuckets,
+        must(dpt_exchange_bind(exchange, bench->array[GRADIENT], DPT_DTYPE_F32, way == WHOLE ? 1 : bench->nbuckets,
                                way == WHOLE ? &all : bench->bucket));
     }
 }
@@ -115,7 +125,7 @@ static void bind(struct bench *bench, enum way way)
 static void add_square(const struct bench *bench, struct dpt_range range, double *sum)
 {
     double part;
-    must(dpt_flat_square(bench->dev, DPT_DTYPE_F32, range.end - range.begin, bench->gradient + range.begin, &part));
+    must(dpt_flat_square(bench->dev, DPT_DTYPE_F32, range.end - range.begin, bench->array[GRADIENT] + range.begin, &part));
     *sum += part;
 }
 
@@ -165,7 +175,7 @@ static double measure(struct bench *bench, enum way way)
 {
     bind(bench, way);
     for (int64_t i = 0; i < bench->numel; i++) { /* a backward pass has just written it */
-        bench->gradient[i] = 1e-6f * (float)(i % 1000);
+        bench->array[GRADIENT][i] = 1e-6f * (float)(i % 1000);
     }
     must(dpt_comm_barrier(bench->world));
     const double start = dpt_clock_s();
@@ -211,11 +221,11 @@ static void open_bench(struct bench *bench, int megabytes, int node_ranks, int b
     must(dpt_exchange_new(&flat, &bench->flat));
     must(dpt_exchange_new(&shared, &bench->shared));
     must(dpt_dev_cpu(1, &bench->dev));
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < bench->narrays; i++) {
         void *block;
         must(dpt_dev_alloc(bench->dev, (size_t)bench->numel * sizeof(float), "the state", &block));
         bench->own[i] = block;
-        bench->lent[i] = take(bench, i == 0 ? DPT_EXCHANGE_MEMORY_OWN : DPT_EXCHANGE_MEMORY_COMMON);
+        bench->lent[i] = take(bench, i == GRADIENT ? DPT_EXCHANGE_MEMORY_OWN : DPT_EXCHANGE_MEMORY_COMMON);
     }
 }
 
@@ -230,8 +240,9 @@ static double median(int count, const double *value)
 static void print(const struct bench *bench, int rounds, double (*seconds)[MAX_ROUNDS])
 {
     static double share[MAX_ROUNDS];
-    printf("%d ranks, %.1f MB of parameters in %d buckets, %s, %d rounds\n\n", dpt_comm_size(bench->world),
-           1e-6 * (double)bench->numel * sizeof(float), bench->nbuckets, dpt_comm_library(), rounds);
+    printf("%d ranks, %.1f MB of parameters in %d buckets, %s, %s, %d rounds\n\n", dpt_comm_size(bench->world),
+           1e-6 * (double)bench->numel * sizeof(float), bench->nbuckets, bench->adamw ? "adamw" : "sgd", dpt_comm_library(),
+           rounds);
     printf("%-38s %9s %9s   %s\n", "", "least ms", "median", "share of MPI_Allreduce, norm+update, update");
     for (int w = 0; w < WAYS; w++) {
         double least = seconds[w][0];
@@ -268,11 +279,15 @@ static void run(struct bench *bench, int rounds)
 
 int main(int argc, char **argv)
 {
-    struct bench bench = {0};
+    const char *optimizer = argc > 5 ? argv[5] : "sgd";
+    struct bench bench = {.adamw = strcmp(optimizer, "adamw") == 0};
     const int megabytes = argc > 1 ? atoi(argv[1]) : 64, rounds = argc > 2 ? atoi(argv[2]) : 20;
     const int node_ranks = argc > 3 ? atoi(argv[3]) : 0, bucket_kib = argc > 4 ? atoi(argv[4]) : BUCKET_KIB;
-    if (megabytes < 1 || megabytes > 100000 || rounds < 1 || rounds > MAX_ROUNDS || node_ranks < 0 || bucket_kib < 1) {
-        fprintf(stderr, "bench/exchange [MEGABYTES [ROUNDS [RANKS_A_HOST [BUCKET_KIB]]]]: at least 1, at most %d rounds\n",
+    const bool known = bench.adamw || strcmp(optimizer, "sgd") == 0;
+    bench.narrays = bench.adamw ? MAX_ARRAYS : MAX_ARRAYS - 1;
+    if (!known || megabytes < 1 || megabytes > 100000 || rounds < 1 || rounds > MAX_ROUNDS || node_ranks < 0 || bucket_kib < 1) {
+        fprintf(stderr,
+                "bench/exchange [MEGABYTES [ROUNDS [RANKS_A_HOST [BUCKET_KIB [sgd|adamw]]]]]: at least 1, at most %d rounds\n",
                 MAX_ROUNDS);
         return 2;
     }
@@ -286,7 +301,7 @@ int main(int argc, char **argv)
     run(&bench, rounds);
     dpt_exchange_free(bench.flat);
     dpt_exchange_free(bench.shared);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < bench.narrays; i++) {
         dpt_dev_release(bench.dev, bench.own[i], (size_t)bench.numel * sizeof(float));
     }
     dpt_dev_close(bench.dev);
