@@ -39,18 +39,23 @@ static uint64_t moved(const struct dpt_exchange *e)
     return e->comm->moved + (e->node && e->node->rail ? e->node->rail->moved : 0);
 }
 
-enum dpt_status dpt_exchange__await(const struct dpt_exchange__job *job)
+enum dpt_status dpt_exchange__run(struct dpt_exchange *exchange, const struct dpt_exchange__job *job,
+                                  struct dpt_exchange__spent *spent)
 {
-    return job->arrived ? job->arrived(job->arrived_arg) : DPT_STATUS_OK;
-}
-
-enum dpt_status dpt_exchange__run(struct dpt_exchange *exchange, const struct dpt_exchange__job *job)
-{
+    *spent = (struct dpt_exchange__spent){0};
+    DPT_TRY(job->arrived ? job->arrived(job->arrived_arg) : DPT_STATUS_OK);
+    const double start = dpt_clock_s();
     const uint64_t before = moved(exchange);
     const enum dpt_status status =
         job->shared ? dpt_exchange__node_run(exchange, job) : run_messages(exchange, job);
-    exchange->stats.sent += moved(exchange) - before;
+    *spent = (struct dpt_exchange__spent){dpt_clock_s() - start, moved(exchange) - before};
     return status;
+}
+
+void dpt_exchange__count(struct dpt_exchange *exchange, const struct dpt_exchange__spent *spent)
+{
+    exchange->stats.busy_s += spent->busy_s;
+    exchange->stats.sent += spent->sent;
 }
 
 /* A thread or none, the same on all ranks: what may be called when depends on it. Collective. */

@@ -91,11 +91,18 @@ struct dpt_exchange {
     struct dpt_exchange__kept *kept;     /* of each bucket; NULL: nothing          */
     size_t kept_nbytes;
 
-    struct dpt_exchange_stats stats;     /* of the compute thread, but for busy_s: see the ways */
+    struct dpt_exchange_stats stats;     /* of the compute thread, which adds what its jobs came to */
 };
 
-/* Returns when the data of a job are there. Local wait. */
-enum dpt_status dpt_exchange__await(const struct dpt_exchange__job *job);
+/* What a job came to. */
+struct dpt_exchange__spent {
+    double busy_s;
+    uint64_t sent;
+};
 
-/* Does one job: the collective itself. */
-enum dpt_status dpt_exchange__run(struct dpt_exchange *exchange, const struct dpt_exchange__job *job);
+/* Waits until the data of a job are there and does it: the collective itself. */
+enum dpt_status dpt_exchange__run(struct dpt_exchange *exchange, const struct dpt_exchange__job *job,
+                                  struct dpt_exchange__spent *spent);
+
+/* To the statistics. On the compute thread. */
+void dpt_exchange__count(struct dpt_exchange *exchange, const struct dpt_exchange__spent *spent);

@@ -8,7 +8,6 @@
 
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "comm/exchange_impl.h"
 
 struct own {
@@ -19,10 +18,9 @@ struct own {
 
 static enum dpt_status run(struct dpt_exchange *exchange, const struct dpt_exchange__job *job)
 {
-    DPT_TRY(dpt_exchange__await(job));
-    const double start = dpt_clock_s();
-    const enum dpt_status status = dpt_exchange__run(exchange, job);
-    exchange->stats.busy_s += dpt_clock_s() - start;
+    struct dpt_exchange__spent spent;
+    const enum dpt_status status = dpt_exchange__run(exchange, job, &spent);
+    dpt_exchange__count(exchange, &spent);
     return status;
 }
 

@@ -14,13 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/thread.h"
 #include "comm/exchange_impl.h"
 
 struct entry {
     struct dpt_exchange__job job;
-    double busy_s;
+    struct dpt_exchange__spent spent;
 };
 
 struct own {
@@ -30,7 +29,7 @@ struct own {
     struct entry *ring;        /* job number n is at n % capacity            */
     uint64_t capacity;
     uint64_t posted, done;     /* jobs; done <= posted <= done + capacity    */
-    uint64_t counted;          /* jobs whose busy_s is in the statistics     */
+    uint64_t counted;          /* jobs that are in the statistics            */
     bool stop;
     enum dpt_status status;    /* the first failure; later jobs are not done */
     char error[1024];
@@ -51,15 +50,11 @@ static void *serve(void *arg)
         struct entry *entry = &own->ring[own->done % own->capacity];
         enum dpt_status status = own->status;
         pthread_mutex_unlock(&own->lock);
+        entry->spent = (struct dpt_exchange__spent){0};
         if (status == DPT_STATUS_OK) {
-            status = dpt_exchange__await(&entry->job);
-        }
-        const double start = dpt_clock_s();
-        if (status == DPT_STATUS_OK) {
-            status = dpt_exchange__run(exchange, &entry->job);
+            status = dpt_exchange__run(exchange, &entry->job, &entry->spent);
             dpt_comm__progress();
         }
-        entry->busy_s = dpt_clock_s() - start;
         pthread_mutex_lock(&own->lock);
         if (status != DPT_STATUS_OK && own->status == DPT_STATUS_OK) {
             own->status = status;
@@ -150,7 +145,7 @@ static enum dpt_status finish(struct dpt_exchange *exchange, uint64_t number)
         pthread_cond_wait(&own->idle, &own->lock);
     }
     for (; own->counted < own->done; own->counted++) {
-        exchange->stats.busy_s += own->ring[own->counted % own->capacity].busy_s;
+        dpt_exchange__count(exchange, &own->ring[own->counted % own->capacity].spent);
     }
     const enum dpt_status status = own->status;
     pthread_mutex_unlock(&own->lock);
