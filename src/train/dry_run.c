@@ -23,14 +23,35 @@ static int ranks_of_layout(const struct dpt_job *job, int ranks)
     return all;
 }
 
-/* True when this rank does what the one with coordinate 0 along data does, on other samples of a full batch. */
-static bool is_like_another(const struct dpt_train *train)
+/* Samples that a rank with a coordinate along data has of a micro-batch, of `count` in all. */
+static int64_t rows_at(struct dpt_train *train, struct dpt_mesh_axis *data, int coord, int64_t count, int64_t micro)
+{
+    int64_t first, rows, all;
+    data->coord = coord;
+    dpt_plan_rows(train->plan, count, micro, &first, &rows, &all);
+    return rows;
+}
+
+/* True when this rank does what one with a lower coordinate along data does, on as many other samples of each micro-batch. */
+static bool is_like_another(struct dpt_train *train)
 {
     const struct dpt_plan_conf *conf = &train->plan->conf;
     const int axis = dpt_mesh_axis(&train->mesh, "data");
-    return axis >= 0 && train->mesh.axis[axis].coord > 0 && !train->share && !conf->fixed &&
-           conf->shard == DPT_PLAN_SHARD_NONE &&
-           conf->batch_rows % (conf->micro_batches * train->mesh.axis[axis].size) == 0;
+    if (axis < 0 || conf->fixed || conf->shard != DPT_PLAN_SHARD_NONE) {
+        return false;
+    }
+    struct dpt_mesh_axis *data = &train->mesh.axis[axis];
+    const int coord = data->coord;
+    const int64_t count[] = {conf->batch_rows, conf->tail_rows};
+    bool like = false;
+    for (int c = 0; c < coord && !like; c++) {
+        like = true;
+        for (int64_t i = 0; i < 2 * conf->micro_batches && like; i++) {
+            like = rows_at(train, data, c, count[i % 2], i / 2) == rows_at(train, data, coord, count[i % 2], i / 2);
+        }
+    }
+    data->coord = coord;
+    return like;
 }
 
 /* The plans of all ranks, those that differ in their samples only once. Returns the seconds that the planning took. */

@@ -77,6 +77,9 @@ wait $job || fail "busy: exit status $? after a signal"
 "$train" --dry-run -c job.ini -o dry >dry.log 2>&1 || fail "--dry-run: exit status $?"
 grep -q 'parameters' dry.log && [ ! -e dry ] || fail "--dry-run: no plan, or a run directory"
 "$train" --plan=4 -c job.ini >plan.log 2>&1 && grep -q '^ranks   4' plan.log || fail "--plan=4: not for 4 ranks"
+# Plans that differ in nothing but how many samples there are of a batch are told once: 10 to 3 ranks are 3, 3 and 4.
+"$train" --plan=3 -c job.ini -s batch.global=10 >plan.log 2>&1 && grep -q '^the other rank does the same on other samples' plan.log &&
+    [ "$(grep -c '^rank [0-9]' plan.log)" -eq 2 ] || fail "--plan=3: other than two kinds of ranks"
 
 # A full disk: a warning on the way, an error at the end; the checkpoints before stay good, and with room it goes on.
 if [ "$(id -u)" -eq 0 ] && mkdir full && mount -t tmpfs -o size=2m tmpfs full 2>/dev/null; then
