@@ -6,54 +6,14 @@
  * work at one row; they take every sixteenth key, then every sixteenth feature. Sums have one order: dq is made by the
  * block of its row, dk and dv by that of their key, and nothing is added by two blocks.
  *
+ * Operands in 16 bits have kernels on tensor cores, attention_mma_cuda.cu, which are asked first.
+ *
  * D: the widest head of a kernel, features beyond at.d are 0. Q rows, K keys a tile.
  */
 
-#include "op/cuda.cuh"
-
-extern "C" {
-#include "op/attention.h"
-}
+#include "op/attention_cuda.cuh"
 
 enum { LANES = 16, WIDEST = 256 };
-
-/* What a kernel needs of a call: sizes from struct dpt_attention, operands with their types. */
-struct flash {
-    struct dpt_attention at;
-    struct dpt_in q, k, v, y, lse, dy;
-    struct dpt_out to_y, to_lse, dq, dk, dv;
-    float scale;
-    uint64_t seed;
-    const uint64_t *step;  /* on the card: no recording has it in it */
-    uint32_t stream, drop; /* words below `drop` drop; 0: no dropout */
-    float kept;            /* 1 / (1 - rate)                         */
-    float *delta;          /* dy . y of each row, in scratch         */
-};
-
-/* Row i of query head h of sample n. */
-struct row {
-    int64_t q, y, lse, place;
-};
-
-static __device__ struct row row_at(const struct dpt_attention *at, int64_t n, int64_t h, int64_t i)
-{
-    const int64_t a = h / at->g, g = h % at->g;
-    const struct row row = {
-        n * at->q_sample + i * at->q_row + h * at->d,
-        n * at->y_sample + i * at->y_row + h * at->d,
-        (n * at->s + i) * at->a * at->g + h,
-        at->place + n * at->place_sample + a * at->place_head + g * at->place_query + i * at->t,
-    };
-    return row;
-}
-
-static __device__ float mask_at(const struct flash *flash, int64_t place)
-{
-    if (flash->drop == 0) {
-        return 1.0f;
-    }
-    return dpt_dropout_word(flash->seed, flash->stream, *flash->step, (uint64_t)place) < flash->drop ? 0.0f : flash->kept;
-}
 
 /* Over the sixteen threads of a row, in each of them. */
 static __device__ float lanes_sum(float value)
@@ -346,6 +306,9 @@ extern "C" enum dpt_status dpt_op__attention_cuda(const struct dpt_op_call *call
         return DPT_STATUS_OK;
     }
     DPT_TRY(dpt_cuda_step(cuda, call->ctx->step));
+    if (dpt_op__attention_mma(cuda, &flash)) {
+        return DPT_STATUS_OK;
+    }
     if (at->d <= 64) {
         forward<64, 16, 32>(cuda, flash);
     } else if (at->d <= 128) {
@@ -368,6 +331,9 @@ extern "C" enum dpt_status dpt_op__attention_dx_cuda(const struct dpt_op_call *c
     DPT_TRY(dpt_cuda_step(cuda, call->ctx->step));
     if (rows > 0) {
         DPT_LAUNCH(deltas, dpt_blocks(cuda, rows * DPT_WARP), DPT_BLOCK, cuda->stream, flash);
+    }
+    if (dpt_op__attention_dx_mma(cuda, &flash)) {
+        return DPT_STATUS_OK;
     }
     if (at->d <= 64) {
         backward<64, 16, 32>(cuda, flash);

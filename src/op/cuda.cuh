@@ -27,6 +27,19 @@ extern "C" {
 #define DPT_LAUNCH(kernel, grid, block, stream, ...) kernel<<<grid, block, 0, stream>>>(__VA_ARGS__)
 #endif
 
+/*
+ * The same for a kernel that says DPT_SHARED(name): `name` is then `shared` bytes of shared memory, a multiple of 128 and
+ * aligned by that. Beyond 48 KiB it has to be allowed, which is asked for each time: the failure is that of the launch.
+ */
+#ifndef DPT_LAUNCH_SHARED
+#define DPT_LAUNCH_SHARED(kernel, grid, block, shared, stream, ...)                                                    \
+    do {                                                                                                               \
+        (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(shared));                \
+        kernel<<<grid, block, shared, stream>>>(__VA_ARGS__);                                                          \
+    } while (0)
+#define DPT_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
+#endif
+
 #ifndef DPT_BLOCK_THREADS
 #define DPT_BLOCK_THREADS 256
 #endif
@@ -60,6 +73,11 @@ static inline unsigned dpt_blocks(const struct dpt_cuda *cuda, int64_t n)
             DPT_LAUNCH(kernel, (unsigned)(n), DPT_BLOCK, (cuda)->stream, __VA_ARGS__);                                 \
         }                                                                                                              \
     } while (0)
+
+/* What a thread loads or stores at once: 16 bytes, aligned. */
+struct alignas(16) dpt_line {
+    uint32_t word[4];
+};
 
 /*
  * i % n, for indices and sizes of tensors: those that fit into 32 bits, nearly all, are divided in a fifth of the
@@ -306,13 +324,14 @@ static inline void dpt_column_sums(struct dpt_cuda *cuda, int64_t n, int64_t k, 
 
 /* --------------------------------------------------------------------------------------------------- random words */
 
-/* One of the words of base/rng.h: word `element` % 4 of block `element` / 4 of a stream of dropout. */
-static __device__ inline uint32_t dpt_dropout_word(uint64_t seed, uint32_t stream, uint64_t step, uint64_t element)
+/* The four words of block `index` of a stream of dropout, as base/rng.h has them. */
+static __device__ inline void dpt_dropout_words(uint64_t seed, uint32_t stream, uint64_t step, uint64_t index, uint32_t c[4])
 {
-    const uint64_t index = element / 4;
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-    uint32_t c[4] = {(uint32_t)index, (uint32_t)(index >> 32), (uint32_t)step,
-                     ((uint32_t)DPT_RNG_USE_DROPOUT << 24) | (stream & 0xffffffu)};
+    c[0] = (uint32_t)index;
+    c[1] = (uint32_t)(index >> 32);
+    c[2] = (uint32_t)step;
+    c[3] = ((uint32_t)DPT_RNG_USE_DROPOUT << 24) | (stream & 0xffffffu);
     for (int round = 0; round < 10; round++) {
         const uint64_t p0 = (uint64_t)0xD2511F53u * c[0], p1 = (uint64_t)0xCD9E8D57u * c[2];
         c[0] = (uint32_t)(p1 >> 32) ^ c[1] ^ k0;
@@ -322,5 +341,19 @@ static __device__ inline uint32_t dpt_dropout_word(uint64_t seed, uint32_t strea
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
-    return c[element % 4];
+}
+
+/* Word `at` of four, without an index into registers. */
+static __device__ inline uint32_t dpt_word_of(const uint32_t c[4], unsigned at)
+{
+    const uint32_t even = at & 2 ? c[2] : c[0], odd = at & 2 ? c[3] : c[1];
+    return at & 1 ? odd : even;
+}
+
+/* Word `element` % 4 of block `element` / 4. */
+static __device__ inline uint32_t dpt_dropout_word(uint64_t seed, uint32_t stream, uint64_t step, uint64_t element)
+{
+    uint32_t c[4];
+    dpt_dropout_words(seed, stream, step, element / 4, c);
+    return dpt_word_of(c, (unsigned)(element % 4));
 }

@@ -114,9 +114,12 @@ endif
 if CUDA
 libdpt_a_SOURCES += \
 	%D%/attention_cuda.cu \
+	%D%/attention_cuda.cuh \
+	%D%/attention_mma_cuda.cu \
 	%D%/batch_norm_cuda.cu \
 	%D%/conv_cuda.cu \
 	%D%/cuda.cuh \
+	%D%/cuda_mma.cuh \
 	%D%/cuda_table.c \
 	%D%/embedding_cuda.cu \
 	%D%/flat_cuda.cu \

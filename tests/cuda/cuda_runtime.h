@@ -18,6 +18,7 @@
 #define __device__
 #define __host__
 #define __shared__ static
+#define __launch_bounds__(...)
 
 struct dim3 {
     unsigned x, y, z;
@@ -34,7 +35,11 @@ extern struct emulated_place threadIdx, blockIdx, blockDim, gridDim;
 void emulated_do(cudaStream_t stream, const std::function<void()> &work);
 
 /* Runs `kernel` for every thread of the grid, in its turn. A grid that no card takes ends the program with a message. */
-void emulated_launch(const char *name, dim3 grid, dim3 block, cudaStream_t stream, const std::function<void()> &kernel);
+void emulated_launch(const char *name, dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
+                     const std::function<void()> &kernel);
+
+/* Shared memory of the block, as much as its launch asked for; NaN in every block at first. */
+unsigned char *emulated_shared(void);
 
 /* Waits for all threads of the block, or of the warp. A thread that never comes ends the program with a message. */
 void emulated_block_barrier(void);
@@ -44,15 +49,28 @@ void emulated_warp_barrier(void);
 unsigned char *emulated_slot(int lane);
 int emulated_lane(void);
 
-#define DPT_LAUNCH(kernel, grid, block, stream, ...)                                                                   \
+/* An instruction that the lanes of a warp do together: the last one to come does it for all, from what each brings. */
+void emulated_together(void *mine, void (*instruction)(void *const lanes[32]));
+
+/* `at`, unless it is no multiple of `bytes`. */
+const void *emulated_aligned(const void *at, uintptr_t bytes);
+
+/* Copies of the thread that take their time. */
+void emulated_copy(void *to, const void *from, int nbytes, bool some);
+void emulated_copy_wait(void);
+
+#define DPT_LAUNCH(kernel, grid, block, stream, ...) DPT_LAUNCH_SHARED(kernel, grid, block, 0, stream, __VA_ARGS__)
+#define DPT_LAUNCH_SHARED(kernel, grid, block, shared, stream, ...)                                                    \
     emulated_call(                                                                                                     \
-        #kernel, grid, block, stream, [](auto... argument) { kernel(argument...); }, __VA_ARGS__)
+        #kernel, grid, block, shared, stream, [](auto... argument) { kernel(argument...); }, __VA_ARGS__)
+#define DPT_SHARED(name) unsigned char *const name = emulated_shared()
 
 /* The arguments are what they are now, whenever the kernel's turn comes. */
 template <class K, class... A>
-static inline void emulated_call(const char *name, dim3 grid, dim3 block, cudaStream_t stream, K kernel, A... argument)
+static inline void emulated_call(const char *name, dim3 grid, dim3 block, size_t shared, cudaStream_t stream, K kernel,
+                                 A... argument)
 {
-    emulated_launch(name, grid, block, stream, [=] { kernel(argument...); });
+    emulated_launch(name, grid, block, shared, stream, [=] { kernel(argument...); });
 }
 
 static inline void __syncthreads(void)

@@ -25,7 +25,8 @@
 struct emulated_place threadIdx, blockIdx, blockDim, gridDim;
 
 static const unsigned MAX_THREADS = 1024, WARP = 32;
-static const size_t STACK = 64 << 10;
+static const size_t STACK = 64 << 10, SHARED_ALIGNMENT = 128;
+static const size_t MOST_SHARED = 163 << 10; /* of a block, by compute capability 8.0; 9.0 has more */
 
 /* Threads that met at a barrier go on when `generation` has changed. */
 struct barrier {
@@ -50,6 +51,8 @@ static unsigned now; /* number of the thread that runs */
 static const char *kernel_name;
 static const std::function<void()> *kernel_body;
 static std::map<std::string, long> launches;
+static unsigned char *shared_memory; /* of the block that runs */
+static bool backwards;               /* this launch */
 static bool moved; /* a thread ended or a barrier opened in this round */
 
 /* Lets the other threads run. */
@@ -133,6 +136,83 @@ unsigned char *emulated_slot(int lane)
     return slot[now / WARP * WARP + (unsigned)lane];
 }
 
+unsigned char *emulated_shared(void)
+{
+    return shared_memory;
+}
+
+static void give_up(const char *what)
+{
+    fprintf(stderr, "kernel %s: block %u, %u, thread %u: %s\n", kernel_name, blockIdx.x, blockIdx.y, now, what);
+    abort();
+}
+
+/* What each thread does together with the others of its warp, and what it brings. */
+static void *brought[MAX_THREADS];
+static void (*meant[MAX_THREADS])(void *const lanes[32]);
+
+void emulated_together(void *mine, void (*instruction)(void *const lanes[32]))
+{
+    struct barrier *barrier = &of_warp[now / WARP];
+    const unsigned first = now / WARP * WARP;
+    brought[now] = mine;
+    meant[now] = instruction;
+    if (barrier->arrived + 1 == barrier->threads) {
+        for (unsigned lane = 0; lane < WARP; lane++) {
+            if (barrier->threads < WARP || meant[first + lane] != instruction) {
+                give_up("the lanes of a warp meet in different instructions, or some are missing");
+            }
+        }
+        instruction(brought + first);
+    }
+    wait(barrier);
+}
+
+const void *emulated_aligned(const void *at, uintptr_t bytes)
+{
+    if ((uintptr_t)at % bytes != 0) {
+        give_up("an address is not aligned");
+    }
+    return at;
+}
+
+/* Copies that a thread began and has not waited for. */
+struct copy {
+    void *to;
+    const void *from;
+    int nbytes;
+    bool some;
+};
+
+static std::vector<struct copy> copies[MAX_THREADS];
+
+static void do_copy(const struct copy *copy)
+{
+    if (copy->some) {
+        memcpy(copy->to, copy->from, (size_t)copy->nbytes);
+    } else {
+        memset(copy->to, 0, (size_t)copy->nbytes);
+    }
+}
+
+void emulated_copy(void *to, const void *from, int nbytes, bool some)
+{
+    const struct copy copy = {to, from, nbytes, some};
+    if (backwards) {
+        do_copy(&copy);
+    } else {
+        copies[now].push_back(copy);
+    }
+}
+
+void emulated_copy_wait(void)
+{
+    for (const struct copy &copy : copies[now]) {
+        do_copy(&copy);
+    }
+    copies[now].clear();
+}
+
 /* Runs a thread until it yields. */
 static void resume(struct fiber *fiber)
 {
@@ -145,7 +225,7 @@ static void resume(struct fiber *fiber)
     FIBER_ARRIVED(keep);
 }
 
-static void run_block(unsigned threads, bool backwards)
+static void run_block(unsigned threads)
 {
     of_block = {0, 0, threads};
     for (unsigned w = 0; w * WARP < threads; w++) {
@@ -154,6 +234,7 @@ static void run_block(unsigned threads, bool backwards)
     for (unsigned t = 0; t < threads; t++) {
         fibers[t]->place = {t % blockDim.x, t / blockDim.x % blockDim.y, t / (blockDim.x * blockDim.y)};
         fibers[t]->done = false;
+        copies[t].clear();
     }
     for (unsigned left = threads; left > 0;) {
         moved = false;
@@ -173,9 +254,8 @@ static void run_block(unsigned threads, bool backwards)
     }
 }
 
-static void run_kernel(const char *name, dim3 grid, dim3 block, const std::function<void()> &kernel)
+static void run_kernel(const char *name, dim3 grid, dim3 block, size_t shared, const std::function<void()> &kernel)
 {
-    static bool backwards;
     const unsigned threads = block.x * block.y * block.z, blocks = grid.x * grid.y * grid.z;
     while (fibers.size() < threads) {
         add_fiber();
@@ -185,15 +265,19 @@ static void run_kernel(const char *name, dim3 grid, dim3 block, const std::funct
     kernel_body = &kernel;
     blockDim = {block.x, block.y, block.z};
     gridDim = {grid.x, grid.y, grid.z};
+    shared_memory = (unsigned char *)aligned_alloc(SHARED_ALIGNMENT, shared);
     for (unsigned i = 0; i < blocks; i++) {
         const unsigned b = backwards ? blocks - 1 - i : i;
         blockIdx = {b % grid.x, b / grid.x % grid.y, b / (grid.x * grid.y)};
-        run_block(threads, backwards);
+        memset(shared_memory, 0xff, shared);
+        run_block(threads);
     }
+    free(shared_memory);
     backwards = !backwards;
 }
 
-void emulated_launch(const char *name, dim3 grid, dim3 block, cudaStream_t stream, const std::function<void()> &kernel)
+void emulated_launch(const char *name, dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
+                     const std::function<void()> &kernel)
 {
     const unsigned threads = block.x * block.y * block.z, blocks = grid.x * grid.y * grid.z;
     if (threads == 0 || threads > MAX_THREADS || blocks == 0 || grid.y > 65535 || grid.z > 65535) {
@@ -201,7 +285,12 @@ void emulated_launch(const char *name, dim3 grid, dim3 block, cudaStream_t strea
                 grid.z, threads);
         abort();
     }
-    emulated_do(stream, [=] { run_kernel(name, grid, block, kernel); });
+    if (shared % SHARED_ALIGNMENT != 0 || shared > MOST_SHARED) {
+        fprintf(stderr, "kernel %s: %zu bytes of shared memory are too many, or no multiple of %zu\n", name, shared,
+                SHARED_ALIGNMENT);
+        abort();
+    }
+    emulated_do(stream, [=] { run_kernel(name, grid, block, shared, kernel); });
 }
 
 extern "C" long emulated_launches(const char *words)

@@ -68,6 +68,14 @@ unit_tests += tests/op/test_loss
 tests_op_test_loss_SOURCES = %D%/test_loss.c
 tests_op_test_loss_LDADD = $(OP_TEST_LDADD)
 
+# Tensor cores of cards alone.
+EXTRA_DIST += %D%/mma_kernels.cu %D%/mma_kernels.h %D%/test_mma.c
+if CUDA
+unit_tests += tests/op/test_mma
+tests_op_test_mma_SOURCES = %D%/test_mma.c %D%/mma_kernels.cu %D%/mma_kernels.h
+tests_op_test_mma_LDADD = $(TEST_LDADD)
+endif
+
 unit_tests += tests/op/test_mathf
 tests_op_test_mathf_SOURCES = %D%/test_mathf.c
 tests_op_test_mathf_LDADD = $(OP_TEST_LDADD)

@@ -32,6 +32,7 @@ struct optest {
     int64_t below[DPT_OP_MAX_IN];      /* integers are drawn from 0 .. below - 1                        */
     double (*draw[DPT_OP_MAX_IN])(double normal); /* real numbers from standard normal ones; NULL: as is */
     unsigned fixed;                    /* bit i: input i has no gradient (given statistics, targets)    */
+    unsigned exact;                    /* bit i: input i is never kept in 16 bits, as a given statistic   */
     unsigned dout;                     /* bit i: output i gets a gradient; 0 means output 0 alone       */
     double tolerance;                  /* float kernels, relative to the largest element; 0 means 2e-5  */
     double card16;                     /* added to that for cards in 16 bits, where they round in between */

@@ -6,10 +6,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
 #include "optest.h"
+#include "optest_impl.h"
 
 static const struct dpt_attention_param plain = {.scale = 0.5}, dropping = {.scale = 0.4, .rate = 0.3, .stream = 2};
 
@@ -48,6 +50,130 @@ static void several_tiles(void **state)
                                     .in = {OPTEST_F32(1, 300, 1, 2, 3), OPTEST_F32(1, 300, 1, 3),
                                            OPTEST_F32(1, 300, 1, 3), OPTEST_F32(1, 300, 1, 2, 3),
                                            OPTEST_F32(1, 300, 1, 2), OPTEST_F32(1, 300, 1, 2, 3)}});
+    }
+}
+
+/* About the logarithm of a sum over some keys. */
+static double near_three(double normal)
+{
+    return 3.0 + 0.1 * normal;
+}
+
+/*
+ * Heads of widths for which cards have kernels on tensor cores: rows and keys that end inside their tiles, one row, more
+ * keys than rows, several queries a head. They round probabilities, and slopes of scores, before they multiply them.
+ */
+static void on_tensor_cores(void **state)
+{
+    (void)state;
+    static const struct dpt_attention_param params[] = {{.scale = 0.125}, {.scale = 0.2, .rate = 0.3, .stream = 2}};
+    static const struct {
+        int64_t b, s, t, a, g, d;
+    } sizes[] = {{1, 1, 1, 1, 1, 8},
+                 {2, 5, 9, 2, 3, 24},
+                 {1, 150, 150, 1, 1, 64},
+                 {1, 70, 81, 1, 2, 72},
+                 {1, 40, 40, 2, 1, 128}};
+    for (int i = 0; i < 2; i++) {
+        optest_run(&(struct optest){.op = "attention", .param = &params[i], .nin = 3, .card16 = 0x1p-9,
+                                    .in = {OPTEST_F32(2, 4, 2, 2, 8), OPTEST_F32(2, 4, 2, 8), OPTEST_F32(2, 4, 2, 8)}});
+        optest_run(&(struct optest){.op = "attention_qkv", .param = &params[i], .nin = 1, .card16 = 0x1p-9,
+                                    .in = {OPTEST_F32(2, 4, 3, 2, 8)}});
+        for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; k++) {
+            const int64_t b = sizes[k].b, s = sizes[k].s, t = sizes[k].t, a = sizes[k].a, g = sizes[k].g, d = sizes[k].d;
+            optest_run(&(struct optest){.op = "attention", .param = &params[i], .nin = 3, .fixed = 7, .card16 = 0x1p-9,
+                                        .in = {OPTEST_F32(b, s, a, g, d), OPTEST_F32(b, t, a, d),
+                                               OPTEST_F32(b, t, a, d)}});
+            optest_run(&(struct optest){.op = "attention_dx", .param = &params[i], .nin = 6, .exact = 1u << 4,
+                                        .card16 = 0x1p-9, .draw = {[4] = near_three},
+                                        .in = {OPTEST_F32(b, s, a, g, d), OPTEST_F32(b, t, a, d), OPTEST_F32(b, t, a, d),
+                                               OPTEST_F32(b, s, a, g, d), OPTEST_F32(b, s, a, g),
+                                               OPTEST_F32(b, s, a, g, d)}});
+        }
+    }
+}
+
+enum { ROWS = 150, BEGIN = 70, QUERIES = 2, WIDTH = 16 };
+
+/* Rows from `begin` of a tensor with one sample. */
+static struct dpt_tensor rows_from(const struct dpt_tensor *whole, int64_t begin)
+{
+    struct dpt_type type = whole->type;
+    const size_t row = dpt_type_nbytes(&type) / (size_t)type.dim[1];
+    type.dim[1] -= begin;
+    struct dpt_tensor rows = tensor_new(&type, 0);
+    memcpy(rows.data, (const char *)whole->data + (size_t)begin * row, dpt_type_nbytes(&type));
+    return rows;
+}
+
+/* A card in 16 bits on rows from `begin` of q and what has its rows. */
+static void run_rows(const char *name, int nin, const struct dpt_tensor *in, int64_t begin, struct results *results)
+{
+    const struct dpt_op *op = dpt_op_find(name);
+    const struct dpt_op_ctx ctx = {.seed = 9, .step = 2, .rows = 1, .first_row = 3, .micro_rows = 1, .batch_rows = 1};
+    struct dpt_op_types types = {.param = &dropping, .nin = nin, .half = DPT_DTYPE_BF16};
+    struct dpt_op_part part[DPT_OP_MAX_IN + DPT_OP_MAX_OUT] = {{{0}, {0}}};
+    struct dpt_tensor mine[DPT_OP_MAX_IN];
+    for (int i = 0; i < nin; i++) {
+        const bool keys = i == 1 || i == 2;
+        memcpy(part[i].whole, in[i].type.dim, sizeof part[i].whole);
+        part[i].begin[1] = keys ? 0 : begin;
+        mine[i] = rows_from(&in[i], keys ? 0 : begin);
+        types.in[i] = mine[i].type;
+    }
+    for (int pass = 0; pass < 2; pass++) {
+        assert_int_equal(dpt_op_shape(op, &types), DPT_STATUS_OK);
+        types.narrow = (unsigned char)(((1u << types.nout) - 1) & ~op->exact);
+    }
+    run_types(op, DPT_RUN_CUDA, &types, mine, &ctx, -1, part, results);
+    for (int i = 0; i < nin; i++) {
+        tensor_free(&mine[i], name);
+    }
+}
+
+/* A rank with some of the rows gives the same bits for them, masks included: y, lse and dq. */
+static void rows_of_a_rank(void **state)
+{
+    (void)state;
+    const struct dpt_type queries = OPTEST_F32(1, ROWS, 1, QUERIES, WIDTH), keys = OPTEST_F32(1, ROWS, 1, WIDTH);
+    struct dpt_tensor in[6];
+    struct results y[2], dq[2];
+    if (!card_runs(dpt_op_find("attention"))) {
+        return;
+    }
+    for (int i = 0; i < 6; i++) { /* q, k, v, y, lse, dy; y and lse below */
+        struct dpt_tensor real = tensor_new(i == 1 || i == 2 ? &keys : &queries, 0);
+        for (int64_t k = 0; k < dpt_type_numel(&real.type); k++) {
+            set_element(&real, k, sin(0.37 * (double)k + i));
+        }
+        in[i] = tensor_convert(&real, DPT_DTYPE_BF16);
+        tensor_free(&real, "rows");
+    }
+    for (int p = 0; p < 2; p++) {
+        run_rows("attention", 3, in, p * BEGIN, &y[p]);
+    }
+    for (int i = 3; i < 5; i++) {
+        tensor_free(&in[i], "rows");
+        in[i] = y[0].tensor[i - 3];
+    }
+    for (int p = 0; p < 2; p++) {
+        run_rows("attention_dx", 6, in, p * BEGIN, &dq[p]);
+    }
+    struct dpt_tensor expected[] = {rows_from(&y[0].tensor[0], BEGIN), rows_from(&y[0].tensor[1], BEGIN),
+                                    rows_from(&dq[0].tensor[0], BEGIN)};
+    const struct dpt_tensor *got[] = {&y[1].tensor[0], &y[1].tensor[1], &dq[1].tensor[0]};
+    for (int i = 0; i < 3; i++) {
+        assert_memory_equal(got[i]->data, expected[i].data, dpt_type_nbytes(&expected[i].type));
+        tensor_free(&expected[i], "rows");
+    }
+    for (int p = 0; p < 2; p++) {
+        results_free(&y[p], "rows");
+        results_free(&dq[p], "rows");
+    }
+    for (int i = 0; i < 6; i++) {
+        if (i < 3 || i == 5) {
+            tensor_free(&in[i], "rows");
+        }
     }
 }
 
@@ -120,6 +246,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_questions),
         cmocka_unit_test(several_tiles),
+        cmocka_unit_test(on_tensor_cores),
+        cmocka_unit_test(rows_of_a_rank),
         cmocka_unit_test(packed_and_apart_agree),
         cmocka_unit_test(sees_what_it_should),
         cmocka_unit_test(refusals),
