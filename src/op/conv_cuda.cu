@@ -9,36 +9,15 @@
  *   conv_dx    places of x    c          i, j, o
  *   conv_dw    o              c, i, j    places of y
  *
+ * Nodes in 16 bits have theirs on tensor cores, conv_mma_cuda.cu.
+ *
  * A block makes a tile of c, a thread four by four of its elements. Where k is long and c small (conv_dw), parts of k go to
  * blocks of their own, whose sums are added in order.
  */
 
-#include "op/cuda.cuh"
-
-extern "C" {
-#include "op/conv.h"
-}
+#include "op/conv_cuda.cuh"
 
 enum { SIDE = 16, EACH = 4, TILE = SIDE * EACH, DEPTH = 16, MOST_PARTS = 32 };
-
-/* Sizes, and where the tensors are. */
-struct images {
-    struct dpt_op__conv conv;
-    struct dpt_in x, w, dy, bias;
-    struct dpt_out out;
-    bool relu;
-};
-
-/* A place of images of size[0] x size[1]. */
-struct place {
-    int64_t n, y, x;
-};
-
-static __device__ struct place place_of(const int64_t size[2], int64_t at)
-{
-    const struct place place = {at / size[1] / size[0], at / size[1] % size[0], at % size[1]};
-    return place;
-}
 
 /* Where kernel place k at output place `out` reads the input, or -1. */
 static __device__ int64_t read_at(const struct dpt_op__conv &conv, int axis, int64_t out, int64_t k)
@@ -64,12 +43,6 @@ static __device__ float dy_at(const struct images &im, int64_t g, int64_t n, int
 {
     const struct dpt_op__conv &conv = im.conv;
     return y < 0 || x < 0 ? 0.0f : im.dy[(((n * conv.out[0] + y) * conv.out[1] + x) * conv.groups + g) * conv.o + o];
-}
-
-static __device__ float w_at(const struct images &im, int64_t g, int64_t o, int64_t c, int64_t i, int64_t j)
-{
-    const struct dpt_op__conv &conv = im.conv;
-    return im.w[(((g * conv.o + o) * conv.c + c) * conv.kernel[0] + i) * conv.kernel[1] + j];
 }
 
 /* ------------------------------------------------------------------------------------------------- the three forms */
@@ -243,7 +216,9 @@ extern "C" enum dpt_status dpt_op__conv_cuda(const struct dpt_op_call *call)
     im.bias = dpt_in_of(call, 2);
     im.out = dpt_out_of(call, 0);
     im.relu = param->act == DPT_ACTIVATION_KIND_RELU;
-    launch<forward>(dpt_cuda_of(call->dev), im, 1, NULL);
+    if (!dpt_op__conv_mma(dpt_cuda_of(call->dev), &im, call->types->half, call->scratch)) {
+        launch<forward>(dpt_cuda_of(call->dev), im, 1, NULL);
+    }
     return DPT_STATUS_OK;
 }
 
@@ -255,7 +230,9 @@ extern "C" enum dpt_status dpt_op__conv_dx_cuda(const struct dpt_op_call *call)
     im.dy = dpt_factor_of(call, 0);
     im.w = dpt_factor_of(call, 1);
     im.out = dpt_out_of(call, 0);
-    launch<input_gradient>(dpt_cuda_of(call->dev), im, 1, NULL);
+    if (!dpt_op__conv_dx_mma(dpt_cuda_of(call->dev), &im, call->types->half, call->scratch)) {
+        launch<input_gradient>(dpt_cuda_of(call->dev), im, 1, NULL);
+    }
     return DPT_STATUS_OK;
 }
 
@@ -282,9 +259,11 @@ extern "C" enum dpt_status dpt_op__conv_dw_cuda(const struct dpt_op_call *call)
     im.dy = dpt_factor_of(call, 1);
     im.out = dpt_out_of(call, 0);
     const int64_t parts = parts_of(im.conv);
-    launch<weight_gradient>(cuda, im, parts, parts > 1 ? scratch : NULL);
-    if (parts > 1) {
-        DPT_LAUNCH_EACH(cuda, numel, add_parts, parts, (const float *)scratch, im.out);
+    if (!dpt_op__conv_dw_mma(cuda, &im, call->types->half, scratch)) {
+        launch<weight_gradient>(cuda, im, parts, parts > 1 ? scratch : NULL);
+        if (parts > 1) {
+            DPT_LAUNCH_EACH(cuda, numel, add_parts, parts, (const float *)scratch, im.out);
+        }
     }
     if (call->types->nout > 1) {
         const int64_t channels = im.conv.groups * im.conv.o;
@@ -299,10 +278,26 @@ extern "C" size_t dpt_op__conv_dw_scratch_cuda(const struct dpt_op_types *types)
 {
     const struct dpt_conv_param *param = (const struct dpt_conv_param *)types->param;
     const struct dpt_op__conv conv = dpt_op__conv_sizes(param, &types->in[0], &types->out[0], &types->in[1]);
-    const size_t columns = dpt_column_scratch(1, conv.groups * conv.o);
+    const size_t columns = dpt_column_scratch(1, conv.groups * conv.o); /* of dbias, behind dw */
     /* A call with fewer samples has no more parts. */
     const size_t sums = (size_t)parts_of(conv) * (size_t)dpt_type_numel(&types->out[0]) * sizeof(float);
-    return parts_of(conv) > 1 && sums > columns ? sums : columns;
+    const size_t plain = parts_of(conv) > 1 && sums > columns ? sums : columns;
+    const size_t mma = dpt_op__conv_dw_mma_scratch(&conv, types->half);
+    return mma > plain ? mma : plain;
+}
+
+extern "C" size_t dpt_op__conv_scratch_cuda(const struct dpt_op_types *types)
+{
+    const struct dpt_conv_param *param = (const struct dpt_conv_param *)types->param;
+    const struct dpt_op__conv conv = dpt_op__conv_sizes(param, &types->in[0], &types->in[1], &types->out[0]);
+    return dpt_op__conv_mma_scratch(&conv, types->half);
+}
+
+extern "C" size_t dpt_op__conv_dx_scratch_cuda(const struct dpt_op_types *types)
+{
+    const struct dpt_conv_param *param = (const struct dpt_conv_param *)types->param;
+    const struct dpt_op__conv conv = dpt_op__conv_sizes(param, &types->out[0], &types->in[1], &types->in[0]);
+    return dpt_op__conv_dx_mma_scratch(&conv, types->half);
 }
 
 /* Rows of a grid are few: tiles of places count. */

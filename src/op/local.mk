@@ -118,6 +118,8 @@ libdpt_a_SOURCES += \
 	%D%/attention_mma_cuda.cu \
 	%D%/batch_norm_cuda.cu \
 	%D%/conv_cuda.cu \
+	%D%/conv_cuda.cuh \
+	%D%/conv_mma_cuda.cu \
 	%D%/cuda.cuh \
 	%D%/cuda_mma.cuh \
 	%D%/cuda_table.c \
