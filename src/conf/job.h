@@ -85,6 +85,7 @@ enum dpt_update {
 };
 enum dpt_mailbox_by { DPT_MAILBOX_BY_AUTO, DPT_MAILBOX_BY_SHM, DPT_MAILBOX_BY_RMA, DPT_MAILBOX_BY_P2P };
 enum dpt_device { DPT_DEVICE_AUTO, DPT_DEVICE_CPU, DPT_DEVICE_CUDA };
+enum dpt_convolution { DPT_CONVOLUTION_AUTO, DPT_CONVOLUTION_OWN, DPT_CONVOLUTION_CUDNN };
 enum dpt_between { DPT_BETWEEN_AUTO, DPT_BETWEEN_NCCL, DPT_BETWEEN_MPI, DPT_BETWEEN_HOST };
 enum dpt_route { DPT_ROUTE_AUTO, DPT_ROUTE_SHARED, DPT_ROUTE_HIERARCHICAL, DPT_ROUTE_FLAT };
 enum dpt_precision {
@@ -230,6 +231,7 @@ struct dpt_job {
         enum dpt_device kind;
         bool share;                  /* several ranks of a host on one card                              */
         enum dpt_between exchange;   /* how cards exchange gradients                                     */
+        enum dpt_convolution convolution; /* who computes those of cards                                 */
     } device;
     struct {
         char *layout;                /* "auto", or axes: "data:2 tensor:2" (layout.h)                     */

@@ -116,6 +116,12 @@ static const struct dpt_conf_word betweens[] = {
     {"host", "through memory of the host"},
     {0},
 };
+static const struct dpt_conf_word convolutions[] = {
+    {"auto", "cuDNN where it is found, for what it does; else the kernels of dpt"},
+    {"own", "the kernels of dpt"},
+    {"cudnn", "cuDNN, or the job does not start"},
+    {0},
+};
 static const struct dpt_conf_word routes[] = {
     {"auto", "through the memory of each host where it has several ranks, by MPI between hosts"},
     {"shared", "through memory; all ranks must be on one host"},
@@ -504,6 +510,8 @@ const struct dpt_conf_key dpt_conf__keys[] = {
      .text = "Let several ranks of a host compute on one card. Otherwise more ranks than cards are refused."},
     {KEY("device", "exchange", ENUM, device.exchange), .fallback = "auto", .words = betweens, .aka = "nccl backend",
      .text = "How cards exchange gradients and parameters where ranks share the batch."},
+    {KEY("device", "convolution", ENUM, device.convolution), .fallback = "auto", .words = convolutions, .aka = "cudnn conv",
+     .text = "Who computes the convolutions of cards."},
 
     {KEY("parallel", "layout", TEXT, parallel.layout), .fallback = "auto", .aka = "mesh strategy mode tensor pipeline",
      .text = "How ranks are arranged: axes such as data:2 tensor:2 pipeline:2, neighbours along the last one. Along data "

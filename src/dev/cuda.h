@@ -58,6 +58,8 @@ struct dpt_cuda {
     cudaEvent_t arrived;  /* in `in`: what kernels and copies out come behind                */
     struct dpt_cublas blas;
     cublasLtHandle_t handle;
+    struct dpt_cudnn *dnn; /* cuda_dnn.h: NULL where there is none, or nobody asked for it yet */
+    bool no_dnn;           /* it was looked for and not found */
     void *workspace;    /* of products, on the card */
     size_t workspace_nbytes;
     struct dpt_cuda_product product[DPT_CUDA_PRODUCTS]; /* by hash */
@@ -85,6 +87,14 @@ enum dpt_status dpt_cuda_blas_failed(const struct dpt_cuda *cuda, cublasStatus_t
 
 /* Makes cuda->step on the card that number, in line, unless it is. DPT_STATUS_FAILED. Local. */
 enum dpt_status dpt_cuda_step(struct dpt_cuda *cuda, uint64_t step);
+
+/*
+ * cuDNN for the convolutions of a card, or NULL where kernels of dpt are to do them: then dev->convolutions says why.
+ * DPT_STATUS_USAGE where it is asked for and not found. Local.
+ */
+struct dpt_cudnn;
+enum dpt_status dpt_cuda_dnn(struct dpt_dev *dev, struct dpt_cudnn **found);
+void dpt_cuda__close_dnn(struct dpt_cuda *cuda);
 
 /* Opens the library and finds its functions. DPT_STATUS_FAILED says what was looked for. Local. */
 enum dpt_status dpt_cuda__open_blas(struct dpt_cublas *blas);

@@ -27,11 +27,16 @@ struct dpt_dev_mark; /* what a copy reaches when it is done; NULL where it is do
 
 enum dpt_dev_kind { DPT_DEV_KIND_CPU, DPT_DEV_KIND_NULL, DPT_DEV_KIND_CUDA };
 
+/* Who computes the convolutions of a card: its library where it is found, or has to be, or dpt itself. */
+enum dpt_dev_convolution { DPT_DEV_CONVOLUTION_AUTO, DPT_DEV_CONVOLUTION_OWN, DPT_DEV_CONVOLUTION_CUDNN };
+
 struct dpt_dev {
     enum dpt_dev_kind kind;
     char name[128];      /* "cpu: Intel(R) Xeon(R) Processor"  */
     int threads;         /* compute threads of a rank          */
     bool tf32;           /* set by the owner: products of F32 may round their factors to 11 bits, if that is fast */
+    enum dpt_dev_convolution convolution; /* set by the owner */
+    char convolutions[160]; /* of a card, once one was prepared: "cuDNN 9.19.0", or "kernels of dpt" and why */
     uint64_t nbytes;     /* allocated now                      */
     uint64_t nbytes_peak;
 

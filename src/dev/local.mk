@@ -27,3 +27,15 @@ endif
 else
 libdpt_a_SOURCES += %D%/ring_stub.c
 endif
+
+# Convolutions on a card by cuDNN, or not.
+if CUDNN
+libdpt_a_SOURCES += %D%/cuda_dnn.c %D%/cuda_dnn.h
+if !CUDA_EMULATED
+libdpt_a_SOURCES += %D%/cuda_dnn_open.c
+endif
+else
+if CUDA
+libdpt_a_SOURCES += %D%/cuda_dnn_none.c
+endif
+endif

@@ -48,8 +48,15 @@ enum dpt_status dpt_exec_open_device(const struct dpt_exec_device_conf *conf, st
     DPT_CHECK(conf->ranks <= cards || conf->share, DPT_STATUS_USAGE,
               "%d ranks of host %s would share %d card%s: start fewer, or set device.share = yes, or device.kind = cpu",
               conf->ranks, dpt_comm_host(), cards, cards == 1 ? "" : "s");
+    static const enum dpt_dev_convolution convolution[] = {
+        [DPT_CONVOLUTION_AUTO] = DPT_DEV_CONVOLUTION_AUTO,
+        [DPT_CONVOLUTION_OWN] = DPT_DEV_CONVOLUTION_OWN,
+        [DPT_CONVOLUTION_CUDNN] = DPT_DEV_CONVOLUTION_CUDNN,
+    };
     *run = DPT_RUN_CUDA;
-    return dpt_dev_cuda(conf->rank % cards, dev);
+    DPT_TRY(dpt_dev_cuda(conf->rank % cards, dev));
+    (*dev)->convolution = convolution[conf->convolution];
+    return DPT_STATUS_OK;
 }
 
 enum dpt_device dpt_exec_used_device(int asked, enum dpt_device trained)

@@ -15,6 +15,7 @@ struct dpt_exec_device_conf {
     int rank, ranks;               /* this one of those on its host: each has a card of its own             */
     bool share;                    /* unless they may share                                                 */
     int threads;                   /* of the cores                                                          */
+    enum dpt_convolution convolution; /* of a card                                                          */
 };
 
 /* Refuses what no kernel for cards does: DPT_STATUS_USAGE. Local. */

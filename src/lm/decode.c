@@ -156,7 +156,8 @@ static enum dpt_status prepare(struct dpt_decode *decode, struct program *progra
             continue;
         }
         dpt_graph_types(graph, node, &types);
-        DPT_TRY(dpt_op_prepare(node->op, &types, decode->run, decode->conf.threads, &program->prep[n]));
+        DPT_TRY(dpt_op_prepare(node->op, &types, decode->run, decode->conf.threads, decode->dev,
+                               &program->prep[n]));
         need_scratch(decode, node->op, &types, program->prep[n]);
     }
     return DPT_STATUS_OK;
@@ -274,9 +275,9 @@ static enum dpt_status attend(struct dpt_decode *decode, const struct program *p
                                .ctx = ctx,
                                .part = part,
                                .dev = decode->dev};
-    DPT_TRY(dpt_op_prepare(&dpt_op_attention, &types, decode->run, decode->conf.threads, &call.prep));
+    DPT_TRY(dpt_op_prepare(&dpt_op_attention, &types, decode->run, decode->conf.threads, decode->dev, &call.prep));
     const enum dpt_status status = dpt_op_call(&dpt_op_attention, decode->run, &call);
-    dpt_op_release(&dpt_op_attention, &types, call.prep);
+    dpt_op_release(&dpt_op_attention, &types, decode->run, call.prep);
     return status;
 }
 
@@ -434,7 +435,7 @@ void dpt_decode_free(struct dpt_decode *decode)
             const struct dpt_node *node = &program[i]->graph->node[n];
             struct dpt_op_types types;
             dpt_graph_types(program[i]->graph, node, &types);
-            dpt_op_release(node->op, &types, program[i]->prep[n]);
+            dpt_op_release(node->op, &types, decode->run, program[i]->prep[n]);
         }
     }
     for (int i = 0; i < decode->nblocks; i++) {

@@ -13,19 +13,35 @@
 extern "C" {
 #endif
 
+/*
+ * Kernels of a library, beside a twin. prepare leaves *prep NULL where there is no library or it does not take these types;
+ * run sets *done to false, and nothing else, where it was not prepared for the sizes of the call: then the twin runs.
+ */
+struct dpt_op_cuda_library {
+    enum dpt_status (*prepare)(struct dpt_dev *dev, const struct dpt_op_types *types, void **prep);
+    void (*release)(void *prep);
+    size_t (*scratch)(const void *prep);
+    enum dpt_status (*run)(const struct dpt_op_call *call, bool *done);
+};
+
+extern const struct dpt_op_cuda_library dpt_op__conv_library, dpt_op__conv_dx_library, dpt_op__conv_dw_library;
+
 /* The twin of an op. */
 struct dpt_op_cuda {
     const struct dpt_op *op;
     enum dpt_status (*run)(const struct dpt_op_call *call);
     size_t (*scratch)(const struct dpt_op_types *types);         /* optional, bytes                         */
     enum dpt_status (*check)(const struct dpt_op_types *types);  /* optional: refuses sizes it is not made for */
+    const struct dpt_op_cuda_library *library;                   /* optional                                */
 };
 
 #define DPT_CUDA(name, kernel, scratch, check) enum dpt_status kernel(const struct dpt_op_call *call);
+#define DPT_CUDA_LIBRARY(name, kernel, scratch, check, library) enum dpt_status kernel(const struct dpt_op_call *call);
 #define DPT_CUDA_SCRATCH(name) size_t name(const struct dpt_op_types *types);
 #define DPT_CUDA_CHECK(name) enum dpt_status name(const struct dpt_op_types *types);
 #include "op/cuda.def"
 #undef DPT_CUDA
+#undef DPT_CUDA_LIBRARY
 #undef DPT_CUDA_SCRATCH
 #undef DPT_CUDA_CHECK
 

@@ -7,9 +7,11 @@
 #define DPT_CUDA_SCRATCH(name)
 #define DPT_CUDA_CHECK(name)
 static const struct dpt_op_cuda table[] = {
-#define DPT_CUDA(name, kernel, scratch, check) {&dpt_op_##name, kernel, scratch, check},
+#define DPT_CUDA(name, kernel, scratch, check) {&dpt_op_##name, kernel, scratch, check, NULL},
+#define DPT_CUDA_LIBRARY(name, kernel, scratch, check, library) {&dpt_op_##name, kernel, scratch, check, &library},
 #include "op/cuda.def"
 #undef DPT_CUDA
+#undef DPT_CUDA_LIBRARY
 };
 
 const struct dpt_op_cuda *dpt_op__cuda(const struct dpt_op *op)

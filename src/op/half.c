@@ -165,12 +165,32 @@ static struct dpt_op_types sliced(const struct dpt_op *op, const struct dpt_op_t
     return wide;
 }
 
+/* Of a twin, or NULL. */
+static const struct dpt_op_cuda_library *library_of(const struct dpt_op *op)
+{
+    const struct dpt_op_cuda *twin = dpt_op__cuda(op);
+    return twin ? twin->library : NULL;
+}
+
+/* On a card the library, where that is prepared and takes the call, else the twin. */
+static enum dpt_status call_card(const struct dpt_op *op, const struct dpt_op_call *call)
+{
+    const struct dpt_op_cuda_library *library = library_of(op);
+    bool done = false;
+    if (library && call->prep) {
+        DPT_TRY(library->run(call, &done));
+    }
+    return done ? DPT_STATUS_OK : kernel(op, DPT_RUN_CUDA)(call);
+}
+
 enum dpt_status dpt_op_prepare(const struct dpt_op *op, const struct dpt_op_types *types, enum dpt_run run, int threads,
-                               void **prep)
+                               struct dpt_dev *dev, void **prep)
 {
     *prep = NULL;
     if (run == DPT_RUN_CUDA) {
-        return DPT_STATUS_OK;
+        const struct dpt_op_cuda_library *library = library_of(op);
+        const bool card = dev && dev->kind == DPT_DEV_KIND_CUDA;
+        return library && card ? library->prepare(dev, types, prep) : DPT_STATUS_OK;
     }
     if (!is_half(op, types)) {
         return op->prepare ? op->prepare(types, run, threads, prep) : DPT_STATUS_OK;
@@ -195,9 +215,13 @@ enum dpt_status dpt_op_prepare(const struct dpt_op *op, const struct dpt_op_type
     return DPT_STATUS_OK;
 }
 
-void dpt_op_release(const struct dpt_op *op, const struct dpt_op_types *types, void *prep)
+void dpt_op_release(const struct dpt_op *op, const struct dpt_op_types *types, enum dpt_run run, void *prep)
 {
     if (!prep) {
+        return;
+    }
+    if (run == DPT_RUN_CUDA) {
+        library_of(op)->release(prep);
         return;
     }
     if (!is_half(op, types)) {
@@ -214,7 +238,9 @@ size_t dpt_op_scratch(const struct dpt_op *op, const struct dpt_op_types *types,
 {
     if (run == DPT_RUN_CUDA) {
         const struct dpt_op_cuda *twin = dpt_op__cuda(op);
-        return twin && twin->scratch ? twin->scratch(types) : 0;
+        const size_t own = twin && twin->scratch ? twin->scratch(types) : 0; /* for calls of other sizes, too */
+        const size_t library = prep ? twin->library->scratch(prep) : 0;
+        return own > library ? own : library;
     }
     if (!is_half(op, types)) {
         return op->scratch ? op->scratch(types, run, threads, prep) : 0;
@@ -415,7 +441,9 @@ enum dpt_status dpt_op_call(const struct dpt_op *op, enum dpt_run run, const str
 {
     DPT_TRY(dpt_dev_kernel_begin(call->dev));
     const bool narrow = is_half(op, call->types) && run != DPT_RUN_CUDA;
-    const enum dpt_status status = narrow ? call_half(op, run, call) : kernel(op, run)(call);
+    const enum dpt_status status = run == DPT_RUN_CUDA ? call_card(op, call)
+                                   : narrow            ? call_half(op, run, call)
+                                                       : kernel(op, run)(call);
     const enum dpt_status ended = dpt_dev_kernel_end(call->dev);
     const enum dpt_status first = status != DPT_STATUS_OK ? status : ended;
     return first != DPT_STATUS_OK && run == DPT_RUN_CUDA ? name_failure(first, op, call) : first;

@@ -134,6 +134,11 @@ libdpt_a_SOURCES += \
 	%D%/pointwise_cuda.cu \
 	%D%/pool_cuda.cu \
 	%D%/update_cuda.cu
+if CUDNN
+libdpt_a_SOURCES += %D%/conv_cudnn.c %D%/conv_cudnn.h %D%/conv_layout_cuda.cu
+else
+libdpt_a_SOURCES += %D%/conv_cudnn_none.c
+endif
 else
 libdpt_a_SOURCES += %D%/cuda_none.c
 endif

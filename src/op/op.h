@@ -244,14 +244,15 @@ static inline int64_t dpt_op_whole_sample(const struct dpt_op_call *call, int op
 }
 
 /*
- * The op's own shape, prepare, release, scratch and kernel (for CUDA its twin, op/cuda.h; else the one set for `run`, else
+ * The op's own shape, prepare, release, scratch and kernel (for CUDA its twin, op/cuda.h, and what a library has beside it; else the one set for `run`, else
  * REF), for nodes that compute in 16 bits too: op/half.c. Everyone but an op's own tests asks these. dpt_op_scratch wants
- * what dpt_op_prepare made. A failure on a card names the op and its operands. Local.
+ * what dpt_op_prepare made. A card prepares for itself: `dev`, NULL where nothing is to be prepared. A failure on a card names
+ * the op and its operands. Local.
  */
 enum dpt_status dpt_op_shape(const struct dpt_op *op, struct dpt_op_types *types);
 enum dpt_status dpt_op_prepare(const struct dpt_op *op, const struct dpt_op_types *types, enum dpt_run run, int threads,
-                               void **prep);
-void dpt_op_release(const struct dpt_op *op, const struct dpt_op_types *types, void *prep);
+                               struct dpt_dev *dev, void **prep);
+void dpt_op_release(const struct dpt_op *op, const struct dpt_op_types *types, enum dpt_run run, void *prep);
 size_t dpt_op_scratch(const struct dpt_op *op, const struct dpt_op_types *types, enum dpt_run run, int threads,
                       const void *prep);
 enum dpt_status dpt_op_call(const struct dpt_op *op, enum dpt_run run, const struct dpt_op_call *call);

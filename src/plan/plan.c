@@ -267,7 +267,8 @@ void dpt_plan_free(struct dpt_plan *plan)
     for (int i = 0; i < plan->nvariants; i++) {
         for (int n = 0; n < plan->graph->nnodes; n++) {
             if (plan->variant[i].prep) {
-                dpt_op_release(plan->graph->node[n].op, &plan->variant[i].types[n], plan->variant[i].prep[n]);
+                dpt_op_release(plan->graph->node[n].op, &plan->variant[i].types[n], plan->conf.run,
+                               plan->variant[i].prep[n]);
             }
         }
     }

@@ -35,6 +35,7 @@ struct dpt_plan_conf {
     const struct dpt_mesh *mesh; /* sizes and this rank's coordinates; the comm fields are not used              */
     enum dpt_run run;            /* which kernels                                                                */
     int threads;                 /* compute threads of the rank                                                  */
+    struct dpt_dev *dev;         /* for which kernels of a card prepare; NULL: they do not                       */
     bool apart;                  /* the device's memory is its own: what the loader read is copied there         */
     int64_t batch_rows;          /* samples of a full global batch                                               */
     int64_t tail_rows;           /* samples of the short last batch; 0: there is none                            */

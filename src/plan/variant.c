@@ -70,7 +70,8 @@ static enum dpt_status prepare(struct dpt_plan *plan, struct dpt_plan_variant *v
         dpt_plan__types(plan, n, variant->rows, &variant->types[n]);
         DPT_TRY(dpt_op_check_run(op, &variant->types[n], plan->conf.run));
         if (!plan->conf.sketch) {
-            DPT_TRY(dpt_op_prepare(op, &variant->types[n], plan->conf.run, plan->conf.threads, &variant->prep[n]));
+            DPT_TRY(dpt_op_prepare(op, &variant->types[n], plan->conf.run, plan->conf.threads, plan->conf.dev,
+                                   &variant->prep[n]));
         }
     }
     return DPT_STATUS_OK;

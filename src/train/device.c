@@ -17,6 +17,7 @@ enum dpt_status dpt_train__open_device(struct dpt_train *train)
         .ranks = 1,
         .share = job->device.share,
         .threads = train->threads,
+        .convolution = job->device.convolution,
     };
     char why[DPT_EXEC_WHY];
     if (train->world) {

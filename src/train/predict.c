@@ -85,7 +85,8 @@ static enum dpt_status make_plan(struct predict *p, struct dpt_text *notes)
     const int64_t samples = dpt_data_info(p->data)->samples;
     struct dpt_cores cores = {.usable = p->conf->threads};
     struct dpt_exec_device_conf device = {
-        .kind = dpt_exec_used_device(p->conf->device, p->job->device.kind), .graph = p->graph, .ranks = 1};
+        .kind = dpt_exec_used_device(p->conf->device, p->job->device.kind), .graph = p->graph, .ranks = 1,
+        .convolution = p->job->device.convolution};
     enum dpt_run run;
     char why[DPT_EXEC_WHY];
     DPT_TRY(dpt_comm_start_alone(&p->world));
@@ -102,6 +103,7 @@ static enum dpt_status make_plan(struct predict *p, struct dpt_text *notes)
     const struct dpt_plan_conf conf = {
         .mesh = &p->mesh,
         .run = run,
+        .dev = p->dev,
         .apart = dpt_dev_is_apart(p->dev),
         .threads = device.threads,
         .batch_rows = rows,

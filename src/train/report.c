@@ -38,6 +38,9 @@ static void tell_ranks(const struct dpt_train *train)
     if (!train->devices) {
         dpt_log("device  %s\n", train->dev->name);
     }
+    if (*train->dev->convolutions) {
+        dpt_log("device  convolutions by %s\n", train->dev->convolutions);
+    }
     for (int r = 0; r < ranks && train->devices; r++) {
         dpt_log("device  rank %d: %s\n", r, train->devices + (size_t)r * sizeof train->dev->name);
     }

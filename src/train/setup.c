@@ -60,6 +60,7 @@ static struct dpt_plan_conf plan_conf(const struct dpt_train *train, int64_t bat
         .mesh = &train->mesh,
         .run = train->run,
         .threads = train->threads,
+        .dev = train->dev,
         .apart = train->run == DPT_RUN_CUDA,
         .batch_rows = at_most(batch, samples),
         .tail_rows = samples % batch,

@@ -55,6 +55,7 @@ struct dpt_plan_conf rig_plan_conf(const struct rig *rig)
         .mesh = &rig->mesh,
         .run = rig->run,
         .threads = 1,
+        .dev = rig->dev,
         .apart = rig->dev && dpt_dev_is_apart(rig->dev),
         .batch_rows = job->batch.global,
         .tail_rows = dpt_data_info(rig->data)->samples % job->batch.global,

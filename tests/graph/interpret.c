@@ -134,14 +134,14 @@ static void run_node(struct interpret *run, const struct dpt_node *node)
         return;
     }
     struct dpt_op_call call = {.types = &types, .in = in, .out = out, .ctx = &run->ctx};
-    assert_int_equal(dpt_op_prepare(op, &types, DPT_RUN_REF, 1, &call.prep), DPT_STATUS_OK);
+    assert_int_equal(dpt_op_prepare(op, &types, DPT_RUN_REF, 1, NULL, &call.prep), DPT_STATUS_OK);
     const size_t nbytes = dpt_op_scratch(op, &types, DPT_RUN_REF, 1, call.prep);
     call.scratch = nbytes ? allocate(nbytes) : NULL;
     if (dpt_op_call(op, DPT_RUN_REF, &call) != DPT_STATUS_OK) {
         fail_msg("%s: %s: %s", node->name, op->name, dpt_error_text());
     }
     free(call.scratch);
-    dpt_op_release(op, &types, call.prep);
+    dpt_op_release(op, &types, DPT_RUN_REF, call.prep);
 }
 
 void interpret_run(struct interpret *run, enum dpt_phase last)

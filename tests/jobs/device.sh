@@ -257,6 +257,17 @@ EOF
 must 1 cnn-cores -s device.kind=cpu
 must 1 cnn-card -s device.kind=cuda
 same cnn-cores cnn-card
+must 1 cnn-own -s device.kind=cuda -s device.convolution=own
+same cnn-cores cnn-own
+grep -q '^device  convolutions by kernels of dpt (device.convolution = own)$' cnn-own.log || fail "not told who convolves"
+if grep -q 'emulated card' devices.log; then
+    grep -q '^device  convolutions by cuDNN 9.1.2$' cnn-card.log || fail "cuDNN does not do convolutions"
+    export DPT_EMULATED_NO_CUDNN=1
+    refused cnn-none 'device\] convolution = cudnn: .*no cuDNN: it was not found' -s device.share=yes -s device.convolution=cudnn
+    must 1 cnn-none-auto
+    same cnn-own cnn-none-auto
+    unset DPT_EMULATED_NO_CUDNN
+fi
 must 1 cnn-bf16-cores -s device.kind=cpu -s run.precision=bf16
 must 1 cnn-bf16-card -s device.kind=cuda -s run.precision=bf16
 for to in cores card; do

@@ -179,7 +179,7 @@ static void call_kernel(const struct dpt_op *op, enum dpt_run run, struct dpt_op
                         const struct dpt_op_part *parts, bool add)
 {
     struct dpt_op_call call = {.types = types, .in = in, .out = out, .ctx = ctx, .part = parts, .add = add};
-    if (dpt_op_prepare(op, types, run, 1, &call.prep) != DPT_STATUS_OK) {
+    if (dpt_op_prepare(op, types, run, 1, run == DPT_RUN_CUDA ? card_device() : NULL, &call.prep) != DPT_STATUS_OK) {
         fail_msg("%s: prepare: %s", op->name, dpt_error_text());
     }
     const size_t nbytes = dpt_op_scratch(op, types, run, 1, call.prep);
@@ -192,7 +192,7 @@ static void call_kernel(const struct dpt_op *op, enum dpt_run run, struct dpt_op
     if (!guarded_free(call.scratch, nbytes)) {
         fail_msg("%s: wrote outside the %zu bytes of scratch that it asked for", op->name, nbytes);
     }
-    dpt_op_release(op, types, call.prep);
+    dpt_op_release(op, types, run, call.prep);
 }
 
 void set_types(const struct dpt_op *op, const void *param, int nin, const struct dpt_tensor *in,

@@ -64,6 +64,9 @@ void optest_run(const struct optest *test);
 /* Fails unless the shape rule refuses these inputs with a sentence that contains `words`. */
 void optest_refuses(const struct optest *test, const char *words);
 
+/* Who computes convolutions on the card from now on. False where there is no card. */
+bool optest_convolutions(enum dpt_dev_convolution convolution);
+
 /* One call with plain memory, in the given kernels: for what only one family asks. `in`, `out` point to tensors. */
 void optest_call(const char *op, enum dpt_run run, const void *param, int nin, const struct dpt_tensor *in, int nout,
                  const struct dpt_tensor *out, const struct dpt_op_ctx *ctx);

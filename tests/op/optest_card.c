@@ -45,6 +45,19 @@ static struct dpt_dev *open_card(void)
     return card;
 }
 
+struct dpt_dev *card_device(void)
+{
+    return open_card();
+}
+
+bool optest_convolutions(enum dpt_dev_convolution convolution)
+{
+    if (open_card()) {
+        card->convolution = convolution;
+    }
+    return card != NULL;
+}
+
 bool card_runs(const struct dpt_op *op)
 {
     return open_card() && dpt_op__cuda(op);

@@ -68,5 +68,8 @@ void check_splits(const struct dpt_op *op, const void *param, int nin, const str
 /* optest_card.c: whether there is a card and a kernel for it. Says once that there is none. */
 bool card_runs(const struct dpt_op *op);
 
+/* That card, or NULL. */
+struct dpt_dev *card_device(void);
+
 /* dpt_op_call on the card, with operands of this machine that tensor_new made, and scratch with the same guards. */
 enum dpt_status card_call(const struct dpt_op *op, const struct dpt_op_call *call, size_t scratch_nbytes);

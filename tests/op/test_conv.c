@@ -15,11 +15,15 @@
 
 #define PLAIN .stride = {1, 1}, .dilation = {1, 1}, .groups = 1
 
+/* In 16 bits the library of a card rounds y before the bias, and dw. */
+static double card16;
+
 static void run(const struct dpt_conv_param *param, struct dpt_type x, struct dpt_type w, bool bias, double flops)
 {
     const struct dpt_type b = OPTEST_F32(w.dim[0]);
     optest_run(&(struct optest){
-        .op = "conv", .param = param, .nin = bias ? 3 : 2, .in = {x, w, b}, .flops = flops, .tolerance = 1e-4});
+        .op = "conv", .param = param, .nin = bias ? 3 : 2, .in = {x, w, b}, .flops = flops, .tolerance = 1e-4,
+        .card16 = card16});
 }
 
 #define TYPE(...) ((struct dpt_type)OPTEST_F32(__VA_ARGS__))
@@ -280,6 +284,9 @@ static void refusals(void **state)
                    "x has 2 samples, but dy 1");
 }
 
+/* In a build --with-cuda=emulate: convolutions that the library of the card computed. Elsewhere it is not there. */
+long emulated_convolutions(void) __attribute__((weak));
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,5 +303,19 @@ int main(void)
         cmocka_unit_test(relu_keeps_nan),
         cmocka_unit_test(refusals),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    /* On a card twice: by its library, where that is there, and by the kernels of dpt. */
+    int failed = 0;
+    if (optest_convolutions(DPT_DEV_CONVOLUTION_OWN)) {
+        failed = cmocka_run_group_tests_name("kernels of dpt", tests, NULL, NULL);
+    }
+    const long before = emulated_convolutions ? emulated_convolutions() : 0;
+    optest_convolutions(DPT_DEV_CONVOLUTION_AUTO);
+    card16 = OPTEST_CARD_BIAS;
+    failed += cmocka_run_group_tests(tests, NULL, NULL);
+    if (emulated_convolutions && (before != 0 || emulated_convolutions() == 0)) {
+        print_error("the library of the card computed %ld convolutions where it was not asked, and %ld where it was\n", before,
+                    emulated_convolutions() - before);
+        failed++;
+    }
+    return failed;
 }

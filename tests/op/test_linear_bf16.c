@@ -130,7 +130,7 @@ static void relu_of_16_bits(void **state)
     struct dpt_op_call call = {.types = &types, .in = in, .out = &out};
     assert_int_equal(dpt_op_shape(&dpt_op_linear, &types), DPT_STATUS_OK);
     assert_int_equal(types.out[0].dtype, DPT_DTYPE_BF16);
-    assert_int_equal(dpt_op_prepare(&dpt_op_linear, &types, DPT_RUN_CPU, 1, &call.prep), DPT_STATUS_OK);
+    assert_int_equal(dpt_op_prepare(&dpt_op_linear, &types, DPT_RUN_CPU, 1, NULL, &call.prep), DPT_STATUS_OK);
     call.scratch = aligned_alloc(64, (dpt_op_scratch(&dpt_op_linear, &types, DPT_RUN_CPU, 1, call.prep) + 63) / 64 * 64);
     assert_non_null(call.scratch);
     const int before = products;
@@ -141,7 +141,7 @@ static void relu_of_16_bits(void **state)
         assert_int_equal(y[i] & ~nan, expected[i] & ~nan);
     }
     free(call.scratch);
-    dpt_op_release(&dpt_op_linear, &types, call.prep);
+    dpt_op_release(&dpt_op_linear, &types, DPT_RUN_CPU, call.prep);
 }
 
 /* Over micro-batches the gradient of a weight is added to; fewer rows than were prepared for go another way. */
@@ -167,7 +167,7 @@ static void adds_and_falls_back(void **state)
         const struct dpt_tensor out = {types.out[0], dw};
         in[0].type.dim[0] = in[1].type.dim[0] = rows;
         struct dpt_op_call call = {.types = &types, .in = in, .out = &out, .add = true};
-        assert_int_equal(dpt_op_prepare(&dpt_op_linear_dw, &types, DPT_RUN_CPU, 1, &call.prep), DPT_STATUS_OK);
+        assert_int_equal(dpt_op_prepare(&dpt_op_linear_dw, &types, DPT_RUN_CPU, 1, NULL, &call.prep), DPT_STATUS_OK);
         const size_t nbytes = dpt_op_scratch(&dpt_op_linear_dw, &types, DPT_RUN_CPU, 1, call.prep);
         call.scratch = aligned_alloc(64, (nbytes + 63) / 64 * 64);
         assert_non_null(call.scratch);
@@ -184,7 +184,7 @@ static void adds_and_falls_back(void **state)
         assert_int_equal(products - before, rows == N);
         assert_memory_equal(dw, expected, sizeof dw); /* small integers: exact in any order */
         free(call.scratch);
-        dpt_op_release(&dpt_op_linear_dw, &types, call.prep);
+        dpt_op_release(&dpt_op_linear_dw, &types, DPT_RUN_CPU, call.prep);
     }
 }
 
