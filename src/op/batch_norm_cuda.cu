@@ -97,11 +97,17 @@ struct powers {
     int64_t c;
     struct dpt_in x;
 
-    __device__ void operator()(int64_t row, int64_t k, double out[2]) const
+    __device__ bool lines() const { return dpt_lines(c, x); }
+
+    template <int W> __device__ void operator()(int64_t row, int64_t k, double (&out)[2][W]) const
     {
-        const double value = x[row * c + k];
-        out[0] = value;
-        out[1] = value * value;
+        float at[W];
+        x.load(row * c + k, at);
+        DPT_UNROLL for (int e = 0; e < W; e++)
+        {
+            out[0][e] = at[e];
+            out[1][e] = (double)at[e] * at[e];
+        }
     }
 };
 
@@ -123,16 +129,27 @@ struct terms {
     struct dpt_in dy, x, y; /* y, dz: where dz is an output */
     struct dpt_out dz;
 
-    __device__ void operator()(int64_t row, int64_t k, double out[2]) const
+    __device__ bool lines() const { return dpt_lines(c, dy, x, y, dz); }
+
+    template <int W> __device__ void operator()(int64_t row, int64_t k, double (&out)[2][W]) const
     {
         const int64_t i = row * c + k;
-        const float value = x[i], z = y.data ? y[i] : relu ? table[A * c + k] * value + table[B * c + k] : 1.0f;
-        const float slope = z > 0.0f ? dy[i] : 0.0f;
+        float at[W], slope[W], z[W];
+        x.load(i, at);
+        dy.load(i, slope);
         if (y.data) {
-            dz[i] = slope;
+            y.load(i, z);
         }
-        out[0] = slope;
-        out[1] = (double)slope * (table[R * c + k] * value + table[S * c + k]);
+        DPT_UNROLL for (int e = 0; e < W; e++)
+        {
+            const float before = relu ? table[A * c + k + e] * at[e] + table[B * c + k + e] : 1.0f;
+            slope[e] = (y.data ? z[e] : before) > 0.0f ? slope[e] : 0.0f;
+            out[0][e] = slope[e];
+            out[1][e] = (double)slope[e] * (table[R * c + k + e] * at[e] + table[S * c + k + e]);
+        }
+        if (y.data) {
+            dz.store(i, slope);
+        }
     }
 };
 
@@ -174,12 +191,20 @@ extern "C" enum dpt_status dpt_op__batch_residual_dx_cuda(const struct dpt_op_ca
 static __global__ void normalise(int64_t n, int64_t c, bool relu, const float *table, struct dpt_in x,
                                  struct dpt_in residual, struct dpt_out y)
 {
-    DPT_EACH(i, n)
-    {
-        const int64_t k = dpt_mod(i, c);
-        const float z = table[A * c + k] * x[i] + table[B * c + k] + (residual.data ? residual[i] : 0.0f);
-        y[i] = relu && z < 0.0f ? 0.0f : z;
-    }
+    dpt_each(n, dpt_lines(c, x, residual, y), [&](int64_t i, auto w) {
+        const float *const at = table + dpt_mod(i, c);
+        float z[w.n], more[w.n] = {};
+        x.load(i, z);
+        if (residual.data) {
+            residual.load(i, more);
+        }
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            z[k] = at[A * c + k] * z[k] + at[B * c + k] + more[k];
+            z[k] = relu && z[k] < 0.0f ? 0.0f : z[k];
+        }
+        y.store(i, z);
+    });
 }
 
 static enum dpt_status normalise_all(const struct dpt_op_call *call, const float *table, int residual)
@@ -211,13 +236,18 @@ extern "C" enum dpt_status dpt_op__batch_norm_eval_cuda(const struct dpt_op_call
 static __global__ void back(int64_t n, int64_t c, bool relu, const float *table, struct dpt_in dy, struct dpt_in x,
                             struct dpt_out dx)
 {
-    DPT_EACH(i, n)
-    {
-        const int64_t k = dpt_mod(i, c);
-        const float a = table[A * c + k], value = x[i];
-        const float dz = relu && !(a * value + table[B * c + k] > 0.0f) ? 0.0f : dy[i];
-        dx[i] = a * dz + (table[G * c + k] * value + table[H * c + k]);
-    }
+    dpt_each(n, dpt_lines(c, dy, x, dx), [&](int64_t i, auto w) {
+        const float *const at = table + dpt_mod(i, c);
+        float slope[w.n], value[w.n];
+        dy.load(i, slope);
+        x.load(i, value);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            const float a = at[A * c + k], dz = relu && !(a * value[k] + at[B * c + k] > 0.0f) ? 0.0f : slope[k];
+            slope[k] = a * dz + (at[G * c + k] * value[k] + at[H * c + k]);
+        }
+        dx.store(i, slope);
+    });
 }
 
 extern "C" enum dpt_status dpt_op__batch_norm_dx_cuda(const struct dpt_op_call *call)

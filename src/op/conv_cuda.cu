@@ -241,9 +241,11 @@ struct conv_dbias {
     int64_t k;
     struct dpt_in dy;
 
-    __device__ void operator()(int64_t row, int64_t o, float out[1]) const
+    __device__ bool lines() const { return dpt_lines(k, dy); }
+
+    template <int W> __device__ void operator()(int64_t row, int64_t o, float (&out)[1][W]) const
     {
-        out[0] = dy[row * k + o];
+        dy.load(row * k + o, out[0]);
     }
 };
 

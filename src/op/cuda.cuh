@@ -66,18 +66,94 @@ static inline unsigned dpt_blocks(const struct dpt_cuda *cuda, int64_t n)
         }                                                                                                              \
     } while (0)
 
-/* A block for each of n rows. */
-#define DPT_LAUNCH_ROWS(cuda, n, kernel, ...)                                                                          \
+/* Threads for a row of `length` elements, of which each takes a few. */
+static inline unsigned dpt_row_threads(int64_t length)
+{
+    enum { EACH = 8 };
+    const int64_t warps = (length + EACH * DPT_WARP - 1) / (EACH * DPT_WARP), most = DPT_BLOCK / DPT_WARP;
+    return (unsigned)((warps < 1 ? 1 : warps < most ? warps : most) * DPT_WARP);
+}
+
+/* A block for each of n rows of `length` elements. */
+#define DPT_LAUNCH_ROWS(cuda, n, length, kernel, ...)                                                                  \
     do {                                                                                                               \
         if ((n) > 0) {                                                                                                 \
-            DPT_LAUNCH(kernel, (unsigned)(n), DPT_BLOCK, (cuda)->stream, __VA_ARGS__);                                 \
+            DPT_LAUNCH(kernel, (unsigned)(n), dpt_row_threads(length), (cuda)->stream, __VA_ARGS__);                   \
         }                                                                                                              \
     } while (0)
+
+/* Before a loop over registers: no array of them may be indexed at run time. */
+#ifdef __CUDACC__
+#define DPT_UNROLL _Pragma("unroll")
+#define DPT_UNROLL_BY(n) _Pragma(DPT_TEXT(unroll n))
+#define DPT_TEXT(words) #words
+#else
+#define DPT_UNROLL
+#define DPT_UNROLL_BY(n)
+#endif
 
 /* What a thread loads or stores at once: 16 bytes, aligned. */
 struct alignas(16) dpt_line {
     uint32_t word[4];
 };
+
+template <class T> struct alignas(16) dpt_line_of {
+    T at[16 / sizeof(T)];
+};
+
+/* A run of elements that a thread takes at once: one, or DPT_RUN of them in lines. */
+enum { DPT_RUN = 8 };
+
+template <int W> struct dpt_run_of {
+    static constexpr int n = W;
+};
+
+/*
+ * Elements 0 .. n - 1, shared out to threads: f(i, w) does elements i .. i + w.n - 1, where w.n is DPT_RUN with `lines`, else
+ * and for the last few 1. So a kernel says dpt_each(n, dpt_lines(0, x, y), [&](int64_t i, auto w) { ... }), and loads and
+ * stores arrays of w.n floats.
+ */
+template <class F> static __device__ inline void dpt_share_out(int64_t n, bool lines, int64_t thread, int64_t threads, F f)
+{
+    const int64_t whole = lines ? n / DPT_RUN * DPT_RUN : 0;
+    for (int64_t i = thread * DPT_RUN; i < whole; i += threads * DPT_RUN) {
+        f(i, dpt_run_of<DPT_RUN>());
+    }
+    for (int64_t i = whole + thread; i < n; i += threads) {
+        f(i, dpt_run_of<1>());
+    }
+}
+
+/* To all threads of the grid. */
+template <class F> static __device__ inline void dpt_each(int64_t n, bool lines, F f)
+{
+    dpt_share_out(n, lines, (int64_t)blockIdx.x * blockDim.x + threadIdx.x, (int64_t)gridDim.x * blockDim.x, f);
+}
+
+/* To the threads of a block: a row. */
+template <class F> static __device__ inline void dpt_row(int64_t n, bool lines, F f)
+{
+    dpt_share_out(n, lines, threadIdx.x, blockDim.x, f);
+}
+
+static __device__ inline bool dpt_are_aligned(void)
+{
+    return true;
+}
+
+template <class T, class... REST> static __device__ inline bool dpt_are_aligned(const T &first, const REST &...rest)
+{
+    return (uintptr_t)first.data % sizeof(struct dpt_line) == 0 && dpt_are_aligned(rest...);
+}
+
+/*
+ * Whether operands of rows of n elements can be taken in lines; 0: they are one row. The order of sums over a row must not
+ * depend on where the row begins, so that a row among many has to be a multiple of DPT_RUN.
+ */
+template <class... T> static __device__ inline bool dpt_lines(int64_t n, const T &...operands)
+{
+    return n % DPT_RUN == 0 && dpt_are_aligned(operands...);
+}
 
 /*
  * i % n, for indices and sizes of tensors: those that fit into 32 bits, nearly all, are divided in a fifth of the
@@ -110,6 +186,35 @@ struct dpt_in {
             return __half2float(((const __half *)data)[i]);
         default:
             return rounded(((const float *)data)[i]);
+        }
+    }
+
+    /* W elements from i on. Lines are of DPT_RUN elements, and dpt_lines said that there are any. */
+    template <int W> __device__ void load(int64_t i, float (&to)[W]) const
+    {
+        if (W == 1) {
+            to[0] = (*this)[i];
+        } else if (type == DPT_DTYPE_BF16) {
+            const dpt_line_of<__nv_bfloat16> line = *(const dpt_line_of<__nv_bfloat16> *)((const __nv_bfloat16 *)data + i);
+            DPT_UNROLL for (int k = 0; k < W; k++)
+            {
+                to[k] = __bfloat162float(line.at[k % 8]);
+            }
+        } else if (type == DPT_DTYPE_F16) {
+            const dpt_line_of<__half> line = *(const dpt_line_of<__half> *)((const __half *)data + i);
+            DPT_UNROLL for (int k = 0; k < W; k++)
+            {
+                to[k] = __half2float(line.at[k % 8]);
+            }
+        } else {
+            DPT_UNROLL for (int k = 0; k < W; k += 4)
+            {
+                const dpt_line_of<float> line = *(const dpt_line_of<float> *)((const float *)data + i + k);
+                DPT_UNROLL for (int q = 0; q < 4 && k + q < W; q++)
+                {
+                    to[k + q] = rounded(line.at[q]);
+                }
+            }
         }
     }
 
@@ -166,6 +271,41 @@ struct dpt_out {
     {
         const struct element at = {data, type, i};
         return at;
+    }
+
+    /* W elements from i on, as dpt_in loads them. */
+    template <int W> __device__ void store(int64_t i, const float (&from)[W]) const
+    {
+        if (W == 1 || type == DPT_DTYPE_F64) {
+            DPT_UNROLL for (int k = 0; k < W; k++)
+            {
+                (*this)[i + k] = from[k];
+            }
+        } else if (type == DPT_DTYPE_BF16) {
+            dpt_line_of<__nv_bfloat16> line;
+            DPT_UNROLL for (int k = 0; k < W; k++)
+            {
+                line.at[k % 8] = __float2bfloat16_rn(from[k]);
+            }
+            *(dpt_line_of<__nv_bfloat16> *)((__nv_bfloat16 *)data + i) = line;
+        } else if (type == DPT_DTYPE_F16) {
+            dpt_line_of<__half> line;
+            DPT_UNROLL for (int k = 0; k < W; k++)
+            {
+                line.at[k % 8] = __float2half_rn(from[k]);
+            }
+            *(dpt_line_of<__half> *)((__half *)data + i) = line;
+        } else {
+            DPT_UNROLL for (int k = 0; k < W; k += 4)
+            {
+                dpt_line_of<float> line;
+                DPT_UNROLL for (int q = 0; q < 4; q++)
+                {
+                    line.at[q] = from[(k + q) % W];
+                }
+                *(dpt_line_of<float> *)((float *)data + i + k) = line;
+            }
+        }
     }
 
     __host__ __device__ struct dpt_out operator+(int64_t n) const
@@ -250,75 +390,121 @@ template <class T> static __device__ inline T dpt_block_max(T value)
 /* --------------------------------------------------------------------------------------------- sums over all rows */
 
 /*
- * S sums over n rows for each of k columns; value(row, column, out) gives what is added. Parts of the rows first, in SUM,
- * then the parts in double; the totals are kept as OUT. scratch holds DPT_COLUMN_PARTS * S * k of SUM.
+ * S sums over n rows for each of k columns. value(row, column, out) gives what is added for W columns from `column` on, where
+ * out is [S][W]; W is DPT_RUN where value.lines() says that its operands can be taken so, and where a tile of columns is
+ * whole, else 1. Parts of the rows first, in SUM, then the parts in double; the totals are kept as OUT. scratch holds what
+ * dpt_column_scratch says.
  */
-enum { DPT_COLUMN_PARTS = 64, DPT_COLUMN_ROWS = 8 };
+enum { DPT_COLUMN_THREADS = 8, DPT_COLUMN_ROWS = 32, DPT_COLUMN_TILE = DPT_COLUMN_THREADS * DPT_RUN };
 
 template <int S, class OUT = float> struct dpt_columns {
     OUT *at[S];
 };
 
-template <int S, class SUM, class F>
-static __global__ void dpt_column_parts(int64_t n, int64_t k, int64_t rows, F value, SUM *part)
+/* Rows from `first` to `end` of a tile of columns, of which this thread adds up every DPT_COLUMN_ROWS-th. */
+template <int S, int W, class SUM, class F>
+static __device__ inline void dpt_column_run(int64_t first, int64_t end, int64_t column, const F &value, SUM mine[S][W])
 {
-    __shared__ SUM sum[S][DPT_COLUMN_ROWS][DPT_WARP];
-    const int64_t column = (int64_t)blockIdx.x * DPT_WARP + threadIdx.x, p = blockIdx.y;
-    const int64_t end = (p + 1) * rows < n ? (p + 1) * rows : n;
-    SUM mine[S] = {0};
-    for (int64_t i = p * rows + threadIdx.y; column < k && i < end; i += DPT_COLUMN_ROWS) {
-        SUM more[S];
+    for (int64_t i = first + threadIdx.y; i < end; i += DPT_COLUMN_ROWS) {
+        SUM more[S][W];
         value(i, column, more);
-        for (int s = 0; s < S; s++) {
-            mine[s] += more[s];
+        DPT_UNROLL for (int e = 0; e < S * W; e++)
+        {
+            mine[e / W][e % W] += more[e / W][e % W];
         }
-    }
-    for (int s = 0; s < S; s++) {
-        sum[s][threadIdx.y][threadIdx.x] = mine[s];
-    }
-    __syncthreads();
-    for (int s = 0; s < S && threadIdx.y == 0 && column < k; s++) {
-        SUM total = 0;
-        for (int r = 0; r < DPT_COLUMN_ROWS; r++) {
-            total += sum[s][r][threadIdx.x];
-        }
-        part[(p * S + s) * k + column] = total;
     }
 }
 
+template <int S, class SUM, class F>
+static __global__ void dpt_column_parts(int64_t n, int64_t k, int64_t rows, F value, SUM *part)
+{
+    __shared__ SUM sum[S][DPT_COLUMN_ROWS][DPT_COLUMN_TILE];
+    const int64_t tile = (int64_t)blockIdx.x * DPT_COLUMN_TILE, p = blockIdx.y;
+    const int64_t first = p * rows, end = first + rows < n ? first + rows : n;
+    if (value.lines() && tile + DPT_COLUMN_TILE <= k) {
+        const int at = (int)threadIdx.x * DPT_RUN;
+        SUM mine[S][DPT_RUN] = {};
+        dpt_column_run<S, DPT_RUN, SUM>(first, end, tile + at, value, mine);
+        DPT_UNROLL for (int e = 0; e < S * DPT_RUN; e++)
+        {
+            sum[e / DPT_RUN][threadIdx.y][at + e % DPT_RUN] = mine[e / DPT_RUN][e % DPT_RUN];
+        }
+    } else {
+        for (int at = (int)threadIdx.x; at < DPT_COLUMN_TILE; at += DPT_COLUMN_THREADS) {
+            SUM mine[S][1] = {};
+            dpt_column_run<S, 1, SUM>(first, tile + at < k ? end : first, tile + at, value, mine);
+            for (int s = 0; s < S; s++) {
+                sum[s][threadIdx.y][at] = mine[s][0];
+            }
+        }
+    }
+    __syncthreads();
+    const int thread = (int)(threadIdx.y * DPT_COLUMN_THREADS + threadIdx.x), threads = DPT_COLUMN_THREADS * DPT_COLUMN_ROWS;
+    for (int e = thread; e < S * DPT_COLUMN_TILE; e += threads) {
+        const int s = e / DPT_COLUMN_TILE, at = e % DPT_COLUMN_TILE;
+        SUM total = 0;
+        for (int r = 0; r < DPT_COLUMN_ROWS; r++) {
+            total += sum[s][r][at];
+        }
+        if (tile + at < k) {
+            part[(p * S + s) * k + tile + at] = total;
+        }
+    }
+}
+
+/* A block for DPT_WARP columns: every DPT_BLOCK / DPT_WARP-th part a warp, then the warps in order. */
 template <int S, class SUM, class OUT>
 static __global__ void dpt_column_totals(int64_t k, int64_t parts, const SUM *part, struct dpt_columns<S, OUT> out)
 {
-    DPT_EACH(column, k)
-    {
-        for (int s = 0; s < S; s++) {
-            double total = 0.0;
-            for (int64_t p = 0; p < parts; p++) {
-                total += part[(p * S + s) * k + column];
-            }
+    enum { WARPS = DPT_BLOCK / DPT_WARP };
+    __shared__ double sum[WARPS][DPT_WARP];
+    const int lane = (int)threadIdx.x % DPT_WARP, warp = (int)threadIdx.x / DPT_WARP;
+    const int64_t column = (int64_t)blockIdx.x * DPT_WARP + lane;
+    for (int s = 0; s < S; s++) {
+        double total = 0.0;
+        for (int64_t p = warp; p < parts && column < k; p += WARPS) {
+            total += part[(p * S + s) * k + column];
+        }
+        sum[warp][lane] = total;
+        __syncthreads();
+        total = 0.0;
+        for (int w = 0; w < WARPS && warp == 0; w++) {
+            total += sum[w][lane];
+        }
+        if (warp == 0 && column < k) {
             out.at[s][column] = (OUT)total;
         }
+        __syncthreads();
     }
+}
+
+/* Parts of the rows: many where the columns are few, so that there is work for all of a card. */
+static inline int64_t dpt_column_most_parts(int64_t k)
+{
+    enum { LEAST = 64, BLOCKS = 1024 };
+    const int64_t tiles = (k + DPT_COLUMN_TILE - 1) / DPT_COLUMN_TILE, parts = tiles > 0 ? BLOCKS / tiles : 1, least = LEAST;
+    return parts > least ? parts : least;
 }
 
 template <class SUM = float> static inline size_t dpt_column_scratch(int sums, int64_t k)
 {
-    return (size_t)DPT_COLUMN_PARTS * (size_t)sums * (size_t)k * sizeof(SUM);
+    return (size_t)dpt_column_most_parts(k) * (size_t)sums * (size_t)k * sizeof(SUM);
 }
 
 template <int S, class SUM = float, class OUT, class F>
 static inline void dpt_column_sums(struct dpt_cuda *cuda, int64_t n, int64_t k, F value, void *scratch,
                                    struct dpt_columns<S, OUT> out)
 {
-    enum { LEAST = 16 * DPT_COLUMN_ROWS };
-    const int64_t most = n > LEAST ? (n + LEAST - 1) / LEAST : 1, limit = DPT_COLUMN_PARTS;
+    enum { LEAST = 4 * DPT_COLUMN_ROWS };
+    const int64_t most = n > LEAST ? (n + LEAST - 1) / LEAST : 1, limit = dpt_column_most_parts(k);
     const int64_t parts = most < limit ? most : limit;
     const int64_t rows = (n + parts - 1) / parts;
     if (k > 0) {
-        const dim3 grid((unsigned)((k + DPT_WARP - 1) / DPT_WARP), (unsigned)parts), block(DPT_WARP, DPT_COLUMN_ROWS);
+        const dim3 grid((unsigned)((k + DPT_COLUMN_TILE - 1) / DPT_COLUMN_TILE), (unsigned)parts);
+        const dim3 block(DPT_COLUMN_THREADS, DPT_COLUMN_ROWS);
         DPT_LAUNCH((dpt_column_parts<S, SUM, F>), grid, block, cuda->stream, n, k, rows, value, (SUM *)scratch);
-        DPT_LAUNCH((dpt_column_totals<S, SUM, OUT>), dpt_blocks(cuda, k), DPT_BLOCK, cuda->stream, k, parts,
-                   (const SUM *)scratch, out);
+        DPT_LAUNCH((dpt_column_totals<S, SUM, OUT>), (unsigned)((k + DPT_WARP - 1) / DPT_WARP), DPT_BLOCK, cuda->stream, k,
+                   parts, (const SUM *)scratch, out);
     }
 }
 

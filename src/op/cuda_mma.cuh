@@ -19,16 +19,6 @@
 
 #include "op/cuda.cuh"
 
-/* Before a loop over registers: no array of them may be indexed at run time. */
-#ifdef __CUDACC__
-#define DPT_UNROLL _Pragma("unroll")
-#define DPT_UNROLL_BY(n) _Pragma(DPT_TEXT(unroll n))
-#define DPT_TEXT(words) #words
-#else
-#define DPT_UNROLL
-#define DPT_UNROLL_BY(n)
-#endif
-
 #ifdef __CUDACC__
 
 /* c += a b. TYPE: of a and b, BF16 or F16. */

@@ -76,7 +76,7 @@ extern "C" enum dpt_status dpt_op__embedding_dw_cuda(const struct dpt_op_call *c
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const int64_t n = dpt_type_numel(&call->in[0].type), rows = call->out[0].type.dim[0], h = call->out[0].type.dim[1];
     DPT_TRY(dpt_dev_zero(call->dev, call->out[0].data, dpt_type_nbytes(&call->out[0].type)));
-    DPT_LAUNCH_ROWS(cuda, n, embedding_dw, n, h, dpt_op_begin(call, 2, 0), rows, (const int32_t *)call->in[0].data,
+    DPT_LAUNCH_ROWS(cuda, n, h, embedding_dw, n, h, dpt_op_begin(call, 2, 0), rows, (const int32_t *)call->in[0].data,
                     dpt_in_of(call, 1), dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }

@@ -156,19 +156,37 @@ static __global__ void losses(int64_t classes, float scale, const int32_t *targe
         return;
     }
     const float hit = wanted < classes ? z[wanted] : nanf("");
-    for (int64_t v = threadIdx.x; v < classes; v += blockDim.x) {
-        most = fmaxf(most, z[v]);
-        beaten += z[v] < hit || (z[v] == hit && v >= wanted);
-    }
+    const struct dpt_in logits = {z, DPT_DTYPE_F32, DPT_DTYPE_F32};
+    const bool lines = dpt_lines(classes, logits, slope);
+    dpt_row(classes, lines, [&](int64_t v, auto w) {
+        float at[w.n];
+        logits.load(v, at);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            most = fmaxf(most, at[k]);
+            beaten += at[k] < hit || (at[k] == hit && v + k >= wanted);
+        }
+    });
     most = dpt_block_max(most);
-    for (int64_t v = threadIdx.x; v < classes; v += blockDim.x) {
-        sum += expf(z[v] - most);
-    }
+    dpt_row(classes, lines, [&](int64_t v, auto w) {
+        float at[w.n];
+        logits.load(v, at);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            sum += expf(at[k] - most);
+        }
+    });
     sum = dpt_block_sum(sum);
     beaten = dpt_block_sum(beaten);
-    for (int64_t v = threadIdx.x; v < classes; v += blockDim.x) {
-        slope[v] = scale * (expf(z[v] - most) / sum - (v == wanted ? 1.0f : 0.0f));
-    }
+    dpt_row(classes, lines, [&](int64_t v, auto w) {
+        float at[w.n];
+        logits.load(v, at);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            at[k] = scale * (expf(at[k] - most) / sum - (v + k == wanted ? 1.0f : 0.0f));
+        }
+        slope.store(v, at);
+    });
     if (threadIdx.x == 0) {
         loss[row] = most + logf(sum) - hit;
         tokens[row] = 1.0f;
@@ -211,13 +229,13 @@ extern "C" enum dpt_status dpt_op__linear_loss_cuda(const struct dpt_op_call *ca
     for (int64_t first = 0; first < n; first += of.rows) {
         const int64_t rows = n - first < of.rows ? n - first : of.rows;
         DPT_TRY(make_logits(&of, first, rows));
-        DPT_LAUNCH_ROWS(of.cuda, rows, losses, of.classes, (float)scale, target + first, (const float *)of.z, of.slope,
-                        loss + first, tokens + first, right + first);
+        DPT_LAUNCH_ROWS(of.cuda, rows, of.classes, losses, of.classes, (float)scale, target + first, (const float *)of.z,
+                        of.slope, loss + first, tokens + first, right + first);
         if (param->gradients) {
             DPT_TRY(make_gradients(&of, first, rows, &call->out[2], &call->out[3]));
         }
     }
-    DPT_LAUNCH_ROWS(of.cuda, b, add_positions, s, (float)dpt_op_whole(call, 0, 1), (const float *)loss,
+    DPT_LAUNCH_ROWS(of.cuda, b, s, add_positions, s, (float)dpt_op_whole(call, 0, 1), (const float *)loss,
                     (const float *)tokens, (const float *)right, dpt_out_of(call, 0), dpt_out_of(call, 1));
     return DPT_STATUS_OK;
 }
@@ -267,7 +285,7 @@ extern "C" enum dpt_status dpt_op__vocab_stat_cuda(const struct dpt_op_call *cal
     for (int64_t first = 0; first < of.n; first += of.rows) {
         const int64_t rows = of.n - first < of.rows ? of.n - first : of.rows;
         DPT_TRY(make_logits(&of, first, rows));
-        DPT_LAUNCH_ROWS(of.cuda, rows, part_stat, of.classes, dpt_op_begin(call, 1, 0), target + first,
+        DPT_LAUNCH_ROWS(of.cuda, rows, of.classes, part_stat, of.classes, dpt_op_begin(call, 1, 0), target + first,
                         (const float *)of.z, top + first, stat + first * NUMBERS);
     }
     return DPT_STATUS_OK;
@@ -321,7 +339,7 @@ extern "C" enum dpt_status dpt_op__vocab_loss_cuda(const struct dpt_op_call *cal
 {
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const int64_t b = call->in[2].type.dim[0], s = call->in[2].type.dim[1];
-    DPT_LAUNCH_ROWS(cuda, b, whole_loss, s, (double)dpt_op_whole(call, 2, 1), (const double *)call->in[0].data,
+    DPT_LAUNCH_ROWS(cuda, b, s, whole_loss, s, (double)dpt_op_whole(call, 2, 1), (const double *)call->in[0].data,
                     (const double *)call->in[1].data, (const int32_t *)call->in[2].data, dpt_out_of(call, 0),
                     dpt_out_of(call, 1));
     return DPT_STATUS_OK;
@@ -352,8 +370,8 @@ extern "C" enum dpt_status dpt_op__vocab_loss_dx_cuda(const struct dpt_op_call *
     for (int64_t first = 0; first < of.n; first += of.rows) {
         const int64_t rows = of.n - first < of.rows ? of.n - first : of.rows;
         DPT_TRY(make_logits(&of, first, rows));
-        DPT_LAUNCH_ROWS(of.cuda, rows, part_back, of.classes, dpt_op_begin(call, 1, 0), (float)scale, target + first,
-                        top + first, sums + first * NUMBERS, (const float *)of.z, of.slope);
+        DPT_LAUNCH_ROWS(of.cuda, rows, of.classes, part_back, of.classes, dpt_op_begin(call, 1, 0), (float)scale,
+                        target + first, top + first, sums + first * NUMBERS, (const float *)of.z, of.slope);
         DPT_TRY(make_gradients(&of, first, rows, &call->out[0], &call->out[1]));
     }
     return DPT_STATUS_OK;

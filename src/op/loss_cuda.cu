@@ -12,13 +12,24 @@ extern "C" {
 static __device__ void softmax_sums(struct dpt_in x, int64_t classes, float *max, float *sum)
 {
     float most = -INFINITY, mine = 0.0f;
-    for (int64_t v = threadIdx.x; v < classes; v += blockDim.x) {
-        most = fmaxf(most, x[v]);
-    }
+    const bool lines = dpt_lines(classes, x);
+    dpt_row(classes, lines, [&](int64_t v, auto w) {
+        float at[w.n];
+        x.load(v, at);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            most = fmaxf(most, at[k]);
+        }
+    });
     *max = dpt_block_max(most);
-    for (int64_t v = threadIdx.x; v < classes; v += blockDim.x) {
-        mine += expf(x[v] - *max);
-    }
+    dpt_row(classes, lines, [&](int64_t v, auto w) {
+        float at[w.n];
+        x.load(v, at);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            mine += expf(at[k] - *max);
+        }
+    });
     *sum = dpt_block_sum(mine);
 }
 
@@ -29,9 +40,14 @@ static __global__ void cross_entropy(int64_t classes, float smoothing, struct dp
     float max, sum, above = 0.0f;
     x = x + row * classes;
     softmax_sums(x, classes, &max, &sum);
-    for (int64_t v = threadIdx.x; v < classes; v += blockDim.x) {
-        above += x[v] - max;
-    }
+    dpt_row(classes, dpt_lines(classes, x), [&](int64_t v, auto w) {
+        float at[w.n];
+        x.load(v, at);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            above += at[k] - max;
+        }
+    });
     above = dpt_block_sum(above);
     if (threadIdx.x == 0) {
         const float right = x[target[row]] - max;
@@ -44,7 +60,7 @@ extern "C" enum dpt_status dpt_op__cross_entropy_cuda(const struct dpt_op_call *
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const struct dpt_cross_entropy_param *param = (const struct dpt_cross_entropy_param *)call->types->param;
     const int64_t n = call->in[0].type.dim[0], classes = call->in[0].type.dim[1];
-    DPT_LAUNCH_ROWS(cuda, n, cross_entropy, classes, (float)param->smoothing, dpt_in_of(call, 0),
+    DPT_LAUNCH_ROWS(cuda, n, classes, cross_entropy, classes, (float)param->smoothing, dpt_in_of(call, 0),
                     (const int32_t *)call->in[1].data, dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
@@ -58,10 +74,17 @@ static __global__ void cross_entropy_dx(int64_t classes, float smoothing, float 
     x = x + row * classes;
     dx = dx + row * classes;
     softmax_sums(x, classes, &max, &sum);
-    for (int64_t v = threadIdx.x; v < classes; v += blockDim.x) {
-        const float wanted = (v == target[row] ? 1.0f - smoothing : 0.0f) + others;
-        dx[v] = (expf(x[v] - max) / sum - wanted) * scale;
-    }
+    const int64_t right = target[row];
+    dpt_row(classes, dpt_lines(classes, x, dx), [&](int64_t v, auto w) {
+        float at[w.n];
+        x.load(v, at);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            const float wanted = (v + k == right ? 1.0f - smoothing : 0.0f) + others;
+            at[k] = (expf(at[k] - max) / sum - wanted) * scale;
+        }
+        dx.store(v, at);
+    });
 }
 
 extern "C" enum dpt_status dpt_op__cross_entropy_dx_cuda(const struct dpt_op_call *call)
@@ -69,7 +92,7 @@ extern "C" enum dpt_status dpt_op__cross_entropy_dx_cuda(const struct dpt_op_cal
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const struct dpt_cross_entropy_param *param = (const struct dpt_cross_entropy_param *)call->types->param;
     const int64_t n = call->in[0].type.dim[0], classes = call->in[0].type.dim[1];
-    DPT_LAUNCH_ROWS(cuda, n, cross_entropy_dx, classes, (float)param->smoothing, (float)dpt_op_seed(call->ctx),
+    DPT_LAUNCH_ROWS(cuda, n, classes, cross_entropy_dx, classes, (float)param->smoothing, (float)dpt_op_seed(call->ctx),
                     dpt_in_of(call, 0), (const int32_t *)call->in[1].data, dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
@@ -91,17 +114,23 @@ extern "C" enum dpt_status dpt_op__mse_cuda(const struct dpt_op_call *call)
 {
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const int64_t n = call->out[0].type.dim[0], elements = n ? dpt_type_numel(&call->in[0].type) / n : 0;
-    DPT_LAUNCH_ROWS(cuda, n, mse, elements, (float)dpt_op_whole_sample(call, 0), dpt_in_of(call, 0),
+    DPT_LAUNCH_ROWS(cuda, n, elements, mse, elements, (float)dpt_op_whole_sample(call, 0), dpt_in_of(call, 0),
                     dpt_in_of(call, 1), dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 
 static __global__ void mse_dx(int64_t n, float factor, struct dpt_in y, struct dpt_in t, struct dpt_out dy)
 {
-    DPT_EACH(e, n)
-    {
-        dy[e] = factor * (y[e] - t[e]);
-    }
+    dpt_each(n, dpt_lines(0, y, t, dy), [&](int64_t i, auto w) {
+        float a[w.n], b[w.n];
+        y.load(i, a);
+        t.load(i, b);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            a[k] = factor * (a[k] - b[k]);
+        }
+        dy.store(i, a);
+    });
 }
 
 extern "C" enum dpt_status dpt_op__mse_dx_cuda(const struct dpt_op_call *call)

@@ -18,17 +18,38 @@ static __global__ void layer_norm(int64_t h, float eps, struct dpt_in x, struct 
     float sum = 0.0f, squares = 0.0f;
     x = x + row * h;
     y = y + row * h;
-    for (int64_t j = threadIdx.x; j < h; j += blockDim.x) {
-        sum += x[j];
-    }
+    const bool lines = dpt_lines(h, x, gamma, beta, y);
+    dpt_row(h, lines, [&](int64_t j, auto w) {
+        float at[w.n];
+        x.load(j, at);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            sum += at[k];
+        }
+    });
     const float centre = dpt_block_sum(sum) / (float)h;
-    for (int64_t j = threadIdx.x; j < h; j += blockDim.x) {
-        squares += (x[j] - centre) * (x[j] - centre);
-    }
+    dpt_row(h, lines, [&](int64_t j, auto w) {
+        float at[w.n];
+        x.load(j, at);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            squares += (at[k] - centre) * (at[k] - centre);
+        }
+    });
     const float factor = 1.0f / sqrtf(dpt_block_sum(squares) / (float)h + eps);
-    for (int64_t j = threadIdx.x; j < h; j += blockDim.x) {
-        y[j] = gamma[j] * (x[j] - centre) * factor + (beta.data ? beta[j] : 0.0f);
-    }
+    dpt_row(h, lines, [&](int64_t j, auto w) {
+        float at[w.n], scale[w.n], shift[w.n] = {};
+        x.load(j, at);
+        gamma.load(j, scale);
+        if (beta.data) {
+            beta.load(j, shift);
+        }
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            at[k] = scale[k] * (at[k] - centre) * factor + shift[k];
+        }
+        y.store(j, at);
+    });
     if (threadIdx.x == 0) {
         mean[row] = centre;
         rstd[row] = factor;
@@ -40,7 +61,7 @@ extern "C" enum dpt_status dpt_op__layer_norm_cuda(const struct dpt_op_call *cal
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const struct dpt_layer_norm_param *param = (const struct dpt_layer_norm_param *)call->types->param;
     const int64_t h = call->in[1].type.dim[0], n = dpt_type_numel(&call->in[0].type) / h;
-    DPT_LAUNCH_ROWS(cuda, n, layer_norm, h, (float)param->eps, dpt_in_of(call, 0),
+    DPT_LAUNCH_ROWS(cuda, n, h, layer_norm, h, (float)param->eps, dpt_in_of(call, 0),
                     dpt_in_of(call, 1), dpt_in_of(call, 2), dpt_out_of(call, 0), dpt_out_of(call, 1),
                     dpt_out_of(call, 2));
     return DPT_STATUS_OK;
@@ -55,23 +76,39 @@ static __global__ void layer_norm_dx(int64_t h, struct dpt_in dy, struct dpt_in 
     dy = dy + row * h;
     x = x + row * h;
     dx = dx + row * h;
-    for (int64_t j = threadIdx.x; j < h; j += blockDim.x) {
-        const float e = dy[j] * gamma[j];
-        sum += e;
-        product += e * (x[j] - centre) * factor;
-    }
+    const bool lines = dpt_lines(h, dy, x, gamma, dx);
+    dpt_row(h, lines, [&](int64_t j, auto w) {
+        float e[w.n], at[w.n], scale[w.n];
+        dy.load(j, e);
+        x.load(j, at);
+        gamma.load(j, scale);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            e[k] *= scale[k];
+            sum += e[k];
+            product += e[k] * (at[k] - centre) * factor;
+        }
+    });
     sum = dpt_block_sum(sum) / (float)h;
     product = dpt_block_sum(product) / (float)h;
-    for (int64_t j = threadIdx.x; j < h; j += blockDim.x) {
-        dx[j] = factor * (dy[j] * gamma[j] - sum - (x[j] - centre) * factor * product);
-    }
+    dpt_row(h, lines, [&](int64_t j, auto w) {
+        float e[w.n], at[w.n], scale[w.n];
+        dy.load(j, e);
+        x.load(j, at);
+        gamma.load(j, scale);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            e[k] = factor * (e[k] * scale[k] - sum - (at[k] - centre) * factor * product);
+        }
+        dx.store(j, e);
+    });
 }
 
 extern "C" enum dpt_status dpt_op__layer_norm_dx_cuda(const struct dpt_op_call *call)
 {
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const int64_t h = call->in[4].type.dim[0], n = dpt_type_numel(&call->in[1].type) / h;
-    DPT_LAUNCH_ROWS(cuda, n, layer_norm_dx, h, dpt_in_of(call, 0), dpt_in_of(call, 1),
+    DPT_LAUNCH_ROWS(cuda, n, h, layer_norm_dx, h, dpt_in_of(call, 0), dpt_in_of(call, 1),
                     dpt_in_of(call, 2), dpt_in_of(call, 3), dpt_in_of(call, 4),
                     dpt_out_of(call, 0));
     return DPT_STATUS_OK;
@@ -82,11 +119,17 @@ struct layer_norm_dw {
     int64_t h;
     struct dpt_in dy, x, mean, rstd;
 
-    __device__ void operator()(int64_t row, int64_t j, float out[2]) const
+    __device__ bool lines() const { return dpt_lines(h, dy, x); }
+
+    template <int W> __device__ void operator()(int64_t row, int64_t j, float (&out)[2][W]) const
     {
-        const float d = dy[row * h + j];
-        out[0] = d * (x[row * h + j] - mean[row]) * rstd[row];
-        out[1] = d;
+        const float centre = mean[row], factor = rstd[row];
+        dy.load(row * h + j, out[1]);
+        x.load(row * h + j, out[0]);
+        DPT_UNROLL for (int k = 0; k < W; k++)
+        {
+            out[0][k] = out[1][k] * (out[0][k] - centre) * factor;
+        }
     }
 };
 
@@ -114,13 +157,26 @@ static __global__ void rms_norm(int64_t h, float eps, struct dpt_in x, struct dp
     float squares = 0.0f;
     x = x + row * h;
     y = y + row * h;
-    for (int64_t j = threadIdx.x; j < h; j += blockDim.x) {
-        squares += x[j] * x[j];
-    }
+    const bool lines = dpt_lines(h, x, gamma, y);
+    dpt_row(h, lines, [&](int64_t j, auto w) {
+        float at[w.n];
+        x.load(j, at);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            squares += at[k] * at[k];
+        }
+    });
     const float factor = 1.0f / sqrtf(dpt_block_sum(squares) / (float)h + eps);
-    for (int64_t j = threadIdx.x; j < h; j += blockDim.x) {
-        y[j] = gamma[j] * x[j] * factor;
-    }
+    dpt_row(h, lines, [&](int64_t j, auto w) {
+        float at[w.n], scale[w.n];
+        x.load(j, at);
+        gamma.load(j, scale);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            at[k] = scale[k] * at[k] * factor;
+        }
+        y.store(j, at);
+    });
     if (threadIdx.x == 0) {
         rstd[row] = factor;
     }
@@ -131,7 +187,7 @@ extern "C" enum dpt_status dpt_op__rms_norm_cuda(const struct dpt_op_call *call)
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const struct dpt_rms_norm_param *param = (const struct dpt_rms_norm_param *)call->types->param;
     const int64_t h = call->in[1].type.dim[0], n = dpt_type_numel(&call->in[0].type) / h;
-    DPT_LAUNCH_ROWS(cuda, n, rms_norm, h, (float)param->eps, dpt_in_of(call, 0),
+    DPT_LAUNCH_ROWS(cuda, n, h, rms_norm, h, (float)param->eps, dpt_in_of(call, 0),
                     dpt_in_of(call, 1), dpt_out_of(call, 0), dpt_out_of(call, 1));
     return DPT_STATUS_OK;
 }
@@ -145,20 +201,36 @@ static __global__ void rms_norm_dx(int64_t h, struct dpt_in dy, struct dpt_in x,
     dy = dy + row * h;
     x = x + row * h;
     dx = dx + row * h;
-    for (int64_t j = threadIdx.x; j < h; j += blockDim.x) {
-        product += dy[j] * gamma[j] * x[j] * factor;
-    }
+    const bool lines = dpt_lines(h, dy, x, gamma, dx);
+    dpt_row(h, lines, [&](int64_t j, auto w) {
+        float e[w.n], at[w.n], scale[w.n];
+        dy.load(j, e);
+        x.load(j, at);
+        gamma.load(j, scale);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            product += e[k] * scale[k] * at[k] * factor;
+        }
+    });
     product = dpt_block_sum(product) / (float)h;
-    for (int64_t j = threadIdx.x; j < h; j += blockDim.x) {
-        dx[j] = factor * (dy[j] * gamma[j] - x[j] * factor * product);
-    }
+    dpt_row(h, lines, [&](int64_t j, auto w) {
+        float e[w.n], at[w.n], scale[w.n];
+        dy.load(j, e);
+        x.load(j, at);
+        gamma.load(j, scale);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            e[k] = factor * (e[k] * scale[k] - at[k] * factor * product);
+        }
+        dx.store(j, e);
+    });
 }
 
 extern "C" enum dpt_status dpt_op__rms_norm_dx_cuda(const struct dpt_op_call *call)
 {
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const int64_t h = call->in[3].type.dim[0], n = dpt_type_numel(&call->in[1].type) / h;
-    DPT_LAUNCH_ROWS(cuda, n, rms_norm_dx, h, dpt_in_of(call, 0), dpt_in_of(call, 1),
+    DPT_LAUNCH_ROWS(cuda, n, h, rms_norm_dx, h, dpt_in_of(call, 0), dpt_in_of(call, 1),
                     dpt_in_of(call, 2), dpt_in_of(call, 3), dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
@@ -168,9 +240,18 @@ struct rms_norm_dw {
     int64_t h;
     struct dpt_in dy, x, rstd;
 
-    __device__ void operator()(int64_t row, int64_t j, float out[1]) const
+    __device__ bool lines() const { return dpt_lines(h, dy, x); }
+
+    template <int W> __device__ void operator()(int64_t row, int64_t j, float (&out)[1][W]) const
     {
-        out[0] = dy[row * h + j] * x[row * h + j] * rstd[row];
+        const float factor = rstd[row];
+        float at[W];
+        dy.load(row * h + j, out[0]);
+        x.load(row * h + j, at);
+        DPT_UNROLL for (int k = 0; k < W; k++)
+        {
+            out[0][k] *= at[k] * factor;
+        }
     }
 };
 
@@ -195,9 +276,11 @@ struct bias_dw {
     int64_t k;
     struct dpt_in dy;
 
-    __device__ void operator()(int64_t row, int64_t o, float out[1]) const
+    __device__ bool lines() const { return dpt_lines(k, dy); }
+
+    template <int W> __device__ void operator()(int64_t row, int64_t o, float (&out)[1][W]) const
     {
-        out[0] = dy[row * k + o];
+        dy.load(row * k + o, out[0]);
     }
 };
 

@@ -77,19 +77,30 @@ static __device__ float activate_back(enum dpt_activation_kind kind, float dy, f
 
 static __global__ void activation(int64_t n, enum dpt_activation_kind kind, struct dpt_in x, struct dpt_out y)
 {
-    DPT_EACH(i, n)
-    {
-        y[i] = activate(kind, x[i]);
-    }
+    dpt_each(n, dpt_lines(0, x, y), [&](int64_t i, auto w) {
+        float at[w.n];
+        x.load(i, at);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            at[k] = activate(kind, at[k]);
+        }
+        y.store(i, at);
+    });
 }
 
 static __global__ void activation_dx(int64_t n, enum dpt_activation_kind kind, struct dpt_in dy, struct dpt_in t,
                                      struct dpt_out dx)
 {
-    DPT_EACH(i, n)
-    {
-        dx[i] = activate_back(kind, dy[i], t[i]);
-    }
+    dpt_each(n, dpt_lines(0, dy, t, dx), [&](int64_t i, auto w) {
+        float slope[w.n], at[w.n];
+        dy.load(i, slope);
+        t.load(i, at);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            at[k] = activate_back(kind, slope[k], at[k]);
+        }
+        dx.store(i, at);
+    });
 }
 
 extern "C" enum dpt_status dpt_op__activation_cuda(const struct dpt_op_call *call)
@@ -113,11 +124,19 @@ extern "C" enum dpt_status dpt_op__activation_dx_cuda(const struct dpt_op_call *
 /* bias may be missing; x and y may be the same. A nan stays one. */
 static __global__ void bias_act(int64_t n, int64_t k, struct dpt_in x, struct dpt_in bias, bool relu, struct dpt_out y)
 {
-    DPT_EACH(i, n)
-    {
-        const float z = x[i] + (bias.data ? bias[dpt_mod(i, k)] : 0.0f);
-        y[i] = relu && z < 0.0f ? 0.0f : z;
-    }
+    dpt_each(n, dpt_lines(bias.data ? k : 0, x, bias, y), [&](int64_t i, auto w) {
+        float z[w.n], shift[w.n] = {};
+        x.load(i, z);
+        if (bias.data) {
+            bias.load(dpt_mod(i, k), shift);
+        }
+        DPT_UNROLL for (int e = 0; e < w.n; e++)
+        {
+            z[e] += shift[e];
+            z[e] = relu && z[e] < 0.0f ? 0.0f : z[e];
+        }
+        y.store(i, z);
+    });
 }
 
 extern "C" enum dpt_status dpt_op__bias_act_cuda(const struct dpt_op_call *call)
@@ -141,10 +160,11 @@ extern "C" void dpt_op__relu_cuda(struct dpt_cuda *cuda, const struct dpt_tensor
 
 static __global__ void convert(int64_t n, struct dpt_in x, struct dpt_out y)
 {
-    DPT_EACH(i, n)
-    {
-        y[i] = x[i];
-    }
+    dpt_each(n, dpt_lines(0, x, y), [&](int64_t i, auto w) {
+        float at[w.n];
+        x.load(i, at);
+        y.store(i, at);
+    });
 }
 
 extern "C" void dpt_op__convert_cuda(struct dpt_cuda *cuda, const struct dpt_tensor *x, enum dpt_dtype dtype, void *y)
@@ -159,18 +179,30 @@ extern "C" void dpt_op__convert_cuda(struct dpt_cuda *cuda, const struct dpt_ten
 
 static __global__ void add(int64_t n, struct dpt_in x, struct dpt_in y, struct dpt_out z)
 {
-    DPT_EACH(i, n)
-    {
-        z[i] = x[i] + y[i];
-    }
+    dpt_each(n, dpt_lines(0, x, y, z), [&](int64_t i, auto w) {
+        float a[w.n], b[w.n];
+        x.load(i, a);
+        y.load(i, b);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            a[k] += b[k];
+        }
+        z.store(i, a);
+    });
 }
 
 static __global__ void mul(int64_t n, struct dpt_in x, struct dpt_in y, struct dpt_out z)
 {
-    DPT_EACH(i, n)
-    {
-        z[i] = x[i] * y[i];
-    }
+    dpt_each(n, dpt_lines(0, x, y, z), [&](int64_t i, auto w) {
+        float a[w.n], b[w.n];
+        x.load(i, a);
+        y.load(i, b);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            a[k] *= b[k];
+        }
+        z.store(i, a);
+    });
 }
 
 extern "C" enum dpt_status dpt_op__add_cuda(const struct dpt_op_call *call)
@@ -233,11 +265,23 @@ extern "C" enum dpt_status dpt_op__slice_cuda(const struct dpt_op_call *call)
 static __global__ void dropout(int64_t n, int64_t length, struct dpt_dropout_place place, uint64_t seed,
                                const uint64_t *step, uint32_t stream, uint32_t drop, float scale, struct dpt_in x, struct dpt_out y)
 {
-    DPT_EACH(i, n)
-    {
+    const uint64_t now = *step;
+    dpt_each(n, dpt_lines(length, x, y), [&](int64_t i, auto w) { /* a run is one of the global batch, too */
         const uint64_t element = dpt_dropout_first(&place, i / length) + (uint64_t)dpt_mod(i, length);
-        y[i] = dpt_dropout_word(seed, stream, *step, element) < drop ? 0.0f : x[i] * scale;
-    }
+        const unsigned shift = (unsigned)(element % 4);
+        float at[w.n];
+        uint32_t word[4];
+        x.load(i, at);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            const unsigned which = (shift + k) % 4;
+            if (k == 0 || which == 0) {
+                dpt_dropout_words(seed, stream, now, (element + k) / 4, word);
+            }
+            at[k] = dpt_word_of(word, which) < drop ? 0.0f : at[k] * scale;
+        }
+        y.store(i, at);
+    });
 }
 
 extern "C" enum dpt_status dpt_op__dropout_cuda(const struct dpt_op_call *call)
@@ -257,22 +301,35 @@ extern "C" enum dpt_status dpt_op__dropout_cuda(const struct dpt_op_call *call)
 
 static __global__ void swiglu(int64_t n, struct dpt_in gate, struct dpt_in up, struct dpt_out y)
 {
-    DPT_EACH(i, n)
-    {
-        const float g = gate[i];
-        y[i] = g * logistic(g) * up[i];
-    }
+    dpt_each(n, dpt_lines(0, gate, up, y), [&](int64_t i, auto w) {
+        float g[w.n], u[w.n];
+        gate.load(i, g);
+        up.load(i, u);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            u[k] *= g[k] * logistic(g[k]);
+        }
+        y.store(i, u);
+    });
 }
 
 static __global__ void swiglu_dx(int64_t n, struct dpt_in dy, struct dpt_in gate, struct dpt_in up, struct dpt_out dgate,
                                  struct dpt_out dup)
 {
-    DPT_EACH(i, n)
-    {
-        const float d = dy[i], g = gate[i], u = up[i], s = logistic(g);
-        dgate[i] = d * u * s * (1.0f + g * (1.0f - s));
-        dup[i] = d * g * s;
-    }
+    dpt_each(n, dpt_lines(0, dy, gate, up, dgate, dup), [&](int64_t i, auto w) {
+        float d[w.n], g[w.n], u[w.n];
+        dy.load(i, d);
+        gate.load(i, g);
+        up.load(i, u);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            const float s = logistic(g[k]), slope = d[k];
+            d[k] = slope * g[k] * s;
+            u[k] = slope * u[k] * s * (1.0f + g[k] * (1.0f - s));
+        }
+        dgate.store(i, u);
+        dup.store(i, d);
+    });
 }
 
 extern "C" enum dpt_status dpt_op__swiglu_cuda(const struct dpt_op_call *call)

@@ -22,6 +22,8 @@ static void all_questions(void **state)
                                     .flops = (i + 1) * 7 * 5, .tolerance = 1e-6});
         optest_run(&(struct optest){.op = "bias_act", .param = param, .nin = 2,
                                     .in = {OPTEST_F32(3, 4, 5, 67), OPTEST_F32(67)}, .tolerance = 1e-6});
+        optest_run(&(struct optest){.op = "bias_act", .param = param, .nin = 2, /* lines of cards */
+                                    .in = {OPTEST_F32(5, 24), OPTEST_F32(24)}, .tolerance = 1e-6});
         optest_run(&(struct optest){.op = "bias_act", .param = param, .nin = 1, .in = {OPTEST_F32(4, 3)},
                                     .tolerance = 1e-6});
     }

@@ -18,6 +18,7 @@ static void all_questions(void **state)
     /* 5 and 21 elements a sample: parts of a split begin in the middle of a block of four. */
     optest_run(&(struct optest){.op = "dropout", .param = &some, .nin = 1, .in = {OPTEST_F32(7, 5)}});
     optest_run(&(struct optest){.op = "dropout", .param = &some, .nin = 1, .in = {OPTEST_F32(31, 7, 3)}});
+    optest_run(&(struct optest){.op = "dropout", .param = &some, .nin = 1, .in = {OPTEST_F32(3, 2, 24)}}); /* lines of cards */
     optest_run(&(struct optest){.op = "dropout", .param = &none, .nin = 1, .in = {OPTEST_F32(3)}, .tolerance = 1e-7});
 }
 

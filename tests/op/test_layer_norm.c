@@ -21,6 +21,9 @@ static void all_questions(void **state)
     optest_run(&(struct optest){.op = "layer_norm", .param = &param, .nin = 3,
                                 .in = {OPTEST_F32(3, 4, 67), OPTEST_F32(67), OPTEST_F32(67)}});
     optest_run(&(struct optest){.op = "layer_norm", .param = &param, .nin = 2, .in = {OPTEST_F32(6, 3, 19), OPTEST_F32(19)}});
+    /* Rows of whole lines for cards, and a tile of columns of layer_norm_dw with some over. */
+    optest_run(&(struct optest){.op = "layer_norm", .param = &param, .nin = 3,
+                                .in = {OPTEST_F32(5, 72), OPTEST_F32(72), OPTEST_F32(72)}});
     /* More columns and rows than one block of layer_norm_dw. */
     optest_run(&(struct optest){.op = "layer_norm", .param = &param, .nin = 3,
                                 .in = {OPTEST_F32(131, 259), OPTEST_F32(259), OPTEST_F32(259)}});

@@ -28,6 +28,8 @@ static void cross_entropy(void **state)
                                     .in = {OPTEST_F32(13, 10), OPTEST_I32(13)}, .below = {0, 10}, .draw = {wide}});
         optest_run(&(struct optest){.op = "cross_entropy", .param = param, .nin = 2,
                                     .in = {OPTEST_F32(3, 1), OPTEST_I32(3)}, .below = {0, 1}});
+        optest_run(&(struct optest){.op = "cross_entropy", .param = param, .nin = 2, /* lines of cards */
+                                    .in = {OPTEST_F32(3, 24), OPTEST_I32(3)}, .below = {0, 24}});
         /* More than one block of exponentials: many samples, and many classes. */
         optest_run(&(struct optest){.op = "cross_entropy", .param = param, .nin = 2,
                                     .in = {OPTEST_F32(450, 10), OPTEST_I32(450)}, .below = {0, 10}});

@@ -20,6 +20,8 @@ static void all_questions(void **state)
                                 .flops = 4 * 7 * 5});
     optest_run(&(struct optest){.op = "rms_norm", .param = &param, .nin = 2,
                                 .in = {OPTEST_F32(3, 4, 67), OPTEST_F32(67)}});
+    /* Rows of whole lines for cards, and a tile of columns of rms_norm_dw with some over. */
+    optest_run(&(struct optest){.op = "rms_norm", .param = &param, .nin = 2, .in = {OPTEST_F32(5, 72), OPTEST_F32(72)}});
     /* More columns and rows than one block of rms_norm_dw. */
     optest_run(&(struct optest){.op = "rms_norm", .param = &param, .nin = 2,
                                 .in = {OPTEST_F32(131, 259), OPTEST_F32(259)}});
