@@ -352,16 +352,18 @@ template <int D, int N> struct query_tile {
     float lse[N], delta[N];
 };
 
+/* head: where row 0 of the first query of the head is. */
 template <int D, int N>
-static __device__ void copy_rows(const struct flash &flash, int64_t n, int64_t h, int tile, struct query_tile<D, N> *to)
+static __device__ void copy_rows(const struct flash &flash, const struct row &head, int g, int tile, struct query_tile<D, N> *to)
 {
     const struct dpt_attention &at = flash.at;
-    const struct row row = row_at(&at, n, h, tile);
-    dpt_tile_copy<D, N, THREADS>(to->q, (const uint16_t *)flash.q.data + row.q, at.q_row, (int)at.s - tile, (int)at.d);
-    dpt_tile_copy<D, N, THREADS>(to->dy, (const uint16_t *)flash.dy.data + row.y, at.y_row, (int)at.s - tile, (int)at.d);
+    const uint16_t *const q = (const uint16_t *)flash.q.data + head.q + g * at.d + tile * at.q_row;
+    const uint16_t *const dy = (const uint16_t *)flash.dy.data + head.y + g * at.d + tile * at.y_row;
+    dpt_tile_copy<D, N, THREADS>(to->q, q, at.q_row, (int)at.s - tile, (int)at.d);
+    dpt_tile_copy<D, N, THREADS>(to->dy, dy, at.y_row, (int)at.s - tile, (int)at.d);
     for (int r = (int)threadIdx.x; r < N; r += THREADS) {
         const bool some = tile + r < at.s;
-        const int64_t place = some ? row.lse + r * at.a * at.g : 0;
+        const int64_t place = some ? head.lse + g + (tile + r) * (at.a * at.g) : 0;
         dpt_copy<4>(&to->lse[r], (const float *)flash.lse.data + place, some);
         dpt_copy<4>(&to->delta[r], flash.delta + place, some);
     }
@@ -385,6 +387,7 @@ static __global__ void __launch_bounds__(THREADS) key_gradients(struct flash fla
     struct query_tile<D, N> *const rows = (struct query_tile<D, N> *)(v + KEYS * D);
     const struct dpt_attention &at = flash.at;
     const int64_t a = blockIdx.y % at.a, n = blockIdx.y / at.a;
+    const struct row head = row_at(&at, n, a * at.g, 0);
     const int first = (int)blockIdx.x * KEYS, shift = (int)at.first, last = (int)at.s;
     const int64_t base = n * at.k_sample + a * at.d + first * at.k_row;
     /* The first row that sees a key of the block, at the begin of a tile; tiles of one query of the head. */
@@ -395,7 +398,7 @@ static __global__ void __launch_bounds__(THREADS) key_gradients(struct flash fla
     dpt_tile_copy<D, KEYS, THREADS>(k, (const uint16_t *)flash.k.data + base, at.k_row, (int)at.t - first, (int)at.d);
     dpt_tile_copy<D, KEYS, THREADS>(v, (const uint16_t *)flash.v.data + base, at.k_row, (int)at.t - first, (int)at.d);
     if (queries > 0) {
-        copy_rows<D, N>(flash, n, a * at.g, from, &rows[0]);
+        copy_rows<D, N>(flash, head, 0, from, &rows[0]);
     }
     for (int g = 0, tile = from, which = 0; g < queries; which ^= 1) {
         const struct query_tile<D, N> *const here = &rows[which];
@@ -404,7 +407,7 @@ static __global__ void __launch_bounds__(THREADS) key_gradients(struct flash fla
         dpt_copy_wait();
         __syncthreads();
         if (next_g < queries) {
-            copy_rows<D, N>(flash, n, a * at.g + next_g, next, &rows[which ^ 1]);
+            copy_rows<D, N>(flash, head, next_g, next, &rows[which ^ 1]);
         }
         if (shift + tile + N - 1 >= first + warp_row<M>()) { /* else no row sees a key of the warp */
             const bool edge = shift + tile < first + warp_row<M>() + M * 16 - 1;
@@ -424,7 +427,7 @@ static __global__ void __launch_bounds__(THREADS) key_gradients(struct flash fla
                         whole = 0.0f;
                     }
                     if (DROP) {
-                        const int64_t row = row_at(&at, n, a * at.g + g, tile + column).place;
+                        const int64_t row = head.place + g * at.place_query + (tile + column) * at.t;
                         const uint32_t word = dpt_dropout_word(flash.seed, flash.stream, step, (uint64_t)(row + key));
                         mask = word < flash.drop ? 0.0f : flash.kept;
                     }
