@@ -82,11 +82,11 @@ static void expect_ok(enum dpt_status status)
 /* Where what is at `data` of the host lies on the card; a block that is known has one copy. */
 static void *copy_there(struct copies *copies, void *data, size_t nbytes)
 {
-    void *host = (char *)data - GUARD;
     int i = 0;
     if (!data) {
         return NULL;
     }
+    void *host = (char *)data - GUARD;
     while (i < copies->count && copies->host[i] != host) {
         i++;
     }
