@@ -26,7 +26,12 @@ enum dpt_status dpt_ckpt_choose(const char *path, enum dpt_ckpt_which which, str
         which == DPT_CKPT_WHICH_BEST || (which == DPT_CKPT_WHICH_AUTO && dpt_file_exists(pointer.data));
     dpt_text_free(&pointer);
     DPT_TRY(dpt_ckpt_open(path, best, ckpt, notes));
-    DPT_CHECK(*ckpt, DPT_STATUS_DATA, "%s: has no checkpoint", path);
+    struct dpt_text config = {0};
+    dpt_text_add(&config, "%s/config.json", path);
+    const bool converts = dpt_file_exists(config.data);
+    dpt_text_free(&config);
+    DPT_CHECK(*ckpt, DPT_STATUS_DATA, "%s: has no checkpoint%s", path,
+              converts ? ", but a config.json: dpt-convert makes a run of what transformers saved" : "");
     return DPT_STATUS_OK;
 }
 

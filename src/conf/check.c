@@ -217,7 +217,7 @@ static void check_training(const struct check *check)
         refuse(check, "schedule", "milestones", "is missing: type = step needs it, such as 30 60 80 epochs");
     }
     if (job->schedule.warmup.unit == job->run.length.unit && job->schedule.warmup.value >= job->run.length.value) {
-        refuse(check, "schedule", "warmup", "is as long as the whole run or longer");
+        refuse(check, "schedule", "warmup", "is as long as the whole run ([run] length) or longer: expected less, or none");
     }
 }
 

@@ -147,7 +147,9 @@ static enum dpt_status find_vocab(const struct dpt_job *job, struct tokens *toke
     }
     tokens->vocab = train ? train->classes : job->data.vocab ? job->data.vocab : most->vocab;
     DPT_CHECK(tokens->vocab > 0, DPT_STATUS_USAGE,
-              "%s: does not say how many tokens there are; [data] vocab can, such as 50257 for GPT-2", most->path);
+              "%s: does not say how many tokens there are; [data] vocab can, such as 50257 for GPT-2. If it is text: dpt-data "
+              "tokenize makes tokens of it",
+              most->path);
     DPT_CHECK(most->vocab <= tokens->vocab, DPT_STATUS_DATA,
               "%s: its vocabulary has %lld tokens, but %s says %lld", most->path, (long long)most->vocab,
               train ? "the training data" : "[data] vocab", (long long)tokens->vocab);

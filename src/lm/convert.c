@@ -180,8 +180,14 @@ static enum dpt_status write_weights(const struct convert *c)
 
 static enum dpt_status to_folder(struct convert *c, struct dpt_text *notes, struct dpt_text *summary)
 {
+    const char *from = c->conf->from;
+    DPT_CHECK(!dpt_file_exists(dpt_arena_printf(c->arena, "%s/model.safetensors", from)) ||
+                  dpt_file_exists(dpt_arena_printf(c->arena, "%s/MANIFEST.json", from)),
+              DPT_STATUS_DATA,
+              "%s: has model.safetensors, but neither the config.json of transformers nor the MANIFEST.json of a checkpoint",
+              from);
     struct dpt_text config = {0}, generation = {0};
-    DPT_TRY(dpt_lm_open(c->conf->from, c->conf->which, &c->lm, notes));
+    DPT_TRY(dpt_lm_open(from, c->conf->which, &c->lm, notes));
     c->hf = (struct dpt_hf){.gpt = c->lm.job->model.type == DPT_MODEL_TYPE_GPT, .shape = c->lm.shape, .end = -1};
     c->hf.end = c->lm.tokenizer ? dpt_tokenizer_end(c->lm.tokenizer) : -1;
     DPT_TRY(list_weights(c, c->lm.job, &c->lm.io));

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/rng.h"
 #include "text/cut.h"
 #include "text/internal.h"
@@ -98,8 +99,8 @@ static enum dpt_status note_chars(struct prepare *p, const struct dpt_input_piec
     for (size_t at = 0; at < piece->nbytes;) {
         uint32_t code;
         const size_t n = dpt_text_char(piece->text + at, piece->nbytes - at, &code);
-        DPT_CHECK(code != 0, DPT_STATUS_DATA, "%s: byte %lld is NUL: this is no text; take bytes as tokens", piece->source,
-                  (long long)piece->offset + (long long)at);
+        DPT_CHECK(code != 0, DPT_STATUS_DATA, "%s: byte %lld is NUL: this is no text; take bytes as tokens (-t bytes)",
+                  piece->source, (long long)piece->offset + (long long)at);
         ((unsigned char *)seen)[code] = 1;
         at += n;
     }
@@ -148,6 +149,8 @@ static enum dpt_status make_tokenizer(struct prepare *p)
                   "%s: expected is the size of the vocabulary to learn, as in bpe:4096", name);
         return learn_bpe(p, vocab, &p->tokenizer);
     }
+    DPT_CHECK(dpt_file_exists(name), DPT_STATUS_DATA,
+              "%s: there is no such file or folder with a tokenizer; bytes, chars and bpe:SIZE need none", name);
     DPT_TRY(dpt_tokenizer_load(name, &p->tokenizer));
     if (p->separate && dpt_tokenizer_end(p->tokenizer) < 0) {
         DPT_CHECK(p->conf->separate == DPT_PREPARE_SEPARATE_AUTO, DPT_STATUS_USAGE,

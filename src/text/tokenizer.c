@@ -201,8 +201,8 @@ const char *dpt_tokenizer_piece(const struct dpt_tokenizer *tokenizer, int32_t i
 static enum dpt_status not_utf8(const char *source, int64_t at)
 {
     return dpt_error_set(DPT_STATUS_DATA, __FILE__, __LINE__,
-                         "%s: byte %lld is not UTF-8: convert the text with iconv(1), or take bytes as tokens", source,
-                         (long long)at);
+                         "%s: byte %lld is not UTF-8: convert the text with iconv(1), or take bytes as tokens (-t bytes)",
+                         source, (long long)at);
 }
 
 static void encode_bytes(const char *text, size_t nbytes, struct dpt_tokens *tokens)

@@ -245,6 +245,11 @@ enum dpt_status dpt_train__plan(struct dpt_train *train)
     const struct dpt_plan_conf conf = train_conf(train);
     train->steps_per_epoch = dpt_batch_steps_per_epoch(samples, job->batch.global);
     train->steps = dpt_span_steps(job->run.length, train->steps_per_epoch);
+    const int64_t warmup = dpt_span_steps(job->schedule.warmup, train->steps_per_epoch);
+    DPT_CHECK(warmup == 0 || warmup < train->steps, DPT_STATUS_USAGE,
+              "[schedule] warmup takes %" PRId64 " steps, and the whole run ([run] length) %" PRId64
+              ": expected less, or none",
+              warmup, train->steps);
     DPT_TRY(build(train, (conf.batch_rows + conf.micro_batches - 1) / conf.micro_batches, true, &train->graph));
     DPT_TRY(dpt_train__open_device(train)); /* before plans: kernels prepare for its number of threads */
     return plan_all(train);

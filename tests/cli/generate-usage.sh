@@ -26,6 +26,10 @@ status 2 'two folders are needed' "$convert" "$dir"
 status 2 'too many folders' "$convert" "$dir" "$dir" "$dir"
 status 2 'is not empty' "$convert" "$dir/empty" "$dir/full"
 status 3 "$dir/empty: has no checkpoint" "$convert" "$dir/empty" "$dir/new"
+mkdir "$dir/bare" "$dir/other"
+touch "$dir/bare/model.safetensors" "$dir/other/config.json"
+status 3 "$dir/bare: has model.safetensors, but neither" "$convert" "$dir/bare" "$dir/new"
+status 3 "$dir/other: has no checkpoint, but a config.json: dpt-convert" "$generate" -k "$dir/other"
 [ ! -e "$dir/new" ] || fail "a failure left a folder behind"
 
 # A config.json that would make another model of the same weights is refused by name.

@@ -282,7 +282,7 @@ static void relations(void **state)
         {SYNTHETIC "[schedule]\ntype = step\n",
          "t.ini: [schedule] milestones is missing: type = step needs it, such as 30 60 80 epochs"},
         {SYNTHETIC "[schedule]\nwarmup = 10 epochs\n",
-         "t.ini:4: [schedule] warmup is as long as the whole run or longer"},
+         "t.ini:4: [schedule] warmup is as long as the whole run ([run] length) or longer: expected less, or none"},
         {SYNTHETIC "classes = none\n[loss]\ntype = cross_entropy\n[data]\ntask = regression\n",
          "t.ini:5: [loss] type = cross_entropy is for classes, but [data] task = regression"},
         {SYNTHETIC "task = classification\n[loss]\ntype = mse\n",

@@ -31,6 +31,12 @@ best = no
 every = 1 step
 EOF
 
+# 190 samples less a fifth are 152, 7 steps an epoch: a warm-up in epochs that ends behind the run would be all there is.
+code=0
+run 1 late --dry-run -s schedule.warmup='6 epochs' || code=$?
+[ $code = 2 ] || fail "a warm-up of 42 steps of 40: exit status $code instead of 2"
+grep -q 'warmup takes 42 steps, and the whole run (.*) 40' late.log || fail "a warm-up of 42 steps of 40: not said"
+
 # Bit for bit where the sums are fixed, whatever number of ranks goes on.
 same='-s run.reproducible=yes -s augment.flip=yes'
 must 2 whole $same

@@ -225,7 +225,7 @@ static void test_refusals(void **state)
     refuses(conf_of(1, empty, "chars"), DPT_STATUS_DATA, "no characters");
     refuses(conf_of(1, good, "bpe:none"), DPT_STATUS_USAGE, "bpe:none: expected is the size");
     refuses(conf_of(1, good, "bpe:99999"), DPT_STATUS_DATA, "so little text");
-    refuses(conf_of(1, good, "/nowhere"), DPT_STATUS_DATA, "/nowhere: cannot be opened");
+    refuses(conf_of(1, good, "/nowhere"), DPT_STATUS_DATA, "/nowhere: there is no such file or folder with a tokenizer");
     struct dpt_prepare_conf conf = conf_of(1, good, "bytes");
     conf.valid_share = 0.01;
     struct kept kept = {0};
