@@ -11,7 +11,7 @@
 #include "exec/device.h"
 #include "lm/generate.h"
 
-enum { TOP_K = DPT_COMMAND_LONG, TOP_P, TOKENIZER, BEST, LATEST, DEVICE };
+enum { TOP_K = DPT_COMMAND_LONG, TOP_P, TOKENIZER, BEST, LATEST, DEVICE, PRECISION };
 
 static const struct dpt_command_option table[] = {
     {"checkpoint", 'k', "DIR", "run directory, or folder of one checkpoint"},
@@ -26,6 +26,7 @@ static const struct dpt_command_option table[] = {
     {"best", BEST, NULL, "of a run, the best checkpoint (default where there is one)"},
     {"latest", LATEST, NULL, "of a run, the newest checkpoint"},
     {"device", DEVICE, "KIND", "auto, cpu or cuda (as the job says)"},
+    {"precision", PRECISION, "FORMAT", "fp32, tf32, bf16 or fp16 (as the job says)"},
     {"threads", 't', "N", "threads (default: the cores that may be used)"},
     {"quiet", 'q', NULL, "no summary on standard error"},
 };
@@ -81,6 +82,8 @@ static enum dpt_status take(void *user, int letter, const char *value)
         break;
     case DEVICE:
         return dpt_exec_device_option(value, &conf->device);
+    case PRECISION:
+        return dpt_exec_precision_option(value, &conf->precision);
     case 't':
         return dpt_command_int("threads", value, 1, MAX_THREADS, &conf->threads);
     default: /* 'q' */
@@ -167,6 +170,10 @@ static const struct dpt_command command = {
 int main(int argc, char **argv)
 {
     struct options options = {
-        .conf = {.sample = {.temperature = 1.0, .top_p = 1.0, .seed = 1}, .texts = 1, .tokens = 256, .device = -1}};
+        .conf = {.sample = {.temperature = 1.0, .top_p = 1.0, .seed = 1},
+                 .texts = 1,
+                 .tokens = 256,
+                 .device = -1,
+                 .precision = -1}};
     return dpt_command_main(&command, argc, argv, &options);
 }

@@ -8,7 +8,7 @@
 #include "exec/device.h"
 #include "train/predict.h"
 
-enum { BEST = DPT_COMMAND_LONG, LATEST, DEVICE, MAX_ROWS = 1 << 20, MAX_THREADS = 4096 };
+enum { BEST = DPT_COMMAND_LONG, LATEST, DEVICE, PRECISION, MAX_ROWS = 1 << 20, MAX_THREADS = 4096 };
 
 static const struct dpt_command_option table[] = {
     {"output", 'o', "FILE", "write to FILE, not to standard output"},
@@ -18,6 +18,7 @@ static const struct dpt_command_option table[] = {
     {"latest", LATEST, NULL, "of a run, the newest checkpoint"},
     {"batch", 'b', "N", "samples computed at a time (128)"},
     {"device", DEVICE, "KIND", "auto, cpu or cuda (as the job says)"},
+    {"precision", PRECISION, "FORMAT", "fp32, tf32, bf16 or fp16 (as the job says)"},
     {"threads", 't', "N", "threads (default: the cores that may be used)"},
     {"quiet", 'q', NULL, "no summary on standard error"},
 };
@@ -64,6 +65,8 @@ static enum dpt_status take(void *user, int letter, const char *value)
         return dpt_command_int("batch", value, 1, MAX_ROWS, &conf->rows);
     case DEVICE:
         return dpt_exec_device_option(value, &conf->device);
+    case PRECISION:
+        return dpt_exec_precision_option(value, &conf->precision);
     case 't':
         return dpt_command_int("threads", value, 1, MAX_THREADS, &conf->threads);
     default: /* 'q' */
@@ -113,6 +116,6 @@ static const struct dpt_command command = {
 
 int main(int argc, char **argv)
 {
-    struct options options = {.conf = {.top = 1, .rows = 128, .device = -1}};
+    struct options options = {.conf = {.top = 1, .rows = 128, .device = -1, .precision = -1}};
     return dpt_command_main(&command, argc, argv, &options);
 }

@@ -56,6 +56,7 @@ enum dpt_status dpt_exec_open_device(const struct dpt_exec_device_conf *conf, st
     *run = DPT_RUN_CUDA;
     DPT_TRY(dpt_dev_cuda(conf->rank % cards, dev));
     (*dev)->convolution = convolution[conf->convolution];
+    (*dev)->tf32 = conf->tf32;
     return DPT_STATUS_OK;
 }
 
@@ -68,4 +69,31 @@ enum dpt_status dpt_exec_device_option(const char *text, int *kind)
 {
     static const char *const words[] = {[DPT_DEVICE_AUTO] = "auto", [DPT_DEVICE_CPU] = "cpu", [DPT_DEVICE_CUDA] = "cuda"};
     return dpt_command_word("device", text, words, 3, kind);
+}
+
+enum dpt_status dpt_exec_used_precision(int asked, enum dpt_precision trained, enum dpt_precision *precision)
+{
+    DPT_CHECK(asked < 0 || trained != DPT_PRECISION_FP64, DPT_STATUS_USAGE,
+              "--precision: the checkpoint's numbers are double, which are not converted: leave the option out");
+    *precision = asked >= 0 ? (enum dpt_precision)asked : trained;
+    return DPT_STATUS_OK;
+}
+
+enum dpt_status dpt_exec_precision_option(const char *text, int *precision)
+{
+    static const char *const words[] = {[DPT_PRECISION_FP32] = "fp32", [DPT_PRECISION_TF32] = "tf32",
+                                        [DPT_PRECISION_BF16] = "bf16", [DPT_PRECISION_FP16] = "fp16"};
+    return dpt_command_word("precision", text, words, 4, precision);
+}
+
+enum dpt_dtype dpt_exec_real(enum dpt_precision precision)
+{
+    return precision == DPT_PRECISION_FP64 ? DPT_DTYPE_F64 : DPT_DTYPE_F32;
+}
+
+enum dpt_dtype dpt_exec_half(enum dpt_precision precision)
+{
+    return precision == DPT_PRECISION_BF16   ? DPT_DTYPE_BF16
+           : precision == DPT_PRECISION_FP16 ? DPT_DTYPE_F16
+                                             : DPT_DTYPE_F32;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What a process computes on: a card of its host, or the cores. */
+/* What a process computes on: a card of its host, or the cores; and in which precision. */
 
 #include "conf/job.h"
 #include "dev/dev.h"
@@ -16,6 +16,7 @@ struct dpt_exec_device_conf {
     bool share;                    /* unless they may share                                                 */
     int threads;                   /* of the cores                                                          */
     enum dpt_convolution convolution; /* of a card                                                          */
+    bool tf32;                     /* products of F32 may be rounded to 11 bits on a card                   */
 };
 
 /* Refuses what no kernel for cards does: DPT_STATUS_USAGE. Local. */
@@ -36,3 +37,16 @@ enum dpt_device dpt_exec_used_device(int asked, enum dpt_device trained);
 
 /* The value of an option --device: *kind is an enum dpt_device. DPT_STATUS_USAGE. Local. */
 enum dpt_status dpt_exec_device_option(const char *text, int *kind);
+
+/*
+ * The same for the precision: that asked for (an enum dpt_precision), or with asked = -1 that of the job. Numbers of files
+ * are not converted: DPT_STATUS_USAGE where another is asked for than the fp64 of the job. Local.
+ */
+enum dpt_status dpt_exec_used_precision(int asked, enum dpt_precision trained, enum dpt_precision *precision);
+
+/* The value of an option --precision: *precision is an enum dpt_precision, not fp64. DPT_STATUS_USAGE. Local. */
+enum dpt_status dpt_exec_precision_option(const char *text, int *precision);
+
+/* The real numbers of a graph in this precision, and what dpt_graph_precision makes of its values; F32: nothing. Local. */
+enum dpt_dtype dpt_exec_real(enum dpt_precision precision);
+enum dpt_dtype dpt_exec_half(enum dpt_precision precision);

@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "ckpt/tensors.h"
 #include "comm/comm.h"
+#include "exec/device.h"
 #include "graph/graph.h"
 #include "lm/hf.h"
 
@@ -55,7 +56,7 @@ static enum dpt_status take(struct convert *c, struct weight *weight)
 /* Lists the weights of a model and takes memory for them. */
 static enum dpt_status list_weights(struct convert *c, const struct dpt_job *job, const struct dpt_model_io *io)
 {
-    c->real = job->run.precision == DPT_PRECISION_FP64 ? DPT_DTYPE_F64 : DPT_DTYPE_F32;
+    c->real = dpt_exec_real(job->run.precision);
     c->graph = dpt_graph_new(c->real, 1, false);
     DPT_TRY(dpt_model_build(job, io, true, c->graph));
     c->weight = dpt_arena_array(c->arena, (size_t)c->graph->nvalues, sizeof *c->weight);

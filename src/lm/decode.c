@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "dev/dev.h"
 #include "exec/device.h"
 #include "graph/graph.h"
@@ -15,8 +16,9 @@ enum { CHUNK = 32 }; /* positions of a text that are read at once */
 struct program {
     struct dpt_graph *graph;
     int64_t rows, positions;
-    void **prep; /* of each node */
-    void **data; /* of each value; weights are those of the decoder */
+    void **prep;   /* of each node                                                       */
+    void **data;   /* of each value; weights are those of the decoder                    */
+    bool *rounded; /* of each value: a weight whose numbers have been rounded to 16 bits */
 };
 
 /* Keys and values of one attention: [texts, most, heads, width] each. */
@@ -33,7 +35,7 @@ struct block {
 struct dpt_decode {
     struct dpt_arena *arena;
     struct dpt_decode_conf conf;
-    enum dpt_dtype real;
+    enum dpt_dtype real, half; /* half: F32, or what is computed in instead */
     struct dpt_dev *dev;
     enum dpt_run run;
     char why[DPT_EXEC_WHY];
@@ -41,6 +43,7 @@ struct dpt_decode {
     struct program chunk, single, step; /* one text and CHUNK positions, one text and one, all texts and one */
     int nweights;
     struct dpt_tensor *weight;
+    int *value;     /* of each weight, in the graph of `step` */
     int ncaches;
     struct cache *cache;
     char *queries;  /* of one text, packed, where they come between keys and values */
@@ -81,7 +84,47 @@ static enum dpt_status build(const struct dpt_decode *decode, struct program *pr
     program->graph = dpt_graph_new(decode->real, rows, false);
     DPT_TRY(dpt_model_build(&job, &io, true, program->graph));
     DPT_TRY(dpt_graph_fuse(program->graph));
+    if (decode->half != DPT_DTYPE_F32) {
+        dpt_graph_precision(program->graph, decode->half);
+    }
     return dpt_graph_check(program->graph);
+}
+
+/*
+ * True when every reader of a weight takes it rounded to 16 bits: as a factor of a product, or to give it out so. Then it
+ * is rounded once, when it comes, and not for each token: that would cost more than the products of one token.
+ */
+static bool is_rounded(const struct dpt_graph *graph, int weight)
+{
+    bool all = true;
+    for (int n = 0; n < graph->nnodes; n++) {
+        const struct dpt_node *node = &graph->node[n];
+        for (int i = 0; i < node->nin; i++) {
+            all = all && (node->in[i] != weight || node->op == &dpt_op_embedding || (node->op->factors >> i & 1));
+        }
+    }
+    return all && graph->node[0].half != DPT_DTYPE_F32;
+}
+
+/* Marks the weights that are rounded when they come; a card keeps them in 16 bits. */
+static void find_rounded(const struct dpt_decode *decode, struct program *program)
+{
+    const struct dpt_graph *graph = program->graph;
+    program->rounded = dpt_arena_array(decode->arena, (size_t)graph->nvalues, sizeof *program->rounded);
+    for (int v = 0; v < graph->nvalues; v++) {
+        struct dpt_value *value = &graph->value[v];
+        program->rounded[v] = value->kind == DPT_VALUE_KIND_PARAM && is_rounded(graph, v);
+        value->type.dtype = program->rounded[v] && decode->run == DPT_RUN_CUDA ? decode->half : value->type.dtype;
+    }
+}
+
+/* The types of a node, with what is known of its weights. */
+static void types_of(const struct program *program, const struct dpt_node *node, struct dpt_op_types *types)
+{
+    dpt_graph_types(program->graph, node, types);
+    for (int i = 0; i < node->nin; i++) {
+        types->rounded |= (unsigned char)((program->rounded[node->in[i]] ? 1u : 0u) << i);
+    }
 }
 
 /* Weights of all programs are those of the first, by name. */
@@ -89,10 +132,12 @@ static enum dpt_status take_weights(struct dpt_decode *decode)
 {
     const struct dpt_graph *graph = decode->step.graph;
     decode->weight = dpt_arena_array(decode->arena, (size_t)graph->nvalues, sizeof *decode->weight);
+    decode->value = dpt_arena_array(decode->arena, (size_t)graph->nvalues, sizeof *decode->value);
     for (int v = 0; v < graph->nvalues; v++) {
         const struct dpt_value *value = &graph->value[v];
         if (value->kind == DPT_VALUE_KIND_PARAM) {
-            struct dpt_tensor *weight = &decode->weight[decode->nweights++];
+            struct dpt_tensor *weight = &decode->weight[decode->nweights];
+            decode->value[decode->nweights++] = v;
             weight->type = dpt_graph_stored(graph, v);
             DPT_TRY(take(decode, dpt_type_nbytes(&weight->type), "the weights", &weight->data));
             decode->step.data[v] = weight->data;
@@ -136,8 +181,9 @@ static void attention_types(const struct dpt_graph *graph, const struct dpt_node
                                          : (struct dpt_type){first->dtype, 5, {1, rows, first->dim[2], first->dim[3],
                                                                                first->dim[4]}};
     const struct dpt_type key = {first->dtype, 4, {1, keys, query.dim[2], query.dim[4]}};
-    *types = (struct dpt_op_types){.param = node->param, .nin = 3, .in = {query, key, key}};
-    if (dpt_op_attention.shape(types) != DPT_STATUS_OK) {
+    *types = (struct dpt_op_types){
+        .param = node->param, .nin = 3, .in = {query, key, key}, .half = node->half, .narrow = node->narrow};
+    if (dpt_op_shape(&dpt_op_attention, types) != DPT_STATUS_OK) {
         dpt_fatal(DPT_STATUS_FAILED, "internal error: %s: %s; please report it", node->name, dpt_error_text());
     }
 }
@@ -155,7 +201,7 @@ static enum dpt_status prepare(struct dpt_decode *decode, struct program *progra
             need_scratch(decode, &dpt_op_attention, &types, NULL);
             continue;
         }
-        dpt_graph_types(graph, node, &types);
+        types_of(program, node, &types);
         DPT_TRY(dpt_op_prepare(node->op, &types, decode->run, decode->conf.threads, decode->dev,
                                &program->prep[n]));
         need_scratch(decode, node->op, &types, program->prep[n]);
@@ -291,7 +337,7 @@ static enum dpt_status run_node(struct dpt_decode *decode, const struct program 
     if (node->op->view) {
         return DPT_STATUS_OK;
     }
-    dpt_graph_types(program->graph, node, &types);
+    types_of(program, node, &types);
     for (int i = 0; i < node->nin; i++) {
         in[i] = (struct dpt_tensor){types.in[i], program->data[node->in[i]]};
         part[i] = place(&program->graph->value[node->in[i]], decode->position);
@@ -379,7 +425,8 @@ static enum dpt_status open_device(struct dpt_decode *decode)
 {
     const struct dpt_graph *graph = decode->step.graph;
     const struct dpt_exec_device_conf conf = {
-        .kind = decode->conf.device, .graph = graph, .ranks = 1, .threads = decode->conf.threads};
+        .kind = decode->conf.device, .graph = graph, .ranks = 1, .threads = decode->conf.threads,
+        .tf32 = decode->conf.precision == DPT_PRECISION_TF32};
     DPT_TRY(dpt_exec_open_device(&conf, &decode->dev, &decode->run, decode->why));
     if (dpt_dev_is_apart(decode->dev)) {
         return dpt_dev_host_alloc(decode->dev, dpt_type_nbytes(&graph->value[graph->output].type), "the logits",
@@ -397,6 +444,7 @@ static enum dpt_status make(struct dpt_decode *decode)
     DPT_TRY(build(decode, &decode->single, 1, 1));
     DPT_TRY(open_device(decode));
     for (int i = 0; i < 3; i++) {
+        find_rounded(decode, program[i]);
         program[i]->data = dpt_arena_array(decode->arena, (size_t)program[i]->graph->nvalues, sizeof(void *));
     }
     DPT_TRY(take_weights(decode));
@@ -412,8 +460,10 @@ enum dpt_status dpt_decode_new(const struct dpt_decode_conf *conf, struct dpt_de
 {
     struct dpt_arena *arena = dpt_arena_new();
     struct dpt_decode *made = dpt_arena_alloc(arena, sizeof *made);
-    const bool fp64 = conf->job->run.precision == DPT_PRECISION_FP64;
-    *made = (struct dpt_decode){.arena = arena, .conf = *conf, .real = fp64 ? DPT_DTYPE_F64 : DPT_DTYPE_F32};
+    *made = (struct dpt_decode){.arena = arena,
+                                .conf = *conf,
+                                .real = dpt_exec_real(conf->precision),
+                                .half = dpt_exec_half(conf->precision)};
     *decode = NULL;
     const enum dpt_status status = make(made);
     if (status != DPT_STATUS_OK) {
@@ -461,36 +511,47 @@ const char *dpt_decode_why(const struct dpt_decode *decode)
 
 bool dpt_decode_weight(const struct dpt_decode *decode, int i, const char **name, struct dpt_tensor *tensor)
 {
-    const struct dpt_graph *graph = decode->step.graph;
     if (i < 0 || i >= decode->nweights) {
         return false;
     }
     *tensor = decode->weight[i];
-    for (int v = 0; v < graph->nvalues; v++) {
-        if (decode->step.data[v] == tensor->data && graph->value[v].kind == DPT_VALUE_KIND_PARAM) {
-            *name = graph->value[v].name;
-        }
-    }
+    *name = decode->step.graph->value[decode->value[i]].name;
     return true;
 }
 
-/* To a device that is apart. */
+/* Takes what a file says of a weight: rounded where its readers want it so, to a device that is apart by a copy. */
 static enum dpt_status give(void *user, int item, const void *data, size_t nbytes)
 {
-    const struct dpt_decode *decode = user;
-    return dpt_dev_copy_in(decode->dev, decode->weight[item].data, data, nbytes);
+    struct dpt_decode *decode = user;
+    const struct dpt_tensor *weight = &decode->weight[item];
+    const int64_t count = dpt_type_numel(&weight->type);
+    if (weight->type.dtype != decode->real) {
+        uint16_t *narrow = malloc((size_t)count * sizeof *narrow);
+        DPT_CHECK(narrow, DPT_STATUS_SPACE, "no memory to round a weight: %zu bytes", (size_t)count * sizeof *narrow);
+        dpt_half_narrow(decode->half, count, data, narrow);
+        const enum dpt_status status = dpt_dev_copy_in(decode->dev, weight->data, narrow, (size_t)count * sizeof *narrow);
+        free(narrow);
+        return status;
+    }
+    if (decode->step.rounded[decode->value[item]]) { /* by the cores, in memory of this machine */
+        dpt_half_round(decode->half, count, data, weight->data);
+        return DPT_STATUS_OK;
+    }
+    return dpt_dev_copy_in(decode->dev, weight->data, data, nbytes);
 }
 
 enum dpt_status dpt_decode_load(struct dpt_decode *decode, struct dpt_ckpt *ckpt)
 {
     struct dpt_ckpt_item *item = dpt_arena_array(decode->arena, (size_t)decode->nweights, sizeof *item);
+    const bool as_is = !dpt_dev_is_apart(decode->dev) && decode->half == DPT_DTYPE_F32;
     for (int i = 0; i < decode->nweights; i++) {
         dpt_decode_weight(decode, i, &item[i].name, &(struct dpt_tensor){0});
         item[i].file = DPT_CKPT_FILE_MODEL;
         item[i].type = decode->weight[i].type;
+        item[i].type.dtype = decode->real;
         item[i].data = decode->weight[i].data;
         memcpy(item[i].extent, item[i].type.dim, sizeof item[i].extent);
     }
-    return dpt_dev_is_apart(decode->dev) ? dpt_ckpt_load_each(ckpt, decode->nweights, item, give, decode)
-                                         : dpt_ckpt_load(ckpt, decode->nweights, item, true);
+    return as_is ? dpt_ckpt_load(ckpt, decode->nweights, item, true)
+                 : dpt_ckpt_load_each(ckpt, decode->nweights, item, give, decode);
 }

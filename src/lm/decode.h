@@ -25,6 +25,7 @@ struct dpt_decode_conf {
     int64_t most;           /* positions of a text that are kept, up to the context          */
     int texts;              /* that are read side by side, each with its own keys and values */
     enum dpt_device device;
+    enum dpt_precision precision; /* with 16 bits the kept keys and values have them too     */
     int threads;            /* of the cores                                                  */
 };
 
@@ -41,7 +42,10 @@ const char *dpt_decode_why(const struct dpt_decode *decode);
 /* Reads the weights. DPT_STATUS_DATA where they are not this model's. Local. */
 enum dpt_status dpt_decode_load(struct dpt_decode *decode, struct dpt_ckpt *ckpt);
 
-/* The weights, where they lie, on cores to be read or set: the i-th with its name, false past the end. Local. */
+/*
+ * The weights, where they lie, on cores to be read or set: the i-th with its name, false past the end. In 16 bits factors
+ * of products hold numbers that have been rounded to them. Local.
+ */
 bool dpt_decode_weight(const struct dpt_decode *decode, int i, const char **name, struct dpt_tensor *tensor);
 
 /*

@@ -85,6 +85,7 @@ static enum dpt_status make_decoder(struct generate *g, struct dpt_text *notes)
                                    .device = dpt_exec_used_device(g->conf->device, g->lm.job->device.kind),
                                    .threads = g->conf->threads};
     const int64_t need = g->prompt + g->conf->tokens;
+    DPT_TRY(dpt_exec_used_precision(g->conf->precision, g->lm.job->run.precision, &conf.precision));
     if (conf.threads == 0) {
         struct dpt_comm *alone;
         struct dpt_cores cores = {.usable = 1};

@@ -20,6 +20,7 @@ struct dpt_generate_conf {
     int64_t tokens;         /* how many more than the prompt, at most                                     */
     int threads;            /* 0: one for each core that the process may use                              */
     int device;             /* an enum dpt_device; -1: as the job says, on cores where there is no card   */
+    int precision;          /* an enum dpt_precision; -1: as the job says                                 */
 };
 
 /*

@@ -90,7 +90,8 @@ static bool is_batch(const struct dpt_op *op, const struct dpt_op_types *types, 
 static bool is_copied(const struct dpt_op *op, const struct dpt_op_types *types, int operand)
 {
     const struct dpt_type *type = operand < types->nin ? &types->in[operand] : &types->out[operand - types->nin];
-    const bool factor = operand < types->nin && type->dtype == DPT_DTYPE_F32 && (op->factors >> operand & 1);
+    const bool factor = operand < types->nin && type->dtype == DPT_DTYPE_F32 && (op->factors >> operand & 1) &&
+                        !(types->rounded >> operand & 1);
     return dpt_half_is(type->dtype) || factor;
 }
 

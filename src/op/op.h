@@ -34,7 +34,8 @@ struct dpt_op_types {
     struct dpt_type out[DPT_OP_MAX_OUT];
     enum dpt_dtype half;  /* F32, or what it computes in, BF16 or F16: operands may be of that, factors of products are
                              rounded to it */
-    unsigned char narrow; /* bit i: output i is kept in that instead of F32 */
+    unsigned char narrow;  /* bit i: output i is kept in that instead of F32                         */
+    unsigned char rounded; /* bit i: input i, a factor in F32, holds numbers that were rounded to it */
 };
 
 struct dpt_op_cost {

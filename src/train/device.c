@@ -18,13 +18,13 @@ enum dpt_status dpt_train__open_device(struct dpt_train *train)
         .share = job->device.share,
         .threads = train->threads,
         .convolution = job->device.convolution,
+        .tf32 = job->run.precision == DPT_PRECISION_TF32,
     };
     char why[DPT_EXEC_WHY];
     if (train->world) {
         conf.rank = dpt_comm_node_rank(train->world);
         conf.ranks = dpt_comm_node_size(train->world);
         DPT_TRY(dpt_exec_open_device(&conf, &train->dev, &train->run, why));
-        train->dev->tf32 = job->run.precision == DPT_PRECISION_TF32;
         train->no_card = *why ? dpt_arena_printf(train->arena, "%s", why) : NULL;
         return DPT_STATUS_OK;
     }

@@ -32,6 +32,7 @@ struct predict {
     struct dpt_arena *arena;
     struct dpt_ckpt *ckpt;
     struct dpt_job *job;
+    enum dpt_precision precision; /* used */
     struct dpt_data *data;
     struct dpt_comm *world;
     struct dpt_mesh mesh;
@@ -73,10 +74,14 @@ static enum dpt_status make_graph(struct predict *p)
     const struct dpt_data_info *info = dpt_data_info(p->data);
     struct dpt_model_io io = {.ndim = info->ndim, .dtype = info->dtype, .classes = info->classes, .targets = info->targets};
     memcpy(io.dim, info->dim, sizeof io.dim);
-    const enum dpt_dtype real = p->job->run.precision == DPT_PRECISION_FP64 ? DPT_DTYPE_F64 : DPT_DTYPE_F32;
-    p->graph = dpt_graph_new(real, p->conf->rows, false);
+    DPT_TRY(dpt_exec_used_precision(p->conf->precision, p->job->run.precision, &p->precision));
+    const enum dpt_dtype half = dpt_exec_half(p->precision);
+    p->graph = dpt_graph_new(dpt_exec_real(p->precision), p->conf->rows, false);
     DPT_TRY(dpt_model_build(p->job, &io, true, p->graph));
     DPT_TRY(dpt_graph_fuse(p->graph));
+    if (half != DPT_DTYPE_F32) {
+        dpt_graph_precision(p->graph, half);
+    }
     return dpt_graph_check(p->graph);
 }
 
@@ -86,7 +91,8 @@ static enum dpt_status make_plan(struct predict *p, struct dpt_text *notes)
     struct dpt_cores cores = {.usable = p->conf->threads};
     struct dpt_exec_device_conf device = {
         .kind = dpt_exec_used_device(p->conf->device, p->job->device.kind), .graph = p->graph, .ranks = 1,
-        .convolution = p->job->device.convolution};
+        .convolution = p->job->device.convolution,
+        .tf32 = p->precision == DPT_PRECISION_TF32};
     enum dpt_run run;
     char why[DPT_EXEC_WHY];
     DPT_TRY(dpt_comm_start_alone(&p->world));

@@ -25,6 +25,7 @@ struct dpt_predict_conf {
     int rows;               /* samples that are computed at a time                                */
     int threads;            /* 0: one for each core that the process may use                      */
     int device;             /* an enum dpt_device; -1: as the job says, on cores where there is no card */
+    int precision;          /* an enum dpt_precision; -1: as the job says                         */
 };
 
 /*

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "conf/layout.h"
+#include "exec/device.h"
 #include "train/internal.h"
 
 static const double PROBE_S = 0.5; /* for the size of buckets, at the start */
@@ -105,16 +106,16 @@ static enum dpt_status recompute(const struct dpt_train *train, struct dpt_graph
 
 static enum dpt_status build(const struct dpt_train *train, int64_t rows, bool training, struct dpt_graph **graph)
 {
-    const enum dpt_dtype real = train->job->run.precision == DPT_PRECISION_FP64 ? DPT_DTYPE_F64 : DPT_DTYPE_F32;
-    *graph = dpt_graph_new(real, rows, training);
+    const enum dpt_dtype half = dpt_exec_half(train->job->run.precision);
+    *graph = dpt_graph_new(dpt_exec_real(train->job->run.precision), rows, training);
     DPT_TRY(dpt_model_build(train->job, &train->io, false, *graph));
     DPT_TRY(dpt_graph_fuse(*graph));
     if (training) {
         DPT_TRY(dpt_graph_gradient(*graph));
         DPT_TRY(recompute(train, *graph));
     }
-    if (train->job->run.precision == DPT_PRECISION_BF16 || train->job->run.precision == DPT_PRECISION_FP16) {
-        dpt_graph_precision(*graph, train->job->run.precision == DPT_PRECISION_BF16 ? DPT_DTYPE_BF16 : DPT_DTYPE_F16);
+    if (half != DPT_DTYPE_F32) {
+        dpt_graph_precision(*graph, half);
     }
     if (training) {
         DPT_TRY(dpt_optim_build(train->job, *graph));

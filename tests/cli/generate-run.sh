@@ -46,6 +46,10 @@ for model in gpt llama; do
     # The likeliest text is the sentence, which ends where a text ends.
     status 0 'tokens/s' "$generate" -t 1 -k runs/$model -p 'pack my' -T 0
     [ "$(cat out)" = 'pack my box — with five dozen über jugs.' ] || fail "$model: nothing was learned"
+    for precision in bf16 fp16 tf32; do
+        status 0 '' "$generate" -t 1 -q -k runs/$model -p 'pack my' -T 0 --precision=$precision
+        [ "$(cat out)" = 'pack my box — with five dozen über jugs.' ] || fail "$model: another text in $precision"
+    done
     status 0 '' "$generate" -t 1 -q -k runs/$model -p 'pack my' -T 0 -n 12
     [ "$(cat out)" = 'pack my box — with ' ] || fail "$model: not twelve tokens"
     [ ! -s err ] || fail "--quiet says something"

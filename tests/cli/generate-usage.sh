@@ -16,6 +16,7 @@ status 2 '--top-p=1.5: expected' "$generate" -k "$dir" --top-p=1.5
 status 2 '--top-k=0: expected' "$generate" -k "$dir" --top-k=0
 status 2 '--seed=-1: expected' "$generate" -k "$dir" -s -1
 status 2 '--device=: expected auto, cpu or cuda' "$generate" -k "$dir" --device=
+status 2 '--precision=fp64: expected fp32, tf32, bf16 or fp16' "$generate" -k "$dir" --precision=fp64
 status 3 "$dir/none: No such file" "$generate" -k "$dir/none"
 status 3 "$dir/out: is a file" "$generate" -k "$dir/out"
 mkdir "$dir/empty" "$dir/full"

@@ -10,6 +10,7 @@ status 2 'too many' "$predict" "$dir" "$dir" "$dir"
 status 2 "there is no option --tpo. Did you mean --top?" "$predict" --tpo=3 "$dir"
 status 2 '-n needs a value' "$predict" "$dir" -n
 status 2 '--device=gpu: expected auto, cpu or cuda' "$predict" --device=gpu "$dir"
+status 2 '--precision=int8: expected fp32, tf32, bf16 or fp16' "$predict" --precision=int8 "$dir"
 status 2 '--top=0: expected a whole number from 1 to 100' "$predict" --top=0 "$dir"
 status 2 '--batch=1x: expected' "$predict" -b 1x "$dir"
 status 2 '--threads=99999999999999999999: expected' "$predict" -t 99999999999999999999 "$dir"

@@ -29,6 +29,9 @@ for model in gpt llama; do
         curve $to loss >other
         near one other 4e-3 || fail "$model: the loss along $layout is not that on one rank"
     done
+    must 2 $model-vocabulary $weights -s parallel.layout=tensor:2 -s parallel.vocabulary=split
+    curve $model-vocabulary loss >other
+    near one other 4e-3 || fail "$model: the loss with a part of the vocabulary on each rank is not that on one rank"
 
     # Where it is asked for, the same bits.
     same="-s run.reproducible=yes -s parallel.shards=4 -s schedule.type=constant" # a length that changes no rate
@@ -53,7 +56,7 @@ for model in gpt llama; do
     near fp32.eval bf16.eval 4e-3 || fail "$model: --eval-only is far from that in float"
 done
 
-# Text is made with the float weights: the same as from a folder that knows no precision.
+# Text is made in bf16 then; in float it is the same as from a folder that knows no precision.
 printf 'one two three four five six seven eight nine ten\n%.0s' 1 2 3 4 5 6 7 8 9 >text
 "$abs_builddir/dpt-data" tokenize --tokenizer=chars -o tokens text >data.log 2>&1 || fail "dpt-data: exit status $?"
 { printf '[run]\nlength = 20 steps\nprecision = bf16\n[data]\nformat = tokens\ntrain = tokens/train\ncontext = 12\n'
@@ -62,10 +65,13 @@ printf 'one two three four five six seven eight nine ten\n%.0s' 1 2 3 4 5 6 7 8 
 must 1 writer
 "$abs_builddir/dpt-convert" -q writer writer-hf 2>>data.log || fail "dpt-convert: exit status $?"
 "$abs_builddir/dpt-convert" -q writer-hf writer-back 2>>data.log || fail "dpt-convert: back: exit status $?"
-for from in writer writer-back; do
-    "$abs_builddir/dpt-generate" -q -t 1 -k $from -p one -n 40 >$from.text 2>>data.log || fail "dpt-generate: exit status $?"
-done
-cmp writer.text writer-back.text || fail "dpt-generate: another text from the same weights"
+generate() {
+    "$abs_builddir/dpt-generate" -q -t 1 -p one -n 40 "$@" 2>>data.log || fail "dpt-generate $*: exit status $?"
+}
+generate -k writer-back >back.text
+generate -k writer --precision=fp32 | cmp - back.text || fail "dpt-generate: another text from the same weights"
+generate -k writer >writer.text
+generate -k writer-back --precision=bf16 | cmp - writer.text || fail "dpt-generate: another text in bf16"
 
 # Images: convolutions, batch norm and pooling, learning.
 cat >job.ini <<'EOF'
@@ -94,7 +100,7 @@ EOF
 must 2 images
 curve images loss | awk 'NR == 1 { first = $2 } END { exit !(NR == 30 && $2 < 0.7 * first) }' || fail "images: it does not learn"
 
-# Predictions from a table, with the float weights too.
+# Predictions from a table in bf16, and in float.
 awk 'BEGIN { print "a,b,y"; for (i = 0; i < 200; i++) { a = i % 17; b = i % 23; print a "," b "," 2 * a - b } }' >table.csv
 cat >job.ini <<'EOF'
 [run]
@@ -114,4 +120,10 @@ EOF
 must 1 table
 "$abs_builddir/dpt-predict" table table.csv >predicted 2>predict.log || fail "dpt-predict: exit status $?"
 [ "$(wc -l <predicted)" -ge 200 ] || fail "dpt-predict: lines are missing"
+"$abs_builddir/dpt-predict" --precision=fp32 table table.csv >exact 2>predict.log || fail "dpt-predict: exit status $?"
+cmp -s predicted exact && fail "dpt-predict: the same digits in bf16 and in float: then what was rounded?"
+paste -d , predicted exact | awk -F , '
+    NR == 1 { half = NF / 2; next }
+    { d = $2 - $(half + 2); if (d * d > 1e-2 * 1e-2 * 35 * 35) { print "far: " $0; exit 1 } }' ||
+    fail "dpt-predict: bf16 is far from float"
 exit 0

@@ -99,6 +99,7 @@ static struct dpt_predict_conf conf_of(const char *data)
         .top = 1,
         .rows = 128,
         .threads = 1,
+        .precision = -1,
     };
 }
 
