@@ -274,7 +274,7 @@ int main(int argc, char **argv)
     const int64_t rows = language ? job->batch.global : 128;
     struct bench bench = {.graph = dpt_graph_new(DPT_DTYPE_F32, rows, true)};
     if (dpt_dev_cpu(1, &bench.dev) || dpt_model_build(job, &io, false, bench.graph) || dpt_graph_fuse(bench.graph) ||
-        dpt_graph_gradient(bench.graph)) {
+        dpt_graph_gradient(bench.graph) || dpt_graph_fuse_gradient(bench.graph, NULL)) {
         stop(file);
     }
     const size_t nvalues = (size_t)bench.graph->nvalues, nnodes = (size_t)bench.graph->nnodes;

@@ -39,7 +39,8 @@ struct dpt_cublas {
 /* A product that was asked for before, and how the library wants it done. */
 struct dpt_cuda_product {
     int64_t m, n, k;
-    int form; /* 0: the entry is free */
+    int form;   /* 0: the entry is free    */
+    bool known; /* the library can do this */
     cublasLtMatmulAlgo_t algo;
 };
 

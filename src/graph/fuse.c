@@ -6,11 +6,19 @@
  *   batch_norm, add, relu    ->  batch_norm with residual and relu
  *   batch_norm, relu         ->  batch_norm with relu
  *   relu, max_pool           ->  max_pool, relu      the maximum commutes with relu; what follows is smaller
- *   linear or conv, relu     ->  linear or conv with relu
+ *   conv, relu               ->  conv with relu
+ *   linear, activation       ->  linear with activation, which keeps what the gradient of the activation reads
  *
  * in this order: a relu between a convolution and a pooling is better moved than fused, since backward then masks the
  * small tensor. A value in the middle of a pattern must have no other user. The fused node takes the place of the last
  * node of the pattern, where all operands are known; removed nodes leave holes that are closed at the end.
+ *
+ * And of the backward pass:
+ *
+ *   linear_dx, activation_dx ->  linear_dx with the gradient of the activation
+ *
+ * which takes the place of the first, since what the gradient of an activation reads is of the forward pass. Both must be
+ * of one stage of a pipeline, or that would be sent to another.
  */
 
 #include <string.h>
@@ -142,36 +150,51 @@ static bool swap_max_pool(struct fuser *fuser, int n)
     return true;
 }
 
-/* linear or conv, relu. */
-static bool fuse_product(struct fuser *fuser, int n)
+/* conv, relu. */
+static bool fuse_conv(struct fuser *fuser, int n)
 {
     struct dpt_node *relu = &fuser->graph->node[n];
     struct dpt_node *product = is_relu(relu) ? sole_source(fuser, relu->in[0]) : NULL;
-    if (product && is(product, "linear")) {
-        struct dpt_linear_param param = *(const struct dpt_linear_param *)product->param;
-        if (param.act == DPT_ACTIVATION_KIND_NONE) {
-            param.act = DPT_ACTIVATION_KIND_RELU;
-            put(fuser, product, relu, &param, -1);
-            return true;
-        }
-    } else if (product && is(product, "conv")) {
-        struct dpt_conv_param param = *(const struct dpt_conv_param *)product->param;
-        if (param.act == DPT_ACTIVATION_KIND_NONE) {
-            param.act = DPT_ACTIVATION_KIND_RELU;
-            put(fuser, product, relu, &param, -1);
-            return true;
-        }
+    if (!product || !is(product, "conv") ||
+        ((const struct dpt_conv_param *)product->param)->act != DPT_ACTIVATION_KIND_NONE) {
+        return false;
     }
-    return false;
+    struct dpt_conv_param param = *(const struct dpt_conv_param *)product->param;
+    param.act = DPT_ACTIVATION_KIND_RELU;
+    put(fuser, product, relu, &param, -1);
+    return true;
+}
+
+/* linear, activation. */
+static bool fuse_linear(struct fuser *fuser, int n)
+{
+    struct dpt_node *act = &fuser->graph->node[n];
+    struct dpt_node *product = is(act, "activation") ? sole_source(fuser, act->in[0]) : NULL;
+    if (!product || !is(product, "linear") ||
+        ((const struct dpt_linear_param *)product->param)->act != DPT_ACTIVATION_KIND_NONE) {
+        return false;
+    }
+    const enum dpt_activation_kind kind = ((const struct dpt_activation_param *)act->param)->kind;
+    const struct dpt_linear_param param = {kind, fuser->graph->training && dpt_activation_reads_x(kind)};
+    const int between = product->out[0];
+    put(fuser, product, act, &param, -1);
+    if (param.keep) {
+        act->out[act->nout++] = between;
+    }
+    return true;
 }
 
 /* Removes the holes among the nodes and the values that nothing computes or reads any more; renumbers what is left. */
 static void close_holes(struct dpt_graph *graph)
 {
     int nodes = 0, values = 0;
+    int *number = dpt_arena_array(graph->arena, (size_t)graph->nnodes, sizeof *number); /* of each node, then */
     for (int n = 0; n < graph->nnodes; n++) {
+        number[n] = nodes;
         if (graph->node[n].op) {
-            graph->node[nodes++] = graph->node[n];
+            graph->node[nodes] = graph->node[n];
+            graph->node[nodes].of = graph->node[n].of < 0 ? -1 : number[graph->node[n].of];
+            nodes++;
         }
     }
     graph->nnodes = nodes;
@@ -216,7 +239,7 @@ static void close_holes(struct dpt_graph *graph)
 
 enum dpt_status dpt_graph_fuse(struct dpt_graph *graph)
 {
-    static bool (*const rewrite[])(struct fuser *, int) = {fuse_batch_norm, swap_max_pool, fuse_product};
+    static bool (*const rewrite[])(struct fuser *, int) = {fuse_batch_norm, swap_max_pool, fuse_conv, fuse_linear};
     struct fuser fuser = {
         .graph = graph,
         .uses = dpt_arena_array(graph->arena, (size_t)graph->nvalues, sizeof(int)),
@@ -227,6 +250,38 @@ enum dpt_status dpt_graph_fuse(struct dpt_graph *graph)
             if (graph->node[n].op && rewrite[r](&fuser, n)) {
                 survey(&fuser);
             }
+        }
+    }
+    close_holes(graph);
+    survey(&fuser);
+    return DPT_STATUS_OK;
+}
+
+/* linear_dx, activation_dx; `stage` as in dpt_graph_fuse_gradient. */
+static void fuse_gradient(struct fuser *fuser, int n, const int *stage)
+{
+    struct dpt_node *act = &fuser->graph->node[n];
+    struct dpt_node *product = is(act, "activation_dx") ? sole_source(fuser, act->in[0]) : NULL;
+    if (!product || !is(product, "linear_dx") || product->nin > 2 || (stage && stage[product->of] != stage[act->of])) {
+        return;
+    }
+    const struct dpt_linear_param param = {((const struct dpt_activation_param *)act->param)->kind, 0};
+    product->param = dpt_arena_memdup(fuser->graph->arena, &param, sizeof param);
+    product->in[product->nin++] = act->in[1];
+    product->out[0] = act->out[0];
+    remove_node(act);
+}
+
+enum dpt_status dpt_graph_fuse_gradient(struct dpt_graph *graph, const int *stage)
+{
+    struct fuser fuser = {
+        .graph = graph,
+        .uses = dpt_arena_array(graph->arena, (size_t)graph->nvalues, sizeof(int)),
+    };
+    survey(&fuser);
+    for (int n = 0; n < graph->nnodes; n++) {
+        if (graph->node[n].op) {
+            fuse_gradient(&fuser, n, stage);
         }
     }
     close_holes(graph);

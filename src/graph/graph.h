@@ -7,7 +7,7 @@
  * execution beyond the order in which nodes were added (always a valid one).
  *
  * Life of a graph: model/ builds the forward pass; dpt_graph_fuse rewrites patterns; dpt_graph_gradient adds the
- * backward pass, dpt_graph_recompute what that computes again; dpt_graph_precision says what has 16 bits; optim/ adds the
+ * backward pass, of which dpt_graph_fuse_gradient rewrites some, dpt_graph_recompute what that computes again; dpt_graph_precision says what has 16 bits; optim/ adds the
  * updates; dpt_graph_check; then it is constant and plan/ reads it.
  */
 
@@ -127,8 +127,8 @@ struct dpt_type dpt_graph_stored(const struct dpt_graph *graph, int value);
 void dpt_graph_types(const struct dpt_graph *graph, const struct dpt_node *node, struct dpt_op_types *types);
 
 /*
- * Rewrites forward patterns into fused ops with the same results: batch_norm (+ add) + relu, linear or conv + relu,
- * relu before max_pool into after. Before dpt_graph_gradient. Local.
+ * Rewrites forward patterns into fused ops with the same results: batch_norm (+ add) + relu, conv + relu, linear +
+ * activation, relu before max_pool into after. Before dpt_graph_gradient. Local.
  */
 enum dpt_status dpt_graph_fuse(struct dpt_graph *graph);
 
@@ -138,6 +138,12 @@ enum dpt_status dpt_graph_fuse(struct dpt_graph *graph);
  * A parameter that the loss does not depend on is refused with its name. Local.
  */
 enum dpt_status dpt_graph_gradient(struct dpt_graph *graph);
+
+/*
+ * The same for patterns of the backward pass: linear_dx + activation_dx. `stage` (NULL: one) is that of each forward node.
+ * Forward nodes stay what they were; values and backward nodes get other numbers. After dpt_graph_gradient. Local.
+ */
+enum dpt_status dpt_graph_fuse_gradient(struct dpt_graph *graph, const int *stage);
 
 /* What of the forward pass is computed again in the backward pass instead of stored. */
 enum dpt_recompute {

@@ -43,7 +43,7 @@ static double gelu_twice_slope(double x)
     return 1.59576912160573071176 * (1.0 + 3.0 * 0.044715 * x * x);
 }
 
-static double value(enum dpt_activation_kind kind, double x)
+double dpt_op__activation_at(enum dpt_activation_kind kind, double x)
 {
     switch (kind) {
     case DPT_ACTIVATION_KIND_NONE:
@@ -64,7 +64,7 @@ static double value(enum dpt_activation_kind kind, double x)
     return x;
 }
 
-static double gradient(enum dpt_activation_kind kind, double dy, double t)
+double dpt_op__activation_dx_at(enum dpt_activation_kind kind, double dy, double t)
 {
     switch (kind) {
     case DPT_ACTIVATION_KIND_NONE:
@@ -124,9 +124,7 @@ static enum dpt_status shape_dx(struct dpt_op_types *types)
 static enum dpt_status grad(struct dpt_op_grad *grad)
 {
     const struct dpt_activation_param *param = grad->types->param;
-    const bool from_x = param->kind == DPT_ACTIVATION_KIND_GELU || param->kind == DPT_ACTIVATION_KIND_SILU ||
-                        param->kind == DPT_ACTIVATION_KIND_GELU_TANH;
-    const int t = from_x ? grad->in[0] : grad->out[0];
+    const int t = dpt_activation_reads_x(param->kind) ? grad->in[0] : grad->out[0];
     if (!grad->need[0]) {
         return DPT_STATUS_OK;
     }

@@ -141,27 +141,37 @@ static backward_fn *const backward8[KINDS];
 
 #endif
 
-void dpt_op__activation_f32(const struct dpt_op_call *call)
+void dpt_op__activate(enum dpt_activation_kind kind, int64_t n, const float *x, float *y)
 {
     static forward_fn *const plain[] = {
         [DPT_ACTIVATION_KIND_RELU] = activation_relu,       [DPT_ACTIVATION_KIND_GELU] = activation_gelu,
         [DPT_ACTIVATION_KIND_SILU] = activation_silu,       [DPT_ACTIVATION_KIND_SIGMOID] = activation_sigmoid,
         [DPT_ACTIVATION_KIND_TANH] = activation_tanh,       [DPT_ACTIVATION_KIND_GELU_TANH] = activation_gelu_tanh,
     };
-    const struct dpt_activation_param *param = call->types->param;
-    forward_fn *const fast = dpt_op__tile_runs() ? forward8[param->kind] : NULL;
-    (fast ? fast : plain[param->kind])(dpt_type_numel(&call->in[0].type), call->in[0].data, call->out[0].data);
+    forward_fn *const fast = dpt_op__tile_runs() ? forward8[kind] : NULL;
+    (fast ? fast : plain[kind])(n, x, y);
 }
 
-void dpt_op__activation_dx_f32(const struct dpt_op_call *call)
+void dpt_op__activate_dx(enum dpt_activation_kind kind, int64_t n, const float *dy, const float *t, float *dx)
 {
     static backward_fn *const plain[] = {
         [DPT_ACTIVATION_KIND_RELU] = activation_dx_relu,    [DPT_ACTIVATION_KIND_GELU] = activation_dx_gelu,
         [DPT_ACTIVATION_KIND_SILU] = activation_dx_silu,    [DPT_ACTIVATION_KIND_SIGMOID] = activation_dx_sigmoid,
         [DPT_ACTIVATION_KIND_TANH] = activation_dx_tanh,    [DPT_ACTIVATION_KIND_GELU_TANH] = activation_dx_gelu_tanh,
     };
+    backward_fn *const fast = dpt_op__tile_runs() ? backward8[kind] : NULL;
+    (fast ? fast : plain[kind])(n, dy, t, dx);
+}
+
+void dpt_op__activation_f32(const struct dpt_op_call *call)
+{
     const struct dpt_activation_param *param = call->types->param;
-    backward_fn *const fast = dpt_op__tile_runs() ? backward8[param->kind] : NULL;
-    (fast ? fast : plain[param->kind])(dpt_type_numel(&call->in[0].type), call->in[0].data, call->in[1].data,
-                                       call->out[0].data);
+    dpt_op__activate(param->kind, dpt_type_numel(&call->in[0].type), call->in[0].data, call->out[0].data);
+}
+
+void dpt_op__activation_dx_f32(const struct dpt_op_call *call)
+{
+    const struct dpt_activation_param *param = call->types->param;
+    dpt_op__activate_dx(param->kind, dpt_type_numel(&call->in[0].type), call->in[0].data, call->in[1].data,
+                        call->out[0].data);
 }

@@ -4,15 +4,13 @@
 
 #include "base/simd.h"
 #include "op/linear.h"
-#include "op/mathf.h"
 
 /* Of one row; `bias` may be NULL. */
-DPT_SIMD static void bias_act_row(int64_t k, const float *x, const float *bias, bool relu, float *y)
+DPT_SIMD static void bias_act_row(int64_t k, const float *x, const float *bias, float *z)
 {
 #pragma omp simd
     for (int64_t o = 0; o < k; o++) {
-        const float z = x[o] + (bias ? bias[o] : 0.0f);
-        y[o] = relu ? dpt_op__reluf(z) : z;
+        z[o] = x[o] + (bias ? bias[o] : 0.0f);
     }
 }
 
@@ -23,8 +21,12 @@ void dpt_op__bias_act_f32(const struct dpt_op_call *call)
     const float *x = call->in[0].data;                                   /* [n,k] */
     const float *bias = call->types->nin > 1 ? call->in[1].data : NULL; /* [k]   */
     float *y = call->out[0].data;                                        /* [n,k] */
+    float *z = call->types->nout > 1 ? call->out[1].data : y;            /* [n,k] */
     const int64_t k = type->dim[type->ndim - 1], numel = dpt_type_numel(type);
     for (int64_t at = 0; at < numel; at += k) {
-        bias_act_row(k, x + at, bias, param->act == DPT_ACTIVATION_KIND_RELU, y + at);
+        bias_act_row(k, x + at, bias, z + at);
+        if (param->act != DPT_ACTIVATION_KIND_NONE) {
+            dpt_op__activate(param->act, k, z + at, y + at);
+        }
     }
 }

@@ -19,6 +19,8 @@
 
 #include <string.h>
 
+#include "op/linear.h"
+
 #define DPT_REF "op/conv_ref.inc"
 #include "op/real.h"
 DPT_REF_RUN(conv, in[0])
@@ -288,11 +290,13 @@ static enum dpt_status grad(struct dpt_op_grad *grad)
     return DPT_STATUS_OK;
 }
 
-static enum dpt_activation_kind strip(void *param)
+/* Bias and activation go behind the sum over the channels. */
+static void strip(void *param, struct dpt_op_rest *rest)
 {
-    const enum dpt_activation_kind act = ((struct dpt_conv_param *)param)->act;
+    const struct dpt_linear_param taken = {((struct dpt_conv_param *)param)->act, 0};
+    rest->op = &dpt_op_bias_act;
+    memcpy(rest->param, &taken, sizeof taken);
     ((struct dpt_conv_param *)param)->act = DPT_ACTIVATION_KIND_NONE;
-    return act;
 }
 
 const struct dpt_op dpt_op_conv = {

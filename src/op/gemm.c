@@ -106,6 +106,30 @@ static void pack_b(const struct dpt_op__gemm *gemm, int64_t column, int64_t colu
     }
 }
 
+/* Where sums are made: in z, where that is kept. */
+static float *sums_of(const struct dpt_op__gemm *gemm)
+{
+    return gemm->z ? gemm->z : gemm->c;
+}
+
+/* Finished sums of columns [column, column + columns) of row i become the result. */
+static void finish_row(const struct dpt_op__gemm *gemm, int64_t i, int64_t column, int64_t columns)
+{
+    const int64_t at = i * gemm->ldc + column;
+    float *c = (float *)gemm->c + at, *sum = sums_of(gemm) + at;
+    if (gemm->t) {
+        dpt_op__activate_dx(gemm->act, columns, sum, (const float *)gemm->t + at, c);
+    } else if (gemm->act != DPT_ACTIVATION_KIND_NONE) {
+        dpt_op__activate(gemm->act, columns, sum, c);
+    }
+}
+
+/* The tiles themselves do relu. */
+static bool by_tile(const struct dpt_op__gemm *gemm)
+{
+    return gemm->act == DPT_ACTIVATION_KIND_RELU && !gemm->z && !gemm->t;
+}
+
 /* A block of c from packed panels of depth `depth`. */
 static void multiply(const struct dpt_op__gemm *gemm, int64_t row, int64_t rows, int64_t column, int64_t columns,
                      int64_t depth, const float *a, const float *b, bool first, bool last)
@@ -116,7 +140,7 @@ static void multiply(const struct dpt_op__gemm *gemm, int64_t row, int64_t rows,
         .a_step = ROWS,
         .ldc = gemm->ldc,
         .add = !first || gemm->add,
-        .relu = last && gemm->relu,
+        .relu = last && by_tile(gemm),
     };
     for (int64_t j = 0; j < columns; j += COLUMNS) {
         float bias[COLUMNS] = {0};
@@ -129,7 +153,7 @@ static void multiply(const struct dpt_op__gemm *gemm, int64_t row, int64_t rows,
         for (int64_t r = 0; r < rows; r += ROWS) {
             tile.rows = (int)least(rows - r, ROWS);
             tile.a = a + r * depth;
-            tile.c = (float *)gemm->c + (row + r) * gemm->ldc + column + j;
+            tile.c = sums_of(gemm) + (row + r) * gemm->ldc + column + j;
             dpt_op__tile_product(&tile);
         }
     }
@@ -148,6 +172,9 @@ static void multiply_rows(const struct dpt_op__gemm *gemm, int64_t column, int64
             pack_a(gemm, row, rows, from + at, deep, a);
             multiply(gemm, row, rows, column, columns, deep, a, b + at * wide, from + at == 0,
                      from + at + deep >= gemm->k);
+        }
+        for (int64_t r = 0; r < rows && from + range >= gemm->k && !by_tile(gemm); r++) { /* still in a cache */
+            finish_row(gemm, row + r, column, columns);
         }
     }
 }
@@ -169,21 +196,31 @@ static void gemm_tiles(const struct dpt_op__gemm *gemm, float *scratch)
     }
 }
 
-DPT_SIMD static void gemm_finish_f32(int64_t n, const float *bias, bool relu, float *c)
+DPT_SIMD static void gemm_add_f32(int64_t n, const float *bias, float *c)
 {
 #pragma omp simd
     for (int64_t j = 0; j < n; j++) {
-        const float z = c[j] + (bias ? bias[j] : 0.0f);
-        c[j] = relu && z < 0.0f ? 0.0f : z;
+        c[j] += bias[j];
     }
 }
 
-DPT_SIMD static void gemm_finish_f64(int64_t n, const double *bias, bool relu, double *c)
+/* Bias and activation of row i, behind BLAS. */
+static void finish_row_f32(const struct dpt_op__gemm *gemm, int64_t i)
 {
-#pragma omp simd
-    for (int64_t j = 0; j < n; j++) {
-        const double z = c[j] + (bias ? bias[j] : 0.0);
-        c[j] = relu && z < 0.0 ? 0.0 : z;
+    if (gemm->bias) {
+        gemm_add_f32(gemm->n, gemm->bias, sums_of(gemm) + i * gemm->ldc);
+    }
+    finish_row(gemm, i, 0, gemm->n);
+}
+
+static void finish_row_f64(const struct dpt_op__gemm *gemm, int64_t i)
+{
+    const int64_t at = i * gemm->ldc;
+    double *c = (double *)gemm->c + at, *sum = gemm->z ? (double *)gemm->z + at : c;
+    const double *bias = gemm->bias, *t = gemm->t ? (const double *)gemm->t + at : NULL;
+    for (int64_t j = 0; j < gemm->n; j++) {
+        sum[j] += bias ? bias[j] : 0.0;
+        c[j] = t ? dpt_op__activation_dx_at(gemm->act, sum[j], t[j]) : dpt_op__activation_at(gemm->act, sum[j]);
     }
 }
 
@@ -200,19 +237,14 @@ static enum dpt_status gemm_blas(const struct dpt_op__gemm *gemm)
     const blasint m = (blasint)gemm->m, n = (blasint)gemm->n, k = (blasint)gemm->k;
     const blasint lda = (blasint)gemm->lda, ldb = (blasint)gemm->ldb, ldc = (blasint)gemm->ldc;
     const bool wide = gemm->dtype == DPT_DTYPE_F64;
+    void *sum = gemm->z ? gemm->z : gemm->c;
     if (wide) {
-        cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1.0, gemm->a, lda, gemm->b, ldb, gemm->add ? 1.0 : 0.0, gemm->c,
-                    ldc);
+        cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1.0, gemm->a, lda, gemm->b, ldb, gemm->add ? 1.0 : 0.0, sum, ldc);
     } else {
-        cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1.0f, gemm->a, lda, gemm->b, ldb, gemm->add ? 1.0f : 0.0f, gemm->c,
-                    ldc);
+        cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1.0f, gemm->a, lda, gemm->b, ldb, gemm->add ? 1.0f : 0.0f, sum, ldc);
     }
-    for (int64_t i = 0; i < gemm->m && (gemm->bias || gemm->relu); i++) {
-        if (wide) {
-            gemm_finish_f64(gemm->n, gemm->bias, gemm->relu, (double *)gemm->c + i * gemm->ldc);
-        } else {
-            gemm_finish_f32(gemm->n, gemm->bias, gemm->relu, (float *)gemm->c + i * gemm->ldc);
-        }
+    for (int64_t i = 0; i < gemm->m && (gemm->bias || gemm->act != DPT_ACTIVATION_KIND_NONE); i++) {
+        (wide ? finish_row_f64 : finish_row_f32)(gemm, i);
     }
     return DPT_STATUS_OK;
 }

@@ -4,7 +4,7 @@
 /*
  * Products of matrices: all that ops multiply goes through here. In float on one thread of a processor with AVX2 they
  * run in loops of our own over packed panels (Goto, van de Geijn, "Anatomy of high-performance matrix multiplication",
- * 2008), which start from a bias and end with relu for nothing; else in BLAS.
+ * 2008), which start from a bias for nothing and end with an activation while a block is in a cache; else in BLAS.
  *
  * It promises: a fixed order of sums; in our own loops an element of c depends on its row of a, its column of b and k,
  * not on how many others there are, from 6 rows on. It takes no memory but the caller's. It knows no ops.
@@ -16,10 +16,12 @@
 
 #include "base/dtype.h"
 #include "base/status.h"
+#include "op/activation.h"
 
 /*
- * c[m,n] = relu(a[m,k] b[k,n] + bias[n] + c), all row-major, with lda, ldb, ldc numbers from row to row. With ta (tb)
- * the memory of a (b) is that of its transpose. k may be 0.
+ * c[m,n] = act(z), z[m,n] = a[m,k] b[k,n] + bias[n] + c, all row-major, with lda, ldb, ldc numbers from row to row. With ta
+ * (tb) the memory of a (b) is that of its transpose. With t[m,n] it is the gradient of the activation, act'(t) z. k may be
+ * 0. What is not a number stays so.
  */
 struct dpt_op__gemm {
     enum dpt_dtype dtype; /* F32 or F64, of all                    */
@@ -29,8 +31,10 @@ struct dpt_op__gemm {
     void *c;
     int64_t lda, ldb, ldc;
     const void *bias;     /* or NULL                               */
-    bool add;             /* adds to c; else what c held is gone   */
-    bool relu;            /* what is below 0 becomes 0; nan stays  */
+    bool add;             /* adds to c, not with z; else what c held is gone */
+    enum dpt_activation_kind act; /* or NONE                       */
+    void *z;              /* takes z, ldc from row to row; or NULL */
+    const void *t;        /* the same ldc; or NULL                 */
 };
 
 /* Bytes of scratch for products of at most these sizes. Local. */

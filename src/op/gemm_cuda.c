@@ -2,7 +2,9 @@
 
 /*
  * cuBLASLt counts matrices by columns: a packed row-major c[m,n] is there the n x m matrix C^T, and C^T = B^T A^T. So b is
- * its first operand, and is transposed when it is not so here. The bias, one number for each row of C^T, is its epilogue.
+ * its first operand, and is transposed when it is not so here. The bias, one number for each row of C^T, is its epilogue,
+ * and so are GELU in its tanh form, of which it can keep the argument, and the gradient of that. Its relu would make 0 of nan
+ * and hide that a training diverged, so that it is never asked for that.
  *
  * The library is asked once for each product how it wants it done; answers are kept in the device's table, so that a later
  * step asks and allocates nothing.
@@ -19,10 +21,49 @@ struct described {
     cublasLtMatrixLayoutOpaque_t a, b, c;
 };
 
-static int form_of(const struct dpt_cuda_gemm *gemm)
+/* Numbers of the argument of GELU from row to row, of which the library wants a multiple of this. */
+enum { AUX_UNIT = 8 };
+
+/* True when the library may know the activation: the product and what is kept or read beside it have one type. */
+static bool may_finish(const struct dpt_cuda_gemm *gemm)
 {
-    const int flags = (gemm->ta ? 2 : 0) + (gemm->tb ? 4 : 0) + (gemm->add ? 8 : 0) + (gemm->bias ? 16 : 0);
-    return 1 + flags + 32 * ((int)gemm->factors * DPT_DTYPE_COUNT + (int)gemm->sums);
+    const struct dpt_tensor *aux = gemm->t.data ? &gemm->t : &gemm->z;
+    return gemm->act == DPT_ACTIVATION_KIND_GELU_TANH && !gemm->add && gemm->k > 0 &&
+           (!aux->data || (gemm->n % AUX_UNIT == 0 && aux->type.dtype == gemm->sums));
+}
+
+/* Type and place of what the library writes: with `finish` the result, else what comes before the activation. */
+static enum dpt_dtype type_of_sums(const struct dpt_cuda_gemm *gemm, bool finish)
+{
+    return !finish && gemm->z.data ? gemm->z.type.dtype : gemm->sums;
+}
+
+static void *place_of_sums(const struct dpt_cuda_gemm *gemm, bool finish)
+{
+    return !finish && gemm->z.data ? gemm->z.data : gemm->c;
+}
+
+static cublasLtEpilogue_t epilogue_of(const struct dpt_cuda_gemm *gemm, bool finish)
+{
+    if (finish && gemm->t.data) {
+        return CUBLASLT_EPILOGUE_DGELU;
+    }
+    if (finish && gemm->z.data) {
+        return gemm->bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
+    }
+    if (finish) {
+        return gemm->bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU;
+    }
+    return gemm->bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+}
+
+/* What a product is but for its sizes, as a number that is not 0. */
+static int form_of(const struct dpt_cuda_gemm *gemm, bool finish)
+{
+    enum { EPILOGUES = 1024 };
+    const int flags = 1 + (gemm->ta ? 2 : 0) + (gemm->tb ? 4 : 0) + (gemm->add ? 8 : 0);
+    const int types = (int)gemm->factors * DPT_DTYPE_COUNT + (int)type_of_sums(gemm, finish);
+    return flags + 16 * ((int)epilogue_of(gemm, finish) + EPILOGUES * types);
 }
 
 static cudaDataType_t type_of(enum dpt_dtype dtype)
@@ -30,7 +71,28 @@ static cudaDataType_t type_of(enum dpt_dtype dtype)
     return dtype == DPT_DTYPE_BF16 ? CUDA_R_16BF : dtype == DPT_DTYPE_F16 ? CUDA_R_16F : CUDA_R_32F;
 }
 
-static enum dpt_status describe(const struct dpt_cuda *cuda, const struct dpt_cuda_gemm *gemm, struct described *out)
+/* The epilogue of a product, and what it reads or keeps. */
+static enum dpt_status describe_epilogue(const struct dpt_cuda *cuda, const struct dpt_cuda_gemm *gemm, bool finish,
+                                         cublasLtMatmulDesc_t desc)
+{
+    const struct dpt_cublas *blas = &cuda->blas;
+    const char *what = "describing what follows a product";
+    const cublasLtEpilogue_t epilogue = epilogue_of(gemm, finish);
+    const void *aux = !finish ? NULL : gemm->t.data ? gemm->t.data : gemm->z.data;
+    DPT_BLAS_TRY(cuda, blas->desc_set(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue), what);
+    if (gemm->bias) {
+        DPT_BLAS_TRY(cuda, blas->desc_set(desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &gemm->bias, sizeof gemm->bias), what);
+    }
+    if (aux) {
+        const int64_t ld = gemm->n;
+        DPT_BLAS_TRY(cuda, blas->desc_set(desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &aux, sizeof aux), what);
+        DPT_BLAS_TRY(cuda, blas->desc_set(desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &ld, sizeof ld), what);
+    }
+    return DPT_STATUS_OK;
+}
+
+static enum dpt_status describe(const struct dpt_cuda *cuda, const struct dpt_cuda_gemm *gemm, bool finish,
+                                struct described *out)
 {
     const struct dpt_cublas *blas = &cuda->blas;
     const char *what = "describing a product";
@@ -38,26 +100,24 @@ static enum dpt_status describe(const struct dpt_cuda *cuda, const struct dpt_cu
     const uint64_t m = (uint64_t)gemm->m, n = (uint64_t)gemm->n, k = (uint64_t)gemm->k;
     const uint64_t a_rows = gemm->tb ? k : n, a_columns = gemm->tb ? n : k;
     const uint64_t b_rows = gemm->ta ? m : k, b_columns = gemm->ta ? k : m;
-    const cudaDataType_t factors = type_of(gemm->factors), sums = type_of(gemm->sums);
+    const cudaDataType_t factors = type_of(gemm->factors), sums = type_of(type_of_sums(gemm, finish));
     const bool tf32 = cuda->dev.tf32 && gemm->factors == DPT_DTYPE_F32;
     const cublasComputeType_t compute = tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
     DPT_BLAS_TRY(cuda, blas->desc_init(&out->desc, sizeof out->desc, compute, CUDA_R_32F), what);
     DPT_BLAS_TRY(cuda, blas->desc_set(&out->desc, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first), what);
     DPT_BLAS_TRY(cuda, blas->desc_set(&out->desc, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second), what);
-    if (gemm->bias) {
-        const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
-        DPT_BLAS_TRY(cuda, blas->desc_set(&out->desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue), what);
-        DPT_BLAS_TRY(cuda, blas->desc_set(&out->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &gemm->bias, sizeof gemm->bias),
-                     what);
-    }
+    DPT_TRY(describe_epilogue(cuda, gemm, finish, &out->desc));
     DPT_BLAS_TRY(cuda, blas->layout_init(&out->a, sizeof out->a, factors, a_rows, a_columns, (int64_t)a_rows), what);
     DPT_BLAS_TRY(cuda, blas->layout_init(&out->b, sizeof out->b, factors, b_rows, b_columns, (int64_t)b_rows), what);
     DPT_BLAS_TRY(cuda, blas->layout_init(&out->c, sizeof out->c, sums, n, m, (int64_t)n), what);
     return DPT_STATUS_OK;
 }
 
-/* Asks the library. Operands lie at multiples of 64 bytes: parameters in flat buffers, activations in their block. */
-static enum dpt_status ask(const struct dpt_cuda *cuda, struct described *described, cublasLtMatmulAlgo_t *algo)
+/*
+ * Asks the library; *known: it has a way. Operands lie at multiples of 64 bytes: parameters in flat buffers, activations in
+ * their block.
+ */
+static enum dpt_status ask(const struct dpt_cuda *cuda, struct described *described, cublasLtMatmulAlgo_t *algo, bool *known)
 {
     static const cublasLtMatmulPreferenceAttributes_t alignment[] = {
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
@@ -77,54 +137,86 @@ static enum dpt_status ask(const struct dpt_cuda *cuda, struct described *descri
     for (int i = 0; i < 4; i++) {
         DPT_BLAS_TRY(cuda, blas->preference_set(&preference, alignment[i], &aligned, sizeof aligned), what);
     }
-    DPT_BLAS_TRY(cuda, blas->heuristic(cuda->handle, &described->desc, &described->a, &described->b, &described->c,
-                                       &described->c, &preference, 1, &result, &found), what);
-    DPT_CHECK(found > 0, DPT_STATUS_FAILED, "%s: cuBLASLt knows no way to make this product", cuda->dev.name);
-    *algo = result.algo;
+    const cublasStatus_t status = blas->heuristic(cuda->handle, &described->desc, &described->a, &described->b,
+                                                  &described->c, &described->c, &preference, 1, &result, &found);
+    *known = status == CUBLAS_STATUS_SUCCESS && found > 0;
+    if (*known) {
+        *algo = result.algo;
+    } else if (status != CUBLAS_STATUS_NOT_SUPPORTED) {
+        DPT_BLAS_TRY(cuda, status, what);
+    }
     return DPT_STATUS_OK;
 }
 
 /* The entry of a product, filled in at its first use; NULL when the table is full. */
-static enum dpt_status look_up(struct dpt_cuda *cuda, const struct dpt_cuda_gemm *gemm, struct described *described,
-                               const cublasLtMatmulAlgo_t **algo)
+static enum dpt_status look_up(struct dpt_cuda *cuda, const struct dpt_cuda_gemm *gemm, bool finish,
+                               struct described *described, const struct dpt_cuda_product **found)
 {
-    const int64_t key[4] = {gemm->m, gemm->n, gemm->k, form_of(gemm)};
+    const int form = form_of(gemm, finish);
+    const int64_t key[4] = {gemm->m, gemm->n, gemm->k, form};
     const uint64_t hash = dpt_hash64(key, sizeof key);
     for (uint64_t i = 0; i < DPT_CUDA_PRODUCTS; i++) {
         struct dpt_cuda_product *entry = &cuda->product[(hash + i) % DPT_CUDA_PRODUCTS];
         if (entry->form == 0) {
-            DPT_TRY(ask(cuda, described, &entry->algo));
+            DPT_TRY(ask(cuda, described, &entry->algo, &entry->known));
             entry->m = gemm->m;
             entry->n = gemm->n;
             entry->k = gemm->k;
-            entry->form = form_of(gemm);
+            entry->form = form;
         }
-        if (entry->m == gemm->m && entry->n == gemm->n && entry->k == gemm->k && entry->form == form_of(gemm)) {
-            *algo = &entry->algo;
+        if (entry->m == gemm->m && entry->n == gemm->n && entry->k == gemm->k && entry->form == form) {
+            *found = entry;
             return DPT_STATUS_OK;
         }
     }
-    *algo = NULL; /* the library asks itself */
+    *found = NULL; /* the library asks itself */
+    return DPT_STATUS_OK;
+}
+
+/* The product, with `finish` and what follows it; *done: the library knows it. */
+static enum dpt_status multiply(struct dpt_cuda *cuda, const struct dpt_cuda_gemm *gemm, bool finish, bool *done)
+{
+    const float one = 1.0f, beta = gemm->add ? 1.0f : 0.0f;
+    const struct dpt_cuda_product *product;
+    struct described described;
+    void *c = place_of_sums(gemm, finish);
+    DPT_TRY(describe(cuda, gemm, finish, &described));
+    DPT_TRY(look_up(cuda, gemm, finish, &described, &product));
+    *done = product ? product->known : !finish;
+    if (*done) {
+        DPT_BLAS_TRY(cuda, cuda->blas.matmul(cuda->handle, &described.desc, &one, gemm->b, &described.a, gemm->a,
+                                             &described.b, &beta, c, &described.c, c, &described.c,
+                                             product ? &product->algo : NULL, cuda->workspace, cuda->workspace_nbytes,
+                                             cuda->stream), "a product");
+    }
     return DPT_STATUS_OK;
 }
 
 enum dpt_status dpt_cuda_gemm(struct dpt_cuda *cuda, const struct dpt_cuda_gemm *gemm)
 {
-    const float one = 1.0f, beta = gemm->add ? 1.0f : 0.0f;
-    const cublasLtMatmulAlgo_t *algo;
-    struct described described;
+    const enum dpt_dtype type = type_of_sums(gemm, false);
+    bool done = false;
     DPT_ASSERT(!gemm->bias || (!gemm->add && gemm->k > 0));
     if (gemm->m == 0 || gemm->n == 0) {
         return DPT_STATUS_OK;
     }
-    if (gemm->k == 0) { /* an empty sum */
-        return gemm->add ? DPT_STATUS_OK
-                         : dpt_dev_zero(&cuda->dev, gemm->c, (size_t)gemm->m * (size_t)gemm->n * dpt_dtype_nbytes(gemm->sums));
+    if (may_finish(gemm)) {
+        DPT_TRY(multiply(cuda, gemm, true, &done));
+        if (done) {
+            return DPT_STATUS_OK;
+        }
     }
-    DPT_TRY(describe(cuda, gemm, &described));
-    DPT_TRY(look_up(cuda, gemm, &described, &algo));
-    DPT_BLAS_TRY(cuda, cuda->blas.matmul(cuda->handle, &described.desc, &one, gemm->b, &described.a, gemm->a, &described.b,
-                                         &beta, gemm->c, &described.c, gemm->c, &described.c, algo, cuda->workspace,
-                                         cuda->workspace_nbytes, cuda->stream), "a product");
+    if (gemm->k > 0) {
+        DPT_TRY(multiply(cuda, gemm, false, &done));
+        DPT_CHECK(done, DPT_STATUS_FAILED, "%s: cuBLASLt knows no way to make this product", cuda->dev.name);
+    } else if (!gemm->add) { /* an empty sum */
+        DPT_TRY(dpt_dev_zero(&cuda->dev, place_of_sums(gemm, false),
+                             (size_t)gemm->m * (size_t)gemm->n * dpt_dtype_nbytes(type)));
+    }
+    if (gemm->act != DPT_ACTIVATION_KIND_NONE) {
+        const struct dpt_tensor sums = {{.dtype = type}, place_of_sums(gemm, false)};
+        const struct dpt_tensor result = {{.dtype = gemm->sums}, gemm->c};
+        dpt_op__activate_cuda(cuda, gemm->act, gemm->m * gemm->n, &sums, gemm->t.data ? &gemm->t : NULL, &result);
+    }
     return DPT_STATUS_OK;
 }

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Matrix products on a card through cuBLASLt: of F32 or 16 bits, added up in float. */
+/*
+ * Matrix products on a card through cuBLASLt: of F32 or 16 bits, added up in float. What follows a product is done by the
+ * library where it knows how, else in a pass behind it.
+ */
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/dtype.h"
 #include "base/status.h"
+#include "op/activation.h"
 #include "tensor/tensor.h"
 
 #ifdef __cplusplus
@@ -17,23 +21,27 @@ extern "C" {
 struct dpt_cuda;
 
 /*
- * c[m,n] = a b + bias, all packed and row-major: a is [m,k], or [k,m] with `ta`; b is [k,n], or [n,k] with `tb`; bias[n],
- * or NULL. With `add` the product is added to c, and there is no bias. All on the card, at multiples of 16 bytes.
+ * c[m,n] = act(z), z = a b + bias, all packed and row-major: a is [m,k], or [k,m] with `ta`; b is [k,n], or [n,k] with
+ * `tb`; bias[n], or NULL, has the type of z where that is kept, else that of c. With t[m,n] c = act'(t) (a b), and with
+ * `add` the product is added to c; then there is neither bias nor z. All on the card, at multiples of 16 bytes.
  */
 struct dpt_cuda_gemm {
     bool ta, tb, add;
     enum dpt_dtype factors; /* of a and b: F32, BF16 or F16 */
-    enum dpt_dtype sums;    /* of c and bias: that, or F32   */
+    enum dpt_dtype sums;    /* of c: that, or F32            */
+    enum dpt_activation_kind act;
     int64_t m, n, k;
     const void *a, *b, *bias;
     void *c;
+    struct dpt_tensor z, t; /* data NULL: none               */
 };
 
 /* Local. */
 enum dpt_status dpt_cuda_gemm(struct dpt_cuda *cuda, const struct dpt_cuda_gemm *gemm);
 
-/* pointwise_cuda.cu: y = max(y, 0), where nan stays; y = x in another type. Local. */
-void dpt_op__relu_cuda(struct dpt_cuda *cuda, const struct dpt_tensor *y);
+/* pointwise_cuda.cu: y = act(x), or with t y = act'(t) x, of n numbers; y may be x. y = x in another type. Local. */
+void dpt_op__activate_cuda(struct dpt_cuda *cuda, enum dpt_activation_kind act, int64_t n, const struct dpt_tensor *x,
+                           const struct dpt_tensor *t, const struct dpt_tensor *y);
 void dpt_op__convert_cuda(struct dpt_cuda *cuda, const struct dpt_tensor *x, enum dpt_dtype dtype, void *y);
 
 #ifdef __cplusplus

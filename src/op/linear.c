@@ -4,14 +4,17 @@
  * Products with a weight. n = all dimensions of x but the last, h inputs, k outputs, weights [out, in] as in PyTorch's
  * nn.Linear.
  *
- *   forward   y[n,k]  = act(sum_h x[n,h] w[k,h] + bias[k])
- *   backward  dz      = dy masked by act (activation_dx from y)
- *             dx[n,h] = sum_k dz[n,k] w[k,h]
+ *   forward   z[n,k]  = sum_h x[n,h] w[k,h] + bias[k]
+ *             y       = act(z)
+ *   backward  dz      = dy act'(t), t = y or z (activation.c)
+ *             dx[n,h] = sum_k dz[n,k] w[k,h]; times act'(t) of the layer before, where graph/fuse.c says so
  *             dw[k,h] = sum_n dz[n,k] x[n,h]
  *             db[k]   = sum_n dz[n,k]
  */
 
 #include "op/linear.h"
+
+#include <string.h>
 
 #include "op/op.h"
 
@@ -54,8 +57,18 @@ static struct dpt_type with_last_dim(struct dpt_type type, int64_t dim)
     return type;
 }
 
+enum dpt_status dpt_op__linear_check(const struct dpt_linear_param *param, bool may_keep)
+{
+    DPT_CHECK(param->act >= DPT_ACTIVATION_KIND_NONE && param->act <= DPT_ACTIVATION_KIND_GELU_TANH, DPT_STATUS_USAGE,
+              "has no activation of number %d", (int)param->act);
+    DPT_CHECK(!param->keep || (may_keep && param->keep == 1 && param->act != DPT_ACTIVATION_KIND_NONE), DPT_STATUS_USAGE,
+              "cannot keep what its activation reads: it has none, or is a gradient");
+    return DPT_STATUS_OK;
+}
+
 static enum dpt_status shape(struct dpt_op_types *types)
 {
+    const struct dpt_linear_param *param = types->param;
     DPT_TRY(dpt_op__check_inputs(&dpt_op_linear, types));
     DPT_TRY(dpt_op__check_real(types, types->nin));
     const struct dpt_type *x = &types->in[0], *w = &types->in[1];
@@ -64,21 +77,26 @@ static enum dpt_status shape(struct dpt_op_types *types)
               (long long)last_dim(x), (long long)w->dim[1]);
     DPT_CHECK(types->nin < 3 || types->in[2].dim[0] == w->dim[0], DPT_STATUS_USAGE,
               "bias has %lld elements, but w %lld outputs", (long long)types->in[2].dim[0], (long long)w->dim[0]);
-    types->nout = 1;
-    types->out[0] = with_last_dim(*x, w->dim[0]);
+    DPT_TRY(dpt_op__linear_check(param, true));
+    types->nout = 1 + param->keep;
+    types->out[0] = types->out[1] = with_last_dim(*x, w->dim[0]);
     return DPT_STATUS_OK;
 }
 
 static enum dpt_status shape_dx(struct dpt_op_types *types)
 {
+    const struct dpt_linear_param *param = types->param;
     DPT_TRY(dpt_op__check_inputs(&dpt_op_linear_dx, types));
-    DPT_TRY(dpt_op__check_real(types, 2));
+    DPT_TRY(dpt_op__check_real(types, types->nin));
+    DPT_TRY(dpt_op__linear_check(param, false));
     const struct dpt_type *dy = &types->in[0], *w = &types->in[1];
     DPT_CHECK(last_dim(dy) == w->dim[0], DPT_STATUS_USAGE, "dy has %lld features in its last dimension, w %lld outputs",
               (long long)last_dim(dy), (long long)w->dim[0]);
     types->nout = 1;
     types->out[0] = with_last_dim(*dy, w->dim[1]);
-    return DPT_STATUS_OK;
+    DPT_CHECK((types->nin > 2) == (param->act != DPT_ACTIVATION_KIND_NONE), DPT_STATUS_USAGE,
+              "the gradient of an activation and t come together");
+    return types->nin > 2 ? dpt_op__check_shape(types, 2, types->out[0], "t") : DPT_STATUS_OK;
 }
 
 static enum dpt_status shape_dw(struct dpt_op_types *types)
@@ -109,19 +127,26 @@ static const char *whole_for(const struct dpt_op_types *types)
     return types->nin > 2 || param->act != DPT_ACTIVATION_KIND_NONE ? "h" : "";
 }
 
+static const char *whole_for_dx(const struct dpt_op_types *types)
+{
+    return types->nin > 2 ? "k" : "";
+}
+
 static void cost(const struct dpt_op_types *types, struct dpt_op_cost *cost)
 {
     const double outputs = (double)dpt_type_numel(&types->out[0]);
     const struct dpt_linear_param *param = types->param;
     cost->flops = 2.0 * outputs * (double)types->in[1].dim[1];            /* n, k, h: multiply, add */
     cost->flops += types->nin > 2 ? outputs : 0.0;                         /* n, k: add the bias     */
-    cost->flops += param->act != DPT_ACTIVATION_KIND_NONE ? outputs : 0.0; /* n, k: max(., 0)        */
+    cost->flops += param->act != DPT_ACTIVATION_KIND_NONE ? outputs : 0.0; /* n, k: the activation   */
     dpt_op_cost_bytes(types, cost);
 }
 
 static void cost_dx(const struct dpt_op_types *types, struct dpt_op_cost *cost)
 {
-    cost->flops = 2.0 * (double)dpt_type_numel(&types->out[0]) * (double)types->in[1].dim[0]; /* n, h, k */
+    const double outputs = (double)dpt_type_numel(&types->out[0]);
+    cost->flops = 2.0 * outputs * (double)types->in[1].dim[0]; /* n, h, k                       */
+    cost->flops += types->nin > 2 ? outputs : 0.0;             /* n, h: gradient of activations */
     dpt_op_cost_bytes(types, cost);
 }
 
@@ -144,7 +169,9 @@ static enum dpt_status grad(struct dpt_op_grad *grad)
     int dz = grad->dout[0];
     if (param->act != DPT_ACTIVATION_KIND_NONE) {
         const struct dpt_activation_param act = {param->act};
-        DPT_TRY(dpt_op__add(grad, "activation_dx", &act, 2, (int[]){dz, grad->out[0]}, &dz));
+        const bool from_z = dpt_activation_reads_x(param->act);
+        DPT_CHECK(!from_z || param->keep, DPT_STATUS_FAILED, "linear: has not kept what the gradient of its activation reads");
+        DPT_TRY(dpt_op__add(grad, "activation_dx", &act, 2, (int[]){dz, grad->out[from_z ? 1 : 0]}, &dz));
     }
     if (grad->types->nin > 2 && grad->need[2]) {
         DPT_TRY(dpt_op__add(grad, "bias_dw", NULL, 1, &dz, &grad->din[2]));
@@ -153,23 +180,34 @@ static enum dpt_status grad(struct dpt_op_grad *grad)
         DPT_TRY(dpt_op__add(grad, "linear_dw", NULL, 2, (int[]){x, dz}, &grad->din[1]));
     }
     if (grad->need[0]) {
-        DPT_TRY(dpt_op__add(grad, "linear_dx", NULL, 2, (int[]){dz, w}, &grad->din[0]));
+        const struct dpt_linear_param plain = {DPT_ACTIVATION_KIND_NONE, 0};
+        DPT_TRY(dpt_op__add(grad, "linear_dx", &plain, 2, (int[]){dz, w}, &grad->din[0]));
     }
     return DPT_STATUS_OK;
 }
 
-static enum dpt_activation_kind strip(void *param)
+/* Bias and activation go behind the sum over h. */
+static void strip(void *param, struct dpt_op_rest *rest)
 {
-    const enum dpt_activation_kind act = ((struct dpt_linear_param *)param)->act;
-    ((struct dpt_linear_param *)param)->act = DPT_ACTIVATION_KIND_NONE;
-    return act;
+    rest->op = &dpt_op_bias_act;
+    memcpy(rest->param, param, sizeof(struct dpt_linear_param));
+    *(struct dpt_linear_param *)param = (struct dpt_linear_param){DPT_ACTIVATION_KIND_NONE, 0};
+}
+
+/* The gradient of an activation goes behind the sum over k. */
+static void strip_dx(void *param, struct dpt_op_rest *rest)
+{
+    const struct dpt_activation_param act = {((struct dpt_linear_param *)param)->act};
+    rest->op = &dpt_op_activation_dx;
+    memcpy(rest->param, &act, sizeof act);
+    *(struct dpt_linear_param *)param = (struct dpt_linear_param){DPT_ACTIVATION_KIND_NONE, 0};
 }
 
 const struct dpt_op dpt_op_linear = {
     .name = "linear",
     .doc = "y = act(x w^T + bias)",
     .param_nbytes = sizeof(struct dpt_linear_param),
-    .signature = "b.h,kh,k?->b.k",
+    .signature = "b.h,kh,k?->b.k,b.k",
     .whole_for = whole_for,
     .strip = strip,
     .factors = 1u << 0 | 1u << 1,
@@ -185,8 +223,11 @@ const struct dpt_op dpt_op_linear = {
 
 const struct dpt_op dpt_op_linear_dx = {
     .name = "linear_dx",
-    .doc = "gradient of the input of linear",
-    .signature = "b.k,kh->b.h",
+    .doc = "gradient of the input of linear, and of the activation before it",
+    .param_nbytes = sizeof(struct dpt_linear_param),
+    .signature = "b.k,kh,b.h?->b.h",
+    .whole_for = whole_for_dx,
+    .strip = strip_dx,
     .factors = 1u << 0 | 1u << 1,
     .shape = shape_dx,
     .cost = cost_dx,

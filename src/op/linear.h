@@ -4,11 +4,13 @@
 /*
  * Products with a weight. Letters: b samples, . any dimensions between, h inputs, k outputs.
  *
- *   linear     x[b.h], w[kh], bias[k]?  -> y[b.k]   y = act(x w^T + bias)
- *   linear_dx  dy[b.k], w[kh]           -> dx[b.h]
+ *   linear     x[b.h], w[kh], bias[k]?  -> y[b.k], z[b.k]?   y = act(z), z = x w^T + bias
+ *   linear_dx  dy[b.k], w[kh], t[b.h]?  -> dx[b.h]           with t the gradient of the activation before: act'(t) (dy w)
  *   linear_dw  x[b.h], dy[b.k]          -> dw[kh]
- *   bias_dw    dy[b.k]                  -> db[k]     the sum over all but the last dimension
- *   bias_act   x[b.k], bias[k]?         -> y[b.k]    y = act(x + bias), behind a product that was summed over ranks
+ *   bias_dw    dy[b.k]                  -> db[k]             the sum over all but the last dimension
+ *   bias_act   x[b.k], bias[k]?         -> y[b.k], z[b.k]?   y = act(z), z = x + bias, behind a sum over ranks
+ *
+ * z is there for the gradient of activations that reads it, as t (activation.h), and only with `keep`.
  *
  * The same products with several named dimensions for the outputs or the inputs, so that heads of attention are split
  * like any other index (linear_heads.c). Letters: a heads, g queries of a head, d width of a head, p query, key, value.
@@ -27,7 +29,8 @@
 #include "op/op.h"
 
 struct dpt_linear_param {
-    enum dpt_activation_kind act; /* NONE or RELU, fused by graph/fuse.c */
+    enum dpt_activation_kind act; /* or NONE; fused by graph/fuse.c                  */
+    int32_t keep;                 /* 1: output 1 is z; never of linear_dx, nor with NONE */
 };
 
 /* A product as one of matrices: y[n,k] = x[n,h] w[k,h]^T. */
@@ -53,12 +56,15 @@ static inline struct dpt_linear_sizes dpt_op__linear_sizes(const struct dpt_type
     return size;
 }
 
-/* The activation of a call of linear; the ops of linear_heads.c have no parameters and no activation. Local. */
+/* The activation of a product; the ops of linear_heads.c have no parameters and no activation. Local. */
 static inline enum dpt_activation_kind dpt_op__linear_act(const struct dpt_op_types *types)
 {
     const struct dpt_linear_param *param = (const struct dpt_linear_param *)types->param; /* C++ wants the cast */
     return param ? param->act : DPT_ACTIVATION_KIND_NONE;
 }
+
+/* For shape rules: refuses an activation that there is not, and z without one or where there cannot be any. Local. */
+enum dpt_status dpt_op__linear_check(const struct dpt_linear_param *param, bool may_keep);
 
 /* Plain kernels of all ops here (linear.c). */
 enum dpt_status dpt_op__linear_ref(const struct dpt_op_call *call);

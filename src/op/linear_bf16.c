@@ -8,6 +8,8 @@
  *   scratch:   [rounded a][rounded b][sum to be added][the library's]
  */
 
+#include <string.h>
+
 #include "base/bf16.h"
 #include "op/flat.h"
 #include "op/linear.h"
@@ -29,7 +31,7 @@ static enum dpt_status prepare(const struct dpt_op_types *types, int64_t rows, s
 {
     *prep = NULL;
     matmul.bf16 = true;
-    matmul.narrow = types->out[0].dtype == DPT_DTYPE_BF16;
+    matmul.narrow = types->out[types->nout - 1].dtype == DPT_DTYPE_BF16; /* of z, where it is kept */
     return rows > 0 ? dpt_op__linear_prep_new(&matmul, rows, prep) : DPT_STATUS_OK;
 }
 
@@ -52,11 +54,11 @@ static const void *rounded(const struct dpt_tensor *factor, char **at)
     return copy;
 }
 
-/* The product, where it is prepared for so many rows; `swap`: the second input is the first factor. */
-static enum dpt_status run(const struct dpt_op_call *call, int64_t rows, bool swap, float *bias, bool *done)
+/* The product to `out`, where it is prepared for so many rows; `swap`: the second input is the first factor. */
+static enum dpt_status run(const struct dpt_op_call *call, int64_t rows, bool swap, float *bias,
+                           const struct dpt_tensor *out, bool *done)
 {
     const struct dpt_linear_prep *prep = call->prep;
-    const struct dpt_tensor *out = &call->out[0];
     char *at = call->scratch;
     *done = prep->rows == rows;
     if (!*done) {
@@ -70,20 +72,41 @@ static enum dpt_status run(const struct dpt_op_call *call, int64_t rows, bool sw
                      : DPT_STATUS_OK;
 }
 
-/* Zero for what is below it; what is not a number stays. */
-static void relu(const struct dpt_tensor *y)
+/* Numbers [at, at + count) as floats, in `copy` unless that is how they lie; and back. */
+static const float *widened(const struct dpt_tensor *x, int64_t at, int64_t count, float *copy)
 {
-    const int64_t n = dpt_type_numel(&y->type);
-    if (y->type.dtype == DPT_DTYPE_BF16) {
-        uint16_t *half = y->data;
-        for (int64_t i = 0; i < n; i++) {
-            half[i] = half[i] >= 0x8000 && half[i] <= 0xff80 ? 0 : half[i]; /* -0 to -infinity */
-        }
+    if (x->type.dtype == DPT_DTYPE_F32) {
+        return (const float *)x->data + at;
+    }
+    dpt_bf16_widen(count, (const uint16_t *)x->data + at, copy);
+    return copy;
+}
+
+static void put(const struct dpt_tensor *y, int64_t at, int64_t count, const float *from)
+{
+    if (y->type.dtype == DPT_DTYPE_F32) {
+        memcpy((float *)y->data + at, from, (size_t)count * sizeof *from);
     } else {
-        float *wide = y->data;
-        for (int64_t i = 0; i < n; i++) {
-            wide[i] = wide[i] < 0.0f ? 0.0f : wide[i];
+        dpt_bf16_narrow(count, from, (uint16_t *)y->data + at);
+    }
+}
+
+/* y = act(z) of numbers as they are kept, or with t y = act'(t) z; some at a time, in the first-level cache. */
+static void activate(enum dpt_activation_kind act, const struct dpt_tensor *z, const struct dpt_tensor *t,
+                     const struct dpt_tensor *y)
+{
+    enum { COUNT = 1024 };
+    float from[COUNT], saved[COUNT], to[COUNT];
+    const int64_t numel = dpt_type_numel(&y->type);
+    for (int64_t at = 0; at < numel && act != DPT_ACTIVATION_KIND_NONE; at += COUNT) {
+        const int64_t count = numel - at < COUNT ? numel - at : COUNT;
+        const float *x = widened(z, at, count, from);
+        if (t) {
+            dpt_op__activate_dx(act, count, x, widened(t, at, count, saved), to);
+        } else {
+            dpt_op__activate(act, count, x, to);
         }
+        put(y, at, count, to);
     }
 }
 
@@ -99,9 +122,10 @@ static enum dpt_status prepare_forward(const struct dpt_op_types *types, int thr
 static enum dpt_status run_forward(const struct dpt_op_call *call, bool *done)
 {
     const struct dpt_linear_sizes size = dpt_op__linear_sizes(&call->in[0].type, &call->in[1].type, &call->out[0].type);
-    DPT_TRY(run(call, size.n, false, call->types->nin > 2 ? call->in[2].data : NULL, done));
-    if (*done && dpt_op__linear_act(call->types) == DPT_ACTIVATION_KIND_RELU) {
-        relu(&call->out[0]);
+    const struct dpt_tensor *z = &call->out[call->types->nout - 1]; /* y itself where z is not kept */
+    DPT_TRY(run(call, size.n, false, call->types->nin > 2 ? call->in[2].data : NULL, z, done));
+    if (*done) {
+        activate(dpt_op__linear_act(call->types), z, NULL, &call->out[0]);
     }
     return DPT_STATUS_OK;
 }
@@ -116,7 +140,11 @@ static enum dpt_status prepare_dx(const struct dpt_op_types *types, int threads,
 static enum dpt_status run_dx(const struct dpt_op_call *call, bool *done)
 {
     const struct dpt_linear_sizes size = dpt_op__linear_sizes(&call->out[0].type, &call->in[1].type, &call->in[0].type);
-    return run(call, size.n, false, NULL, done);
+    DPT_TRY(run(call, size.n, false, NULL, &call->out[0], done));
+    if (*done) {
+        activate(dpt_op__linear_act(call->types), &call->out[0], call->types->nin > 2 ? &call->in[2] : NULL, &call->out[0]);
+    }
+    return DPT_STATUS_OK;
 }
 
 static enum dpt_status prepare_dw(const struct dpt_op_types *types, int threads, void **prep)
@@ -129,7 +157,7 @@ static enum dpt_status prepare_dw(const struct dpt_op_types *types, int threads,
 static enum dpt_status run_dw(const struct dpt_op_call *call, bool *done)
 {
     const struct dpt_linear_sizes size = dpt_op__linear_sizes(&call->in[0].type, &call->out[0].type, &call->in[1].type);
-    return run(call, size.n, true, NULL, done); /* dw = dy^T x */
+    return run(call, size.n, true, NULL, &call->out[0], done); /* dw = dy^T x */
 }
 
 const struct dpt_op_bf16 dpt_op__linear_bf16 = {prepare_forward, scratch, run_forward};

@@ -12,7 +12,6 @@
 
 #include "base/simd.h"
 #include "op/gemm.h"
-#include "op/mathf.h"
 
 enum dpt_status dpt_op__linear_prep_new(const struct dpt_onednn_matmul *matmul, int64_t rows, void **prep)
 {
@@ -110,30 +109,25 @@ static struct dpt_onednn *fitting(const struct dpt_op_call *call, int64_t rows)
     return prep && prep->rows == rows ? prep->library : NULL;
 }
 
-DPT_SIMD static void linear_relu(int64_t n, float *y)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        y[i] = dpt_op__reluf(y[i]);
-    }
-}
-
 enum dpt_status dpt_op__linear_cpu(const struct dpt_op_call *call)
 {
     const struct dpt_tensor *x = &call->in[0], *w = &call->in[1], *y = &call->out[0];
     void *bias = call->types->nin > 2 ? call->in[2].data : NULL;
-    const bool relu = dpt_op__linear_act(call->types) == DPT_ACTIVATION_KIND_RELU;
+    const enum dpt_activation_kind act = dpt_op__linear_act(call->types);
+    void *z = call->types->nout > 1 ? call->out[1].data : NULL, *sum = z ? z : y->data;
     const struct dpt_linear_sizes size = dpt_op__linear_sizes(&x->type, &w->type, &y->type);
     struct dpt_onednn *library = fitting(call, size.n);
     if (library) {
-        DPT_TRY(dpt_onednn_run(library, x->data, w->data, bias, y->data, call->scratch));
-        /* relu is left to us: the library's would make 0 of nan, and hide that a training diverged */
-        linear_relu(relu ? dpt_type_numel(&y->type) : 0, y->data);
+        DPT_TRY(dpt_onednn_run(library, x->data, w->data, bias, sum, call->scratch));
+        /* the activation is left to us: the library's relu would make 0 of nan, and hide that a training diverged */
+        if (act != DPT_ACTIVATION_KIND_NONE) {
+            dpt_op__activate(act, dpt_type_numel(&y->type), sum, y->data);
+        }
         return DPT_STATUS_OK;
     }
     const struct dpt_op__gemm gemm = {
         .dtype = x->type.dtype, .tb = true, .m = size.n, .n = size.k, .k = size.h, .a = x->data, .lda = size.h,
-        .b = w->data, .ldb = size.h, .c = y->data, .ldc = size.k, .bias = bias, .relu = relu};
+        .b = w->data, .ldb = size.h, .c = y->data, .ldc = size.k, .bias = bias, .act = act, .z = z};
     return dpt_op__gemm(&gemm, call->scratch);
 }
 
@@ -141,13 +135,19 @@ enum dpt_status dpt_op__linear_dx_cpu(const struct dpt_op_call *call)
 {
     const struct dpt_tensor *dy = &call->in[0], *w = &call->in[1], *dx = &call->out[0];
     const struct dpt_linear_sizes size = dpt_op__linear_sizes(&dx->type, &w->type, &dy->type);
+    const enum dpt_activation_kind act = dpt_op__linear_act(call->types);
+    const void *t = call->types->nin > 2 ? call->in[2].data : NULL;
     struct dpt_onednn *library = fitting(call, size.n);
     if (library) {
-        return dpt_onednn_run(library, dy->data, w->data, NULL, dx->data, call->scratch);
+        DPT_TRY(dpt_onednn_run(library, dy->data, w->data, NULL, dx->data, call->scratch));
+        if (t) {
+            dpt_op__activate_dx(act, dpt_type_numel(&dx->type), dx->data, t, dx->data);
+        }
+        return DPT_STATUS_OK;
     }
     const struct dpt_op__gemm gemm = {
         .dtype = dy->type.dtype, .m = size.n, .n = size.h, .k = size.k, .a = dy->data, .lda = size.k, .b = w->data,
-        .ldb = size.h, .c = dx->data, .ldc = size.h};
+        .ldb = size.h, .c = dx->data, .ldc = size.h, .act = act, .t = t};
     return dpt_op__gemm(&gemm, call->scratch);
 }
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Twins of op/linear.c and op/linear_heads.c. The bias is added by the library; relu in a pass of its own, since the
- * library's would make 0 of nan and hide that a training diverged.
+ * Twins of op/linear.c and op/linear_heads.c: products with what follows them (gemm_cuda.h).
  *
  * In 16 bits what is kept in 32, a weight or the samples, is rounded into scratch memory first; so is the bias where the
  * result has 16 bits, which is how the library takes it.
@@ -51,7 +50,7 @@ static enum dpt_status run(const struct dpt_op_call *call, struct dpt_cuda_gemm 
     gemm.sums = call->out[0].type.dtype;
     gemm.a = operand(call, a, gemm.factors, &at);
     gemm.b = operand(call, b, gemm.factors, &at);
-    gemm.bias = bias < 0 ? NULL : operand(call, bias, gemm.sums, &at);
+    gemm.bias = bias < 0 ? NULL : operand(call, bias, gemm.z.data ? gemm.z.type.dtype : gemm.sums, &at);
     gemm.c = call->out[0].data;
     return dpt_cuda_gemm(dpt_cuda_of(call->dev), &gemm);
 }
@@ -60,19 +59,23 @@ enum dpt_status dpt_op__linear_cuda(const struct dpt_op_call *call)
 {
     const struct dpt_tensor *x = &call->in[0], *w = &call->in[1], *y = &call->out[0];
     const struct dpt_linear_sizes size = dpt_op__linear_sizes(&x->type, &w->type, &y->type);
-    const struct dpt_cuda_gemm gemm = {.tb = true, .m = size.n, .n = size.k, .k = size.h};
-    DPT_TRY(run(call, gemm, 0, 1, 2));
-    if (dpt_op__linear_act(call->types) == DPT_ACTIVATION_KIND_RELU) {
-        dpt_op__relu_cuda(dpt_cuda_of(call->dev), y);
+    struct dpt_cuda_gemm gemm = {
+        .tb = true, .act = dpt_op__linear_act(call->types), .m = size.n, .n = size.k, .k = size.h};
+    if (call->types->nout > 1) {
+        gemm.z = call->out[1];
     }
-    return DPT_STATUS_OK;
+    return run(call, gemm, 0, 1, 2);
 }
 
 enum dpt_status dpt_op__linear_dx_cuda(const struct dpt_op_call *call)
 {
     const struct dpt_tensor *dy = &call->in[0], *w = &call->in[1], *dx = &call->out[0];
     const struct dpt_linear_sizes size = dpt_op__linear_sizes(&dx->type, &w->type, &dy->type);
-    return run(call, (struct dpt_cuda_gemm){.m = size.n, .n = size.h, .k = size.k}, 0, 1, -1);
+    struct dpt_cuda_gemm gemm = {.act = dpt_op__linear_act(call->types), .m = size.n, .n = size.h, .k = size.k};
+    if (call->types->nin > 2) {
+        gemm.t = call->in[2];
+    }
+    return run(call, gemm, 0, 1, -1);
 }
 
 enum dpt_status dpt_op__linear_dw_cuda(const struct dpt_op_call *call)

@@ -151,11 +151,13 @@ static enum dpt_status grad(struct dpt_op_grad *grad, const struct variant *vari
     return DPT_STATUS_OK;
 }
 
-/* There is no activation to take out; see op.h. */
-static enum dpt_activation_kind strip(void *param)
+/* The bias goes behind the sum. There are no parameters and no activation. */
+static void strip(void *param, struct dpt_op_rest *rest)
 {
+    const struct dpt_linear_param none = {DPT_ACTIVATION_KIND_NONE, 0};
     (void)param;
-    return DPT_ACTIVATION_KIND_NONE;
+    rest->op = &dpt_op_bias_act;
+    memcpy(rest->param, &none, sizeof none);
 }
 
 /*

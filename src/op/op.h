@@ -116,6 +116,12 @@ enum { DPT_OP_SEED = -2 }; /* dout of the loss itself: its gradient is dpt_op_se
 /* The gradient that backward passes begin with: 2^loss_shift / batch_rows. Local. */
 double dpt_op_seed(const struct dpt_op_ctx *ctx);
 
+/* An op with its parameters: what of another op was taken out (strip). */
+struct dpt_op_rest {
+    const struct dpt_op *op;
+    uint64_t param[2]; /* as bytes: the parameters of that op */
+};
+
 /* How a key of [layer.X] sections maps to an op's parameters is the business of model/layers.c. */
 struct dpt_op {
     const char *name;    /* "linear_dx"            */
@@ -160,11 +166,11 @@ struct dpt_op {
        them has the split letter. */
     unsigned char from[DPT_OP_MAX_OUT];
     /*
-     * Optional, for ops that compute act(sum + bias) with the bias as their last input: takes the activation out of a
-     * copy of the parameters and returns it. Where the sum is split, plan/ runs the op without both, and bias_act
-     * behind the sum over the ranks; whole_for need not speak of them.
+     * Optional, for ops that compute f(sum, ...), where all that f reads beside the sum are the inputs from number 2 on, and
+     * output 0 and more are f's: takes f out of a copy of the parameters and names it in `rest`. Where the sum is split,
+     * plan/ runs the op with two inputs and one output, and f behind the sum over the ranks; whole_for need not speak of it.
      */
-    enum dpt_activation_kind (*strip)(void *param);
+    void (*strip)(void *param, struct dpt_op_rest *rest);
 
     /* Sets nout and out[] from param and in[]; refuses with a sentence that names the dimension. */
     enum dpt_status (*shape)(struct dpt_op_types *types);

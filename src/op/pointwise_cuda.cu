@@ -7,6 +7,7 @@
 extern "C" {
 #include "op/combine.h"
 #include "op/dropout.h"
+#include "op/gemm_cuda.h"
 #include "op/linear.h"
 }
 
@@ -121,10 +122,11 @@ extern "C" enum dpt_status dpt_op__activation_dx_cuda(const struct dpt_op_call *
     return DPT_STATUS_OK;
 }
 
-/* bias may be missing; x and y may be the same. A nan stays one. */
-static __global__ void bias_act(int64_t n, int64_t k, struct dpt_in x, struct dpt_in bias, bool relu, struct dpt_out y)
+/* bias and `kept` may be missing; x and y may be the same. A nan stays one. */
+static __global__ void bias_act(int64_t n, int64_t k, struct dpt_in x, struct dpt_in bias, enum dpt_activation_kind act,
+                                struct dpt_out y, struct dpt_out kept)
 {
-    dpt_each(n, dpt_lines(bias.data ? k : 0, x, bias, y), [&](int64_t i, auto w) {
+    dpt_each(n, dpt_lines(bias.data ? k : 0, x, bias, y, kept), [&](int64_t i, auto w) {
         float z[w.n], shift[w.n] = {};
         x.load(i, z);
         if (bias.data) {
@@ -133,7 +135,13 @@ static __global__ void bias_act(int64_t n, int64_t k, struct dpt_in x, struct dp
         DPT_UNROLL for (int e = 0; e < w.n; e++)
         {
             z[e] += shift[e];
-            z[e] = relu && z[e] < 0.0f ? 0.0f : z[e];
+        }
+        if (kept.data) {
+            kept.store(i, z);
+        }
+        DPT_UNROLL for (int e = 0; e < w.n; e++)
+        {
+            z[e] = activate(act, z[e]);
         }
         y.store(i, z);
     });
@@ -145,17 +153,23 @@ extern "C" enum dpt_status dpt_op__bias_act_cuda(const struct dpt_op_call *call)
     const struct dpt_linear_param *param = (const struct dpt_linear_param *)call->types->param;
     const struct dpt_type *type = &call->in[0].type;
     const int64_t n = dpt_type_numel(type), k = type->dim[type->ndim - 1];
-    DPT_LAUNCH_EACH(cuda, n, bias_act, k, dpt_in_of(call, 0), dpt_in_of(call, 1), param->act == DPT_ACTIVATION_KIND_RELU,
-                    dpt_out_of(call, 0));
+    const struct dpt_out none = {NULL, DPT_DTYPE_F32};
+    DPT_LAUNCH_EACH(cuda, n, bias_act, k, dpt_in_of(call, 0), dpt_in_of(call, 1), param->act, dpt_out_of(call, 0),
+                    call->types->nout > 1 ? dpt_out_of(call, 1) : none);
     return DPT_STATUS_OK;
 }
 
-extern "C" void dpt_op__relu_cuda(struct dpt_cuda *cuda, const struct dpt_tensor *y)
+extern "C" void dpt_op__activate_cuda(struct dpt_cuda *cuda, enum dpt_activation_kind act, int64_t n,
+                                      const struct dpt_tensor *x, const struct dpt_tensor *t, const struct dpt_tensor *y)
 {
-    const struct dpt_in from = {y->data, y->type.dtype, DPT_DTYPE_F32}, none = {NULL, DPT_DTYPE_F32, DPT_DTYPE_F32};
+    const struct dpt_in from = {x->data, x->type.dtype, DPT_DTYPE_F32};
     const struct dpt_out to = {y->data, y->type.dtype};
-    const int64_t n = dpt_type_numel(&y->type);
-    DPT_LAUNCH_EACH(cuda, n, bias_act, n, from, none, true, to);
+    if (t) {
+        const struct dpt_in saved = {t->data, t->type.dtype, DPT_DTYPE_F32};
+        DPT_LAUNCH_EACH(cuda, n, activation_dx, act, from, saved, to);
+    } else {
+        DPT_LAUNCH_EACH(cuda, n, activation, act, from, to);
+    }
 }
 
 static __global__ void convert(int64_t n, struct dpt_in x, struct dpt_out y)

@@ -28,7 +28,7 @@ enum { DPT_PLAN__PARTIAL = '+' };
 struct dpt_plan__placed {
     char (*letter)[DPT_MESH_MAX_AXES];            /* of each node; 0: not split                                  */
     struct dpt_place (*place)[DPT_MESH_MAX_AXES]; /* of each value as it is produced, or given                   */
-    unsigned *stripped;                           /* of each node: axes on which bias and activation stand apart */
+    unsigned *stripped;                           /* of each node: axes on which what follows its sum stands apart */
     int *coord;                                   /* of each node: place on the pipeline axis that computes it   */
     int *chunk;                                   /* of each node: which of the stages of that place             */
     bool *joint;                                  /* of each node: a sum of gradients of several stages          */
@@ -43,9 +43,8 @@ enum dpt_status dpt_plan__place(struct dpt_plan *plan, struct dpt_plan__placed *
 struct dpt_place dpt_plan__want(const struct dpt_plan__placed *placed, const struct dpt_graph *graph, int n, int i,
                                 int axis);
 
-/* Parameters of the node's op without its activation, which goes to *act; false where the op has no such form. */
-bool dpt_plan__strip(const struct dpt_node *node, struct dpt_arena *arena, const void **param,
-                     enum dpt_activation_kind *act);
+/* Parameters of the node's op without what can follow a sum, which goes to *rest; false where the op has no such form. */
+bool dpt_plan__strip(const struct dpt_node *node, struct dpt_arena *arena, const void **param, struct dpt_op_rest *rest);
 
 /* stage.c: which place of the pipeline axis computes which node. */
 enum dpt_status dpt_plan__stages(struct dpt_plan *plan, struct dpt_plan__placed *placed);

@@ -198,34 +198,31 @@ static enum dpt_status check_types(const struct dpt_plan__localizer *local, int 
     return DPT_STATUS_OK;
 }
 
-/* The op without bias and activation, the sum over the ranks, then these. */
+/* The op without what follows its sum, the sum over the ranks, then that. */
 static enum dpt_status add_stripped(struct dpt_plan__localizer *local, int n, const int *in)
 {
     const struct dpt_node *node = &local->logical->node[n];
     const int y = node->out[0];
     const struct dpt_plan__form whole = dpt_plan__form_as(local->plan->value[y].place);
     struct dpt_plan__form part = whole;
-    enum dpt_activation_kind act;
+    struct dpt_op_rest rest;
     const void *bare;
-    int sum, operands[2];
+    int operands[DPT_OP_MAX_IN] = {-1};
     const int nin = node->nin > 2 ? 2 : node->nin;
     for (int axis = 0; axis < local->plan->conf.mesh->naxes; axis++) {
         part.place[axis].kind = local->placed->stripped[n] >> axis & 1 ? DPT_PLACE_KIND_PARTIAL : part.place[axis].kind;
     }
-    DPT_ASSERT(dpt_plan__strip(node, local->plan->arena, &bare, &act));
+    DPT_ASSERT(dpt_plan__strip(node, local->plan->arena, &bare, &rest));
     const int first = local->first[y]; /* the result itself is no form to start from yet */
     local->first[y] = -1;
     const int product = dpt_plan__add_value(local, y, &part, "of this rank");
     dpt_plan__add_node(local, node->op, resized(local, node->op, bare, nin, in, 1, &product), n, nin, in, 1, &product);
-    const bool more = node->nin > 2 || act != DPT_ACTIVATION_KIND_NONE;
-    DPT_TRY(dpt_plan__form_of(local, y, &whole, &sum));
+    DPT_TRY(dpt_plan__form_of(local, y, &whole, &operands[0]));
     local->first[y] = first;
-    const struct dpt_linear_param param = {more ? act : DPT_ACTIVATION_KIND_NONE};
-    operands[0] = sum;
-    operands[1] = node->nin > 2 ? in[2] : -1;
-    dpt_plan__add_node(local, &dpt_op_bias_act, dpt_arena_memdup(local->plan->arena, &param, sizeof param), -1,
-             node->nin > 2 ? 2 : 1, operands, 1, &y);
-    return DPT_STATUS_OK;
+    memcpy(operands + 1, in + nin, (size_t)(node->nin - nin) * sizeof *operands);
+    const void *param = dpt_arena_memdup(local->plan->arena, rest.param, rest.op->param_nbytes);
+    return check_types(local, dpt_plan__add_node(local, rest.op, param, -1, 1 + node->nin - nin, operands, node->nout,
+                                                 node->out));
 }
 
 /* The op gives what its windows add to the image; the sum is taken behind it. */

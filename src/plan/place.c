@@ -78,14 +78,13 @@ static bool stays_partial(const struct placer *placer, const struct dpt_node *no
     return all && node->nin > 0;
 }
 
-bool dpt_plan__strip(const struct dpt_node *node, struct dpt_arena *arena, const void **param,
-                     enum dpt_activation_kind *act)
+bool dpt_plan__strip(const struct dpt_node *node, struct dpt_arena *arena, const void **param, struct dpt_op_rest *rest)
 {
     if (!node->op->strip) {
         return false;
     }
     void *bare = dpt_arena_memdup(arena, node->param, node->op->param_nbytes);
-    *act = node->op->strip(bare);
+    node->op->strip(bare, rest);
     *param = bare;
     return true;
 }
@@ -97,7 +96,7 @@ static bool needs_steps(const struct placer *placer, const struct dpt_node *node
            !placer->image;
 }
 
-/* True when the op may be split along the letter, if need be without its bias and activation. */
+/* True when the op may be split along the letter, if need be without what follows its sum. */
 static bool may_split(const struct placer *placer, const struct dpt_node *node, const struct dpt_op_types *types,
                       char letter)
 {
@@ -105,11 +104,12 @@ static bool may_split(const struct placer *placer, const struct dpt_node *node, 
         return true;
     }
     struct dpt_op_types bare = *types;
-    enum dpt_activation_kind act;
-    if (!dpt_plan__strip(node, placer->plan->arena, &bare.param, &act)) {
+    struct dpt_op_rest rest;
+    if (!dpt_plan__strip(node, placer->plan->arena, &bare.param, &rest)) {
         return false;
     }
     bare.nin = bare.nin > 2 ? 2 : bare.nin;
+    bare.nout = 1;
     return dpt_op_may_split(node->op, &bare, letter);
 }
 
@@ -357,7 +357,7 @@ static void decide_state(struct placer *placer, const struct dpt_node *node, con
     }
 }
 
-/* The op runs without bias and activation, and these behind the sum: by place in the sequence where that is possible. */
+/* The op runs without what follows its sum, and that behind it: by place in the sequence where that is possible. */
 static struct dpt_place stripped_place(const struct placer *placer, const struct dpt_op_types *types)
 {
     const bool split = placer->sequence && types->out[0].ndim >= 3 && types->out[0].dim[1] >= placer->size;
@@ -389,7 +389,9 @@ static enum dpt_status place_node(struct placer *placer, int n)
     }
     if (letter && !dpt_op_may_split(node->op, &types, letter) && !needs_steps(placer, node, letter)) {
         placer->placed->stripped[n] |= 1u << placer->axis;
-        placer->placed->place[node->out[0]][placer->axis] = stripped_place(placer, &types);
+        for (int o = 0; o < node->nout; o++) {
+            placer->placed->place[node->out[o]][placer->axis] = stripped_place(placer, &types);
+        }
     }
     return DPT_STATUS_OK;
 }
@@ -404,6 +406,11 @@ struct dpt_place dpt_plan__want(const struct dpt_plan__placed *placed, const str
         return (struct dpt_place){.kind = DPT_PLACE_KIND_PARTIAL};
     }
     dpt_graph_types(graph, node, &types);
+    if (i >= 2 && (placed->stripped[n] >> axis & 1)) { /* read behind the sum: element by element, or by all alike */
+        const struct dpt_type *out = &types.out[0];
+        const bool alike = types.in[i].ndim == out->ndim && memcmp(types.in[i].dim, out->dim, sizeof out->dim) == 0;
+        return alike ? placed->place[node->out[0]][axis] : (struct dpt_place){.kind = DPT_PLACE_KIND_COPIED};
+    }
     return operand_place(node, &types, i, letter);
 }
 

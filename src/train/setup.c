@@ -92,15 +92,14 @@ static struct dpt_plan_conf train_conf(const struct dpt_train *train)
     return conf;
 }
 
-/* Copies of forward nodes in the backward pass, none of which joins two stages. */
-static enum dpt_status recompute(const struct dpt_train *train, struct dpt_graph *graph)
+/* The backward pass: what is fused there, and what of the forward pass it repeats, joins no two stages. */
+static enum dpt_status add_backward(const struct dpt_train *train, struct dpt_graph *graph)
 {
     const struct dpt_plan_conf conf = train_conf(train);
     int *stage;
-    if (train->job->parallel.recompute == DPT_RECOMPUTING_NONE) {
-        return DPT_STATUS_OK;
-    }
+    DPT_TRY(dpt_graph_gradient(graph));
     DPT_TRY(dpt_plan_stages(graph, &conf, train->arena, &stage));
+    DPT_TRY(dpt_graph_fuse_gradient(graph, stage));
     return dpt_graph_recompute(graph, (enum dpt_recompute)train->job->parallel.recompute, stage);
 }
 
@@ -111,8 +110,7 @@ static enum dpt_status build(const struct dpt_train *train, int64_t rows, bool t
     DPT_TRY(dpt_model_build(train->job, &train->io, false, *graph));
     DPT_TRY(dpt_graph_fuse(*graph));
     if (training) {
-        DPT_TRY(dpt_graph_gradient(*graph));
-        DPT_TRY(recompute(train, *graph));
+        DPT_TRY(add_backward(train, *graph));
     }
     if (half != DPT_DTYPE_F32) {
         dpt_graph_precision(*graph, half);

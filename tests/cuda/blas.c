@@ -2,8 +2,10 @@
 
 /*
  * cuBLASLt for the card that is not there, after its documentation: matrices by columns, D = op(A) op(B) + beta C, with a
- * number of D's type added to each row where the epilogue is BIAS; A and B of one type, D of that or F32. Shapes that do
- * not fit are refused, and so is an answer that was given for another product.
+ * number of D's type added to each row where the epilogue has BIAS; A and B of one type, D of that or F32. GELU is its tanh
+ * form, with AUX its argument is kept, and DGELU reads it; that has D's type and rows at multiples of 8 numbers. Shapes that
+ * do not fit are refused, and so is an answer that was given for another product. Of what follows a product this library
+ * knows nothing where a row of D has an odd multiple of 8 numbers: one need not know everything.
  */
 
 #include <math.h>
@@ -45,6 +47,8 @@ static cublasStatus_t desc_set(cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttr
         {CUBLASLT_MATMUL_DESC_TRANSB, &desc->b, sizeof desc->b},
         {CUBLASLT_MATMUL_DESC_EPILOGUE, &desc->epilogue, sizeof desc->epilogue},
         {CUBLASLT_MATMUL_DESC_BIAS_POINTER, &desc->bias, sizeof desc->bias},
+        {CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &desc->aux, sizeof desc->aux},
+        {CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &desc->aux_ld, sizeof desc->aux_ld},
     };
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (known[i].attribute == attribute && known[i].size == size) {
@@ -79,6 +83,14 @@ static cublasStatus_t preference_set(cublasLtMatmulPreference_t preference,
                                                                                   : CUBLAS_STATUS_INVALID_VALUE;
 }
 
+/* Epilogues are sums of bits. */
+enum { AUX = CUBLASLT_EPILOGUE_GELU_AUX - CUBLASLT_EPILOGUE_GELU, GRADIENT = CUBLASLT_EPILOGUE_DGELU - AUX };
+
+static bool has(const cublasLtMatmulDescOpaque_t *desc, unsigned bit)
+{
+    return (unsigned)desc->epilogue & bit;
+}
+
 /* Of all that an answer depends on. */
 static uint64_t hash_of(const cublasLtMatmulDescOpaque_t *desc, const cublasLtMatrixLayoutOpaque_t *a,
                         const cublasLtMatrixLayoutOpaque_t *b, const cublasLtMatrixLayoutOpaque_t *d)
@@ -86,7 +98,7 @@ static uint64_t hash_of(const cublasLtMatmulDescOpaque_t *desc, const cublasLtMa
     const uint64_t all[] = {
         desc->compute, (uint64_t)desc->a, (uint64_t)desc->b, (uint64_t)desc->epilogue, a->rows, a->columns, (uint64_t)a->ld,
         b->rows,           b->columns,        (uint64_t)b->ld,          d->rows, d->columns, (uint64_t)d->ld,
-        a->type,           b->type,           d->type,
+        a->type,           b->type,           d->type,                  (uint64_t)desc->aux_ld,
     };
     return dpt_hash64(all, sizeof all);
 }
@@ -98,7 +110,7 @@ static cublasStatus_t heuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t de
 {
     (void)handle, (void)c, (void)preference, (void)wanted;
     result[0].algo.known = hash_of(desc, a, b, d);
-    *found = 1;
+    *found = !has(desc, CUBLASLT_EPILOGUE_GELU) && !has(desc, GRADIENT) ? 1 : d->rows % 16 != 8;
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -141,6 +153,17 @@ static double at(const void *matrix, const cublasLtMatrixLayoutOpaque_t *layout,
     return desc->compute == CUBLAS_COMPUTE_32F_FAST_TF32 ? tf32(value) : value;
 }
 
+static double gelu(double x)
+{
+    return 0.5 * x * (1.0 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+}
+
+static double gelu_slope(double x)
+{
+    const double t = tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x));
+    return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * 0.79788456080286535588 * (1.0 + 3.0 * 0.044715 * x * x);
+}
+
 /* What a product needs when its turn comes. */
 struct product {
     cublasLtMatmulDescOpaque_t desc;
@@ -162,7 +185,16 @@ static void multiply(const void *argument)
                 sum += at(p->a, &p->a_layout, &p->desc, p->desc.a, i, l) * at(p->b, &p->b_layout, &p->desc, p->desc.b, l, j);
             }
             sum = p->factor * sum + (p->before != 0.0f ? p->before * get(p->c, type, j * (uint64_t)p->c_layout.ld + i) : 0.0);
-            sum += p->desc.epilogue == CUBLASLT_EPILOGUE_BIAS ? get(p->desc.bias, type, i) : 0.0;
+            sum += has(&p->desc, CUBLASLT_EPILOGUE_BIAS) ? get(p->desc.bias, type, i) : 0.0;
+            const uint64_t beside = j * (uint64_t)p->desc.aux_ld + i;
+            if (has(&p->desc, GRADIENT)) {
+                sum *= gelu_slope(get(p->desc.aux, type, beside));
+            } else if (has(&p->desc, CUBLASLT_EPILOGUE_GELU)) {
+                if (has(&p->desc, AUX)) {
+                    put(p->desc.aux, type, beside, (float)sum);
+                }
+                sum = gelu(sum);
+            }
             put(p->d, type, j * (uint64_t)p->d_layout.ld + i, (float)sum);
         }
     }
@@ -193,6 +225,9 @@ static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
     const uint64_t k_of_b = desc->b == CUBLAS_OP_N ? b_layout->rows : b_layout->columns;
     const uint64_t m = product.m, n = product.n, k = product.k;
     (void)handle, (void)workspace, (void)workspace_nbytes;
+    if (has(desc, AUX) && (!desc->aux || (uintptr_t)desc->aux % 16 || desc->aux_ld % 8 || desc->aux_ld < (int64_t)m)) {
+        return CUBLAS_STATUS_INVALID_VALUE;
+    }
     if ((uintptr_t)a % 16 || (uintptr_t)b % 16 || (uintptr_t)d % 16 || k != k_of_b || d_layout->rows != m ||
         d_layout->columns != n || c_layout->rows != m || c_layout->type != d_layout->type || m * n * k == 0 ||
         a_layout->type != b_layout->type || (d_layout->type != a_layout->type && d_layout->type != CUDA_R_32F) ||

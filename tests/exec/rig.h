@@ -39,6 +39,8 @@
 #define RIG_DATA(shape, classes)                                                                                       \
     "[data]\nformat = synthetic\nsamples = 45\nprefetch = 0\nshape = " shape "\nclasses = " classes "\n"
 #define RIG_MLP "[model]\ntype = mlp\nwidths = 9 7\ndropout = 0.3\n" RIG_DATA("6", "4")
+/* Activations that keep what their gradient reads, between products on both sides. */
+#define RIG_GELU "[model]\ntype = mlp\nwidths = 9 7 8\nactivation = gelu\n" RIG_DATA("6", "4")
 #define RIG_REGRESSION "[model]\ntype = mlp\nwidths = 12\nactivation = tanh\n" RIG_DATA("7", "none")
 #define RIG_CNN "[model]\ntype = cnn\nchannels = 4 6\nkernel = 3\nhidden = 10\ndropout = 0.2\n" RIG_DATA("8 8 2", "5")
 #define RIG_RESNET "[model]\ntype = resnet\ndepth = 20\n" RIG_DATA("8 8 1", "3")

@@ -13,6 +13,7 @@
 
 #include "graph/build.h"
 #include "interpret.h"
+#include "op/linear.h"
 #include "op/loss.h"
 
 enum { ROWS = 5, CLASSES = 4 };
@@ -35,7 +36,9 @@ static struct dpt_graph *make(body_fn *body, bool training, bool fuse)
     graph->layer = "loss";
     graph->loss = dpt_graph_add(graph, "cross_entropy", &param, 2, (const int[]){graph->output, graph->target});
     if ((fuse && dpt_graph_fuse(graph) != DPT_STATUS_OK) ||
-        (training && dpt_graph_gradient(graph) != DPT_STATUS_OK) || dpt_graph_check(graph) != DPT_STATUS_OK) {
+        (training && dpt_graph_gradient(graph) != DPT_STATUS_OK) ||
+        (training && fuse && dpt_graph_fuse_gradient(graph, NULL) != DPT_STATUS_OK) ||
+        dpt_graph_check(graph) != DPT_STATUS_OK) {
         fail_msg("%s", dpt_error_text());
     }
     return graph;
@@ -114,6 +117,75 @@ static void relu_goes_into_products(void **state)
 {
     (void)state;
     assert_saves(products, 2);
+}
+
+static int count_nodes(const struct dpt_graph *graph, const char *op)
+{
+    int count = 0;
+    for (int n = 0; n < graph->nnodes; n++) {
+        count += strcmp(graph->node[n].op->name, op) == 0;
+    }
+    return count;
+}
+
+static enum dpt_activation_kind first_kind, second_kind;
+
+/* Two activations between products, one behind a sum, one that is read twice. */
+static int activated(struct dpt_graph *graph, int x)
+{
+    x = dpt_build_flatten(graph, "flat", x);
+    x = dpt_build_activation(graph, "fc1", dpt_build_linear(graph, "fc1", x, 6, true), first_kind);
+    x = dpt_build_activation(graph, "fc2", dpt_build_linear(graph, "fc2", x, 5, false), second_kind);
+    const int y = dpt_build_linear(graph, "fc3", x, 5, true);
+    x = dpt_build_combine(graph, "sum", "add", 2, (const int[]){x, y});
+    x = dpt_build_activation(graph, "sum", x, first_kind);
+    x = dpt_build_activation(graph, "fc4", dpt_build_linear(graph, "fc4", x, 5, true), second_kind);
+    return dpt_build_combine(graph, "all", "concat", 2, (const int[]){x, x});
+}
+
+static void activations_go_into_products_on_both_sides(void **state)
+{
+    (void)state;
+    for (int kind = DPT_ACTIVATION_KIND_RELU; kind <= DPT_ACTIVATION_KIND_GELU_TANH; kind++) {
+        first_kind = (enum dpt_activation_kind)kind;
+        second_kind = (enum dpt_activation_kind)(kind % DPT_ACTIVATION_KIND_GELU_TANH + 1);
+        assert_saves(activated, 3);
+        struct dpt_graph *graph = make(activated, true, true);
+        /* That of fc2 is the gradient of a sum, that of fc4 of what is read twice. */
+        assert_int_equal(count_nodes(graph, "activation_dx"), 2);
+        assert_int_equal(count_nodes(graph, "activation"), 1);
+        for (int n = 0; n < graph->nnodes; n++) {
+            const struct dpt_node *node = &graph->node[n];
+            const struct dpt_linear_param *param = node->param;
+            assert_true(strcmp(node->op->name, "linear") != 0 || node->nout == 1 + dpt_activation_reads_x(param->act));
+        }
+        dpt_graph_free(graph);
+        graph = make(activated, false, true); /* nobody reads what the gradient would */
+        for (int n = 0; n < graph->nnodes; n++) {
+            assert_int_equal(graph->node[n].nout, 1);
+        }
+        dpt_graph_free(graph);
+    }
+}
+
+/* Backward nodes of two stages are not made one, or what one of them reads would be sent to the other. */
+static void stages_stay_apart(void **state)
+{
+    (void)state;
+    first_kind = second_kind = DPT_ACTIVATION_KIND_GELU;
+    for (int cut = 0; cut < 2; cut++) {
+        struct dpt_graph *graph = make(activated, true, false);
+        int stage[64] = {0};
+        assert_true(graph->nnodes < 64);
+        for (int n = 0; n < graph->nnodes; n++) {
+            stage[n] = cut && strcmp(graph->node[n].name, "fc1") != 0;
+        }
+        assert_int_equal(count_nodes(graph, "activation_dx"), 4);
+        assert_int_equal(dpt_graph_fuse_gradient(graph, stage), DPT_STATUS_OK);
+        assert_int_equal(dpt_graph_check(graph), DPT_STATUS_OK);
+        assert_int_equal(count_nodes(graph, "activation_dx"), cut ? 3 : 2);
+        dpt_graph_free(graph);
+    }
 }
 
 static int norms(struct dpt_graph *graph, int x)
@@ -200,6 +272,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(relu_goes_into_products),
+        cmocka_unit_test(activations_go_into_products_on_both_sides),
+        cmocka_unit_test(stages_stay_apart),
         cmocka_unit_test(relu_goes_into_batch_norm),
         cmocka_unit_test(addition_and_relu_go_into_batch_norm),
         cmocka_unit_test(relu_moves_behind_max_pool),

@@ -153,7 +153,7 @@ static void shared_parameter(void **state)
     (void)state;
     int x;
     struct dpt_graph *graph = begin(false, &x);
-    const struct dpt_linear_param plain = {DPT_ACTIVATION_KIND_NONE};
+    const struct dpt_linear_param plain = {DPT_ACTIVATION_KIND_NONE, 0};
     const int64_t square[2] = {5, 5};
     const struct dpt_init init = {DPT_INIT_KIND_NORMAL, 0.4};
     const int w = dpt_graph_param(graph, "w", init, true, 2, square);

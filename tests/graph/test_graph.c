@@ -12,7 +12,7 @@
 #include "op/linear.h"
 
 static const struct dpt_init zero = {DPT_INIT_KIND_CONST, 0.0};
-static const struct dpt_linear_param plain = {DPT_ACTIVATION_KIND_NONE};
+static const struct dpt_linear_param plain = {DPT_ACTIVATION_KIND_NONE, 0};
 
 static void assert_refused(int id, const char *words)
 {

@@ -11,21 +11,24 @@
 
 #include "optest.h"
 
-static const struct dpt_linear_param plain = {DPT_ACTIVATION_KIND_NONE}, relu = {DPT_ACTIVATION_KIND_RELU};
+static const struct dpt_linear_param plain = {DPT_ACTIVATION_KIND_NONE, 0}, relu = {DPT_ACTIVATION_KIND_RELU, 0};
 
 static void all_questions(void **state)
 {
     (void)state;
-    for (int i = 0; i < 2; i++) {
-        const struct dpt_linear_param *param = i ? &relu : &plain;
-        optest_run(&(struct optest){.op = "bias_act", .param = param, .nin = 2, .in = {OPTEST_F32(7, 5), OPTEST_F32(5)},
-                                    .flops = (i + 1) * 7 * 5, .tolerance = 1e-6});
-        optest_run(&(struct optest){.op = "bias_act", .param = param, .nin = 2,
-                                    .in = {OPTEST_F32(3, 4, 5, 67), OPTEST_F32(67)}, .tolerance = 1e-6});
-        optest_run(&(struct optest){.op = "bias_act", .param = param, .nin = 2, /* lines of cards */
-                                    .in = {OPTEST_F32(5, 24), OPTEST_F32(24)}, .tolerance = 1e-6});
-        optest_run(&(struct optest){.op = "bias_act", .param = param, .nin = 1, .in = {OPTEST_F32(4, 3)},
-                                    .tolerance = 1e-6});
+    for (int kind = DPT_ACTIVATION_KIND_NONE; kind <= DPT_ACTIVATION_KIND_GELU_TANH; kind++) {
+        for (int keep = 0; keep <= (kind != DPT_ACTIVATION_KIND_NONE); keep++) {
+            const struct dpt_linear_param param = {(enum dpt_activation_kind)kind, keep};
+            optest_run(&(struct optest){.op = "bias_act", .param = &param, .nin = 2,
+                                        .in = {OPTEST_F32(7, 5), OPTEST_F32(5)},
+                                        .flops = (kind ? 2 : 1) * 7 * 5, .tolerance = 1e-6});
+            optest_run(&(struct optest){.op = "bias_act", .param = &param, .nin = 2,
+                                        .in = {OPTEST_F32(3, 4, 5, 67), OPTEST_F32(67)}, .tolerance = 1e-6});
+            optest_run(&(struct optest){.op = "bias_act", .param = &param, .nin = 2, /* lines of cards */
+                                        .in = {OPTEST_F32(5, 24), OPTEST_F32(24)}, .tolerance = 1e-6});
+            optest_run(&(struct optest){.op = "bias_act", .param = &param, .nin = 1, .in = {OPTEST_F32(4, 3)},
+                                        .tolerance = 1e-6});
+        }
     }
 }
 
@@ -92,11 +95,11 @@ static void keeps_nan(void **state)
 static void refusals(void **state)
 {
     (void)state;
-    const struct dpt_linear_param gelu = {DPT_ACTIVATION_KIND_GELU};
+    const struct dpt_linear_param nothing = {DPT_ACTIVATION_KIND_NONE, 1};
     optest_refuses(&(struct optest){.op = "bias_act", .param = &plain, .nin = 2, .in = {OPTEST_F32(7, 5), OPTEST_F32(7)}},
                    "bias has 7 elements, but x 5 features in its last dimension");
-    optest_refuses(&(struct optest){.op = "bias_act", .param = &gelu, .nin = 2, .in = {OPTEST_F32(7, 5), OPTEST_F32(5)}},
-                   "cannot be fused");
+    optest_refuses(&(struct optest){.op = "bias_act", .param = &nothing, .nin = 2,
+                                    .in = {OPTEST_F32(7, 5), OPTEST_F32(5)}}, "cannot keep");
 }
 
 int main(void)

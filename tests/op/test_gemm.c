@@ -40,15 +40,24 @@ struct shape {
     int64_t m, n, k;
 };
 
+/* What follows a product. */
+struct end {
+    bool bias, add, kept, gradient;
+    enum dpt_activation_kind act;
+};
+
 /* One product against sums in double. */
-static void check(const struct shape *shape, bool ta, bool tb, bool bias, bool add, bool relu)
+static void check(const struct shape *shape, bool ta, bool tb, const struct end *end)
 {
+    const bool bias = end->bias, add = end->add;
     const int64_t m = shape->m, n = shape->n, k = shape->k;
     float *a = ta ? matrix(1, k, m) : matrix(1, m, k), *b = tb ? matrix(2, n, k) : matrix(2, k, n);
     float *c = matrix(3, m, n), *before = matrix(3, m, n), *each = matrix(4, 1, n);
+    float *z = matrix(5, m, n), *t = matrix(6, m, n);
     const struct dpt_op__gemm gemm = {
         .dtype = DPT_DTYPE_F32, .ta = ta, .tb = tb, .m = m, .n = n, .k = k, .a = a, .lda = (ta ? m : k) + PAD, .b = b,
-        .ldb = (tb ? k : n) + PAD, .c = c, .ldc = n + PAD, .bias = bias ? each : NULL, .add = add, .relu = relu};
+        .ldb = (tb ? k : n) + PAD, .c = c, .ldc = n + PAD, .bias = bias ? each : NULL, .add = add, .act = end->act,
+        .z = end->kept ? z : NULL, .t = end->gradient ? t : NULL};
     const size_t nbytes = (dpt_op__gemm_scratch(DPT_DTYPE_F32, m, n, k) + 63) / 64 * 64;
     unsigned char *scratch = aligned_alloc(64, nbytes + 64);
     memset(scratch, 0xff, nbytes + 64); /* as floats: nan */
@@ -64,11 +73,14 @@ static void check(const struct shape *shape, bool ta, bool tb, bool bias, bool a
                 const double x = ta ? a[p * (m + PAD) + i] : a[i * (k + PAD) + p];
                 sum += x * (double)(tb ? b[j * (k + PAD) + p] : b[p * (n + PAD) + j]);
             }
-            sum = relu && sum < 0.0 ? 0.0 : sum;
-            if (j >= n ? got != old : fabs((double)got - sum) > 1e-6 * (2.0 + sqrt((double)k)) * 4.0) {
-                fail_msg("%lld x %lld x %lld ta %d tb %d bias %d add %d relu %d: c[%lld,%lld] = %g, expected %g",
-                         (long long)m, (long long)n, (long long)k, ta, tb, bias, add, relu, (long long)i, (long long)j,
-                         (double)got, j < n ? sum : (double)old);
+            const double limit = 1e-6 * (2.0 + sqrt((double)k)) * 4.0, kept = z[i * (n + PAD) + j];
+            assert_true(!end->kept || (j < n ? fabs(kept - sum) <= limit : kept == outside));
+            sum = end->gradient && j < n ? dpt_op__activation_dx_at(end->act, sum, t[i * (n + PAD) + j])
+                                         : dpt_op__activation_at(end->act, sum);
+            if (j >= n ? got != old : fabs((double)got - sum) > 1.2 * limit) { /* no slope is beyond 1.13 */
+                fail_msg("%lld x %lld x %lld ta %d tb %d bias %d add %d activation %d: c[%lld,%lld] = %g, expected %g",
+                         (long long)m, (long long)n, (long long)k, ta, tb, bias, add, (int)end->act, (long long)i,
+                         (long long)j, (double)got, j < n ? sum : (double)old);
             }
         }
     }
@@ -77,6 +89,8 @@ static void check(const struct shape *shape, bool ta, bool tb, bool bias, bool a
     free(c);
     free(before);
     free(each);
+    free(z);
+    free(t);
     free(scratch);
 }
 
@@ -101,13 +115,17 @@ static void sizes(void **state)
         {193, 31, 257}, {6, 2049, 3}, {385, 9, 20}, {9, 20, 500}, {14, 20, 1100}};
     for (size_t i = 0; i < sizeof shape / sizeof shape[0]; i++) {
         for (int flags = 0; flags < 4; flags++) {
-            check(&shape[i], flags & 1, flags & 2, false, false, false);
+            check(&shape[i], flags & 1, flags & 2, &(struct end){.bias = false});
         }
-        check(&shape[i], false, true, true, false, true);
-        check(&shape[i], true, false, false, true, false);
-        check(&shape[i], false, false, true, true, true);
+        check(&shape[i], true, false, &(struct end){.add = true});
+        check(&shape[i], false, false, &(struct end){.bias = true, .add = true, .act = DPT_ACTIVATION_KIND_RELU});
+        for (int act = DPT_ACTIVATION_KIND_RELU; act <= DPT_ACTIVATION_KIND_GELU_TANH; act++) {
+            const struct end end = {.bias = true, .kept = act % 2, .act = (enum dpt_activation_kind)act};
+            check(&shape[i], false, true, &end);
+            check(&shape[i], false, false, &(struct end){.gradient = true, .act = (enum dpt_activation_kind)act});
+        }
     }
-    check(&(struct shape){0, 4, 4}, false, false, true, false, false);
+    check(&(struct shape){0, 4, 4}, false, false, &(struct end){.bias = true});
 }
 
 /* A row of c is the same bit for bit, however many rows follow. */
@@ -147,7 +165,7 @@ static void nan_stays(void **state)
     void *scratch = aligned_alloc(64, (dpt_op__gemm_scratch(DPT_DTYPE_F32, M, N, 1) + 127) / 64 * 64);
     const struct dpt_op__gemm gemm = {
         .dtype = DPT_DTYPE_F32, .m = M, .n = N, .k = 1, .a = a, .lda = 1, .b = b, .ldb = N, .c = c, .ldc = N,
-        .relu = true};
+        .act = DPT_ACTIVATION_KIND_RELU};
     assert_int_equal(dpt_op__gemm(&gemm, scratch), DPT_STATUS_OK);
     for (int j = 0; j < N; j++) {
         assert_true(c[0][j] == 1.0f && isnan(c[1][j]) && c[2][j] == 0.0f && c[3][j] == 2.0f);
@@ -162,7 +180,7 @@ static void in_double(void **state)
     double c[2][2];
     const struct dpt_op__gemm gemm = {
         .dtype = DPT_DTYPE_F64, .tb = true, .m = 2, .n = 2, .k = 3, .a = a, .lda = 3, .b = b, .ldb = 3, .c = c,
-        .ldc = 2, .bias = bias, .relu = true};
+        .ldc = 2, .bias = bias, .act = DPT_ACTIVATION_KIND_RELU};
     assert_int_equal(dpt_op__gemm_scratch(DPT_DTYPE_F64, 2, 2, 3), 0);
     assert_int_equal(dpt_op__gemm(&gemm, NULL), DPT_STATUS_OK);
     assert_true(c[0][0] == 1.0 && c[0][1] == 0.0 && c[1][0] == 1.0 && c[1][1] == 9.0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "op/linear.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +11,7 @@
 
 #include "optest.h"
 
-static const struct dpt_linear_param plain = {DPT_ACTIVATION_KIND_NONE};
+static const struct dpt_linear_param plain = {DPT_ACTIVATION_KIND_NONE, 0};
 
 static void with_and_without_bias(void **state)
 {
@@ -33,14 +34,73 @@ static void odd_sizes(void **state)
                                 .in = {OPTEST_F32(2, 3, 2, 17), OPTEST_F32(19, 17), OPTEST_F32(19)}});
 }
 
+/*
+ * A card rounds the bias and, where the library does not know the activation, the sum before it; both may be a few times as
+ * large as what comes out.
+ */
+#define CARD_SUM (4.0 * OPTEST_CARD_BIAS)
+
 static void with_activation(void **state)
 {
     (void)state;
-    const struct dpt_linear_param relu = {DPT_ACTIVATION_KIND_RELU};
-    optest_run(&(struct optest){.op = "linear", .param = &relu, .nin = 3, .card16 = OPTEST_CARD_BIAS,
-                                .in = {OPTEST_F32(7, 5), OPTEST_F32(3, 5), OPTEST_F32(3)},
-                                .flops = 7 * 3 * 5 * 2 + 2 * 7 * 3});
-    optest_run(&(struct optest){.op = "linear", .param = &relu, .nin = 2, .in = {OPTEST_F32(5, 3), OPTEST_F32(33, 3)}});
+    for (int kind = DPT_ACTIVATION_KIND_RELU; kind <= DPT_ACTIVATION_KIND_GELU_TANH; kind++) {
+        const struct dpt_linear_param act = {(enum dpt_activation_kind)kind,
+                                             dpt_activation_reads_x((enum dpt_activation_kind)kind)};
+        optest_run(&(struct optest){.op = "linear", .param = &act, .nin = 3, .card16 = CARD_SUM,
+                                    .in = {OPTEST_F32(7, 5), OPTEST_F32(3, 5), OPTEST_F32(3)},
+                                    .flops = 7 * 3 * 5 * 2 + 2 * 7 * 3});
+        optest_run(&(struct optest){.op = "linear", .param = &act, .nin = 2, .card16 = CARD_SUM,
+                                    .in = {OPTEST_F32(5, 3), OPTEST_F32(33, 3)}});
+        /* Sizes of which the library of cards does all, or nothing but the product. */
+        optest_run(&(struct optest){.op = "linear", .param = &act, .nin = 3, .card16 = CARD_SUM,
+                                    .in = {OPTEST_F32(9, 2, 3), OPTEST_F32(16, 3), OPTEST_F32(16)}});
+        optest_run(&(struct optest){.op = "linear", .param = &act, .nin = 2, .card16 = CARD_SUM,
+                                    .in = {OPTEST_F32(13, 4), OPTEST_F32(24, 4)}});
+    }
+}
+
+/* Where no gradient is wanted nothing is kept: the same y. */
+static void nothing_is_kept_in_vain(void **state)
+{
+    (void)state;
+    enum { N = 7, H = 5, K = 16 };
+    static float x[N * H], w[K * H], bias[K], y[2][N * K], z[N * K];
+    for (int i = 0; i < K * H; i++) {
+        x[i % (N * H)] = (float)sin(i % (N * H));
+        w[i] = (float)cos(3.0 * i);
+        bias[i % K] = 0.1f * (float)(i % K) - 0.8f;
+    }
+    const struct dpt_op_ctx ctx = {.rows = N};
+    const struct dpt_tensor in[] = {{{DPT_DTYPE_F32, 2, {N, H}}, x}, {{DPT_DTYPE_F32, 2, {K, H}}, w},
+                                    {{DPT_DTYPE_F32, 1, {K}}, bias}};
+    for (int kind = DPT_ACTIVATION_KIND_RELU; kind <= DPT_ACTIVATION_KIND_GELU_TANH; kind++) {
+        for (enum dpt_run run = DPT_RUN_REF; run <= DPT_RUN_CPU; run++) {
+            for (int keep = 0; keep < 2; keep++) {
+                const struct dpt_linear_param param = {(enum dpt_activation_kind)kind, keep};
+                const struct dpt_tensor out[] = {{{DPT_DTYPE_F32, 2, {N, K}}, y[keep]}, {{DPT_DTYPE_F32, 2, {N, K}}, z}};
+                optest_call("linear", run, &param, 3, in, 1 + keep, out, &ctx);
+            }
+            for (int i = 0; i < N * K; i++) {
+                assert_true(fabsf(y[0][i] - y[1][i]) < 1e-6f);
+            }
+        }
+    }
+}
+
+/* The gradient of the input and of the activation before it. */
+static void with_gradient_of_activation(void **state)
+{
+    (void)state;
+    for (int kind = DPT_ACTIVATION_KIND_RELU; kind <= DPT_ACTIVATION_KIND_GELU_TANH; kind++) {
+        const struct dpt_linear_param act = {(enum dpt_activation_kind)kind, 0};
+        optest_run(&(struct optest){.op = "linear_dx", .param = &act, .nin = 3, .card16 = CARD_SUM,
+                                    .in = {OPTEST_F32(7, 5), OPTEST_F32(5, 3), OPTEST_F32(7, 3)},
+                                    .flops = 7 * 3 * 5 * 2 + 7 * 3});
+        optest_run(&(struct optest){.op = "linear_dx", .param = &act, .nin = 3, .card16 = CARD_SUM,
+                                    .in = {OPTEST_F32(9, 2, 3), OPTEST_F32(3, 16), OPTEST_F32(9, 2, 16)}});
+        optest_run(&(struct optest){.op = "linear_dx", .param = &act, .nin = 3, .card16 = CARD_SUM,
+                                    .in = {OPTEST_F32(13, 4), OPTEST_F32(4, 40), OPTEST_F32(13, 40)}});
+    }
 }
 
 static void refusals(void **state)
@@ -58,6 +118,24 @@ static void refusals(void **state)
                                     .in = {OPTEST_F32(7), OPTEST_F32(3, 7)}}, "input 0 has 1 dimensions");
     optest_refuses(&(struct optest){.op = "linear", .param = &plain, .nin = 2,
                                     .in = {OPTEST_I32(7, 5), OPTEST_F32(3, 5)}}, "input 0 holds I32");
+    const struct dpt_linear_param gelu = {DPT_ACTIVATION_KIND_GELU, 0}, kept = {DPT_ACTIVATION_KIND_GELU, 1};
+    const struct dpt_linear_param nothing = {DPT_ACTIVATION_KIND_NONE, 1}, unknown = {(enum dpt_activation_kind)99, 0};
+    const struct optest product = {.op = "linear", .nin = 2, .in = {OPTEST_F32(7, 5), OPTEST_F32(3, 5)}};
+    const struct optest back = {.op = "linear_dx", .nin = 2, .in = {OPTEST_F32(7, 5), OPTEST_F32(5, 3), OPTEST_F32(7, 4)}};
+    struct optest test = product;
+    test.param = &nothing;
+    optest_refuses(&test, "cannot keep");
+    test.param = &unknown;
+    optest_refuses(&test, "no activation of number 99");
+    test = back;
+    test.param = &gelu;
+    optest_refuses(&test, "come together");
+    test.nin = 3;
+    optest_refuses(&test, "t is F32[7,4]");
+    test.param = &plain;
+    optest_refuses(&test, "come together");
+    test.param = &kept;
+    optest_refuses(&test, "cannot keep");
 }
 
 int main(void)
@@ -66,6 +144,8 @@ int main(void)
         cmocka_unit_test(with_and_without_bias),
         cmocka_unit_test(odd_sizes),
         cmocka_unit_test(with_activation),
+        cmocka_unit_test(nothing_is_kept_in_vain),
+        cmocka_unit_test(with_gradient_of_activation),
         cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

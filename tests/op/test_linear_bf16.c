@@ -99,9 +99,27 @@ static void ask(const struct optest *test, int least)
 static void plain(void **state)
 {
     (void)state;
-    const struct dpt_linear_param none = {DPT_ACTIVATION_KIND_NONE};
+    const struct dpt_linear_param none = {DPT_ACTIVATION_KIND_NONE, 0};
     ask(&(struct optest){.op = "linear", .param = &none, .nin = 3, .in = {OPTEST_F32(7, 5), OPTEST_F32(9, 5), OPTEST_F32(9)}}, 3);
     ask(&(struct optest){.op = "linear", .param = &none, .nin = 2, .in = {OPTEST_F32(3, 4, 17), OPTEST_F32(2, 17)}}, 3);
+}
+
+/*
+ * Activations on both sides. They are of what the library has rounded to 16 bits, not of its sums in float: that is half a
+ * unit of 8 bits of a number, times the slope, which is never beyond 1.13.
+ */
+static void activated(void **state)
+{
+    (void)state;
+    for (int kind = DPT_ACTIVATION_KIND_RELU; kind <= DPT_ACTIVATION_KIND_GELU_TANH; kind++) {
+        const struct dpt_linear_param kept = {(enum dpt_activation_kind)kind,
+                                              dpt_activation_reads_x((enum dpt_activation_kind)kind)};
+        const struct dpt_linear_param act = {(enum dpt_activation_kind)kind, 0};
+        ask(&(struct optest){.op = "linear", .param = &kept, .nin = 3, .tolerance = 0x1p-9,
+                             .in = {OPTEST_F32(7, 5), OPTEST_F32(9, 5), OPTEST_F32(9)}}, 3);
+        ask(&(struct optest){.op = "linear_dx", .param = &act, .nin = 3, .tolerance = 0x1p-9,
+                             .in = {OPTEST_F32(37, 2, 5), OPTEST_F32(5, 19), OPTEST_F32(37, 2, 19)}}, 1);
+    }
 }
 
 static void heads(void **state)
@@ -118,7 +136,7 @@ static void relu_of_16_bits(void **state)
 {
     (void)state;
     enum { N = 8 };
-    const struct dpt_linear_param relu = {DPT_ACTIVATION_KIND_RELU};
+    const struct dpt_linear_param relu = {DPT_ACTIVATION_KIND_RELU, 0};
     const uint16_t x[N] = {0x3f80, 0xbf80, 0x0000, 0x8000, 0x7f80, 0xff80, 0x7fc0, 0xffc0};
     const uint16_t expected[N] = {0x3f80, 0, 0, 0, 0x7f80, 0, 0x7fc0, 0xffc0};
     const float one = 1.0f;
@@ -192,6 +210,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plain),
+        cmocka_unit_test(activated),
         cmocka_unit_test(heads),
         cmocka_unit_test(relu_of_16_bits),
         cmocka_unit_test(adds_and_falls_back),

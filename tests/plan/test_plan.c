@@ -188,7 +188,7 @@ static void statistics_are_summed_where_the_job_says(void **state)
 static struct dpt_graph *branches(const struct rig *rig, int64_t rows, bool training)
 {
     const int64_t dim[1] = {6}, weight[2] = {6, 6};
-    const struct dpt_linear_param plain = {DPT_ACTIVATION_KIND_NONE};
+    const struct dpt_linear_param plain = {DPT_ACTIVATION_KIND_NONE, 0};
     struct dpt_graph *graph = dpt_graph_new(DPT_DTYPE_F64, rows, training);
     graph->input = dpt_graph_input(graph, "input", DPT_DTYPE_F64, 1, dim);
     graph->target = dpt_graph_input(graph, "target", DPT_DTYPE_F64, 1, dim);
