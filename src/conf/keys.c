@@ -507,7 +507,7 @@ const struct dpt_conf_key dpt_conf__keys[] = {
     {KEY("device", "kind", ENUM, device.kind), .fallback = "auto", .words = devices, .aka = "gpu accelerator use_cuda",
      .text = "What computes. Rank r of a host takes card r modulo the cards that it sees (CUDA_VISIBLE_DEVICES)."},
     {KEY("device", "share", BOOL, device.share), .fallback = "no", .aka = "oversubscribe",
-     .text = "Let several ranks of a host compute on one card. Otherwise more ranks than cards are refused."},
+     .text = "Let several ranks of a host compute on one card. Otherwise ranks that would take the same one are refused."},
     {KEY("device", "exchange", ENUM, device.exchange), .fallback = "auto", .words = betweens, .aka = "nccl backend",
      .text = "How cards exchange gradients and parameters where ranks share the batch."},
     {KEY("device", "convolution", ENUM, device.convolution), .fallback = "auto", .words = convolutions, .aka = "cudnn conv",

@@ -400,6 +400,8 @@ enum dpt_status dpt_dev_cuda_info(int card, struct dpt_dev_info *info)
         .driver_minor = driver % 1000 / 10,
     };
     snprintf(info->name, sizeof info->name, "%.*s", (int)sizeof info->name - 1, properties.name);
+    _Static_assert(sizeof properties.uuid == sizeof info->id, "the number of a card has 16 bytes");
+    memcpy(info->id, &properties.uuid, sizeof info->id);
     return DPT_STATUS_OK;
 }
 

@@ -84,8 +84,10 @@ enum dpt_status dpt_dev_cpu(int threads, struct dpt_dev **dev);
 enum dpt_status dpt_dev_null(struct dpt_dev **dev);
 
 /* What a card says of itself. */
+enum { DPT_DEV_ID = 16 };
 struct dpt_dev_info {
     char name[128];
+    unsigned char id[DPT_DEV_ID];   /* its own in the whole world, and the same for whoever sees it */
     uint64_t nbytes;                /* of its memory               */
     int major, minor;               /* compute capability          */
     int multiprocessors;

@@ -2,6 +2,7 @@
 #include "exec/device.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/command.h"
 #include "comm/comm.h"
@@ -26,6 +27,23 @@ static enum dpt_status open_cores(const struct dpt_exec_device_conf *conf, struc
     return dpt_dev_cpu(conf->threads, dev);
 }
 
+/* Rank r of a host takes card r modulo those that it sees: the launcher may show each rank one of its own. */
+static int card_of(int rank, int cards)
+{
+    return rank % cards;
+}
+
+void dpt_exec_card_id(int rank, unsigned char id[DPT_DEV_ID])
+{
+    struct dpt_dev_info info = {0};
+    const char *why;
+    const int cards = dpt_dev_cuda_count(&why);
+    if (cards > 0 && dpt_dev_cuda_info(card_of(rank, cards), &info) != DPT_STATUS_OK) {
+        dpt_error_clear(); /* whoever opens it finds out */
+    }
+    memcpy(id, info.id, sizeof info.id);
+}
+
 enum dpt_status dpt_exec_open_device(const struct dpt_exec_device_conf *conf, struct dpt_dev **dev, enum dpt_run *run,
                                      char why[DPT_EXEC_WHY])
 {
@@ -45,16 +63,17 @@ enum dpt_status dpt_exec_open_device(const struct dpt_exec_device_conf *conf, st
         dpt_error_clear();
         return open_cores(conf, dev, run);
     }
-    DPT_CHECK(conf->ranks <= cards || conf->share, DPT_STATUS_USAGE,
-              "%d ranks of host %s would share %d card%s: start fewer, or set device.share = yes, or device.kind = cpu",
-              conf->ranks, dpt_comm_host(), cards, cards == 1 ? "" : "s");
+    DPT_CHECK(conf->sharers <= 1 || conf->share, DPT_STATUS_USAGE,
+              "%d ranks of host %s would share a card, of which a rank sees %d: start fewer, or set device.share = yes, or "
+              "device.kind = cpu",
+              conf->sharers, dpt_comm_host(), cards);
     static const enum dpt_dev_convolution convolution[] = {
         [DPT_CONVOLUTION_AUTO] = DPT_DEV_CONVOLUTION_AUTO,
         [DPT_CONVOLUTION_OWN] = DPT_DEV_CONVOLUTION_OWN,
         [DPT_CONVOLUTION_CUDNN] = DPT_DEV_CONVOLUTION_CUDNN,
     };
     *run = DPT_RUN_CUDA;
-    DPT_TRY(dpt_dev_cuda(conf->rank % cards, dev));
+    DPT_TRY(dpt_dev_cuda(card_of(conf->rank, cards), dev));
     (*dev)->convolution = convolution[conf->convolution];
     (*dev)->tf32 = conf->tf32;
     return DPT_STATUS_OK;

@@ -12,7 +12,8 @@ enum { DPT_EXEC_WHY = 320 };
 struct dpt_exec_device_conf {
     enum dpt_device kind;
     const struct dpt_graph *graph; /* whose ops a card must have kernels for                                */
-    int rank, ranks;               /* this one of those on its host: each has a card of its own             */
+    int rank;                      /* this one of those on its host                                         */
+    int sharers;                   /* ranks that would compute on its card: 1                               */
     bool share;                    /* unless they may share                                                 */
     int threads;                   /* of the cores                                                          */
     enum dpt_convolution convolution; /* of a card                                                          */
@@ -23,8 +24,14 @@ struct dpt_exec_device_conf {
 enum dpt_status dpt_exec_check_card(const struct dpt_exec_device_conf *conf);
 
 /*
+ * The card that a rank of a host computes on where it computes on one: the same bytes for all ranks that take the same card,
+ * whatever number it has for them; zeros where this rank sees none. Local.
+ */
+void dpt_exec_card_id(int rank, unsigned char id[DPT_DEV_ID]);
+
+/*
  * Opens it. With kind auto `why` says why it is the cores although there is a card, else it is "". DPT_STATUS_USAGE where
- * a card is asked for and there is none, or none for each rank, or one of the ops has no kernel. Local.
+ * a card is asked for and there is none, or it has other ranks, or one of the ops has no kernel. Local.
  */
 enum dpt_status dpt_exec_open_device(const struct dpt_exec_device_conf *conf, struct dpt_dev **dev, enum dpt_run *run,
                                      char why[DPT_EXEC_WHY]);

@@ -425,7 +425,7 @@ static enum dpt_status open_device(struct dpt_decode *decode)
 {
     const struct dpt_graph *graph = decode->step.graph;
     const struct dpt_exec_device_conf conf = {
-        .kind = decode->conf.device, .graph = graph, .ranks = 1, .threads = decode->conf.threads,
+        .kind = decode->conf.device, .graph = graph, .sharers = 1, .threads = decode->conf.threads,
         .tf32 = decode->conf.precision == DPT_PRECISION_TF32};
     DPT_TRY(dpt_exec_open_device(&conf, &decode->dev, &decode->run, decode->why));
     if (dpt_dev_is_apart(decode->dev)) {

@@ -11,13 +11,13 @@
 #include "train/internal.h"
 
 /* Why the sums of this job, or this rank, do not go there; NULL: they may. */
-static const char *why_not_ring(const struct dpt_train *train, int cards)
+static const char *why_not_ring(const struct dpt_train *train)
 {
     const char *why;
     if (train->run != DPT_RUN_CUDA) {
         return "a rank computes on cores";
     }
-    if (dpt_comm_node_size(train->world) > cards) {
+    if (train->sharers > 1) {
         return "ranks share a card";
     }
     return dpt_dev_ring_library(&why) ? NULL : why;
@@ -89,7 +89,7 @@ enum dpt_status dpt_train__join_cards(struct dpt_train *train)
         return DPT_STATUS_OK;
     }
     if (asked != DPT_BETWEEN_MPI) {
-        DPT_TRY(agree(train, neither ? neither : why_not_ring(train, dpt_dev_cuda_count(&unused)), why, SIZE, &can));
+        DPT_TRY(agree(train, neither ? neither : why_not_ring(train), why, SIZE, &can));
         DPT_CHECK(can || asked != DPT_BETWEEN_NCCL, DPT_STATUS_USAGE, "[device] exchange = nccl: %s; set it to auto", why);
         if (can) {
             train->between = dpt_arena_printf(train->arena, "%s", dpt_dev_ring_library(&unused));

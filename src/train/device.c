@@ -8,13 +8,36 @@
 #include "exec/device.h"
 #include "train/internal.h"
 
+enum dpt_status dpt_train__count_sharers(struct dpt_train *train)
+{
+    const int ranks = dpt_comm_size(train->world), rank = dpt_comm_rank(train->world);
+    const unsigned char none[DPT_DEV_ID] = {0};
+    train->sharers = 1;
+    if (ranks == 1 || train->job->device.kind == DPT_DEVICE_CPU) {
+        return DPT_STATUS_OK;
+    }
+    unsigned char *id = dpt_arena_array(train->arena, (size_t)ranks * DPT_DEV_ID, 1);
+    int64_t *counts = dpt_arena_array(train->arena, (size_t)ranks, sizeof *counts);
+    for (int r = 0; r < ranks; r++) {
+        counts[r] = DPT_DEV_ID;
+    }
+    unsigned char *mine = id + (size_t)rank * DPT_DEV_ID;
+    dpt_exec_card_id(dpt_comm_node_rank(train->world), mine);
+    DPT_TRY(dpt_comm_all_gather(train->world, NULL, counts, id, DPT_DTYPE_U8));
+    for (int r = 0; r < ranks; r++) {
+        const unsigned char *other = id + (size_t)r * DPT_DEV_ID;
+        train->sharers += r != rank && memcmp(other, none, DPT_DEV_ID) != 0 && memcmp(other, mine, DPT_DEV_ID) == 0;
+    }
+    return DPT_STATUS_OK;
+}
+
 enum dpt_status dpt_train__open_device(struct dpt_train *train)
 {
     const struct dpt_job *job = train->job;
     struct dpt_exec_device_conf conf = {
         .kind = job->device.kind,
         .graph = train->graph,
-        .ranks = 1,
+        .sharers = train->sharers,
         .share = job->device.share,
         .threads = train->threads,
         .convolution = job->device.convolution,
@@ -23,7 +46,6 @@ enum dpt_status dpt_train__open_device(struct dpt_train *train)
     char why[DPT_EXEC_WHY];
     if (train->world) {
         conf.rank = dpt_comm_node_rank(train->world);
-        conf.ranks = dpt_comm_node_size(train->world);
         DPT_TRY(dpt_exec_open_device(&conf, &train->dev, &train->run, why));
         train->no_card = *why ? dpt_arena_printf(train->arena, "%s", why) : NULL;
         return DPT_STATUS_OK;

@@ -74,6 +74,7 @@ struct dpt_train {
     int64_t ahead;            /* micro-batches that a thread reads ahead */
     struct dpt_dev *dev;
     enum dpt_run run;         /* kernels for it                          */
+    int sharers;              /* ranks that compute on the card of this one, if it has one */
     bool anyone_apart;        /* the device of a rank has memory of its own */
     struct dpt_dev_ring *ring; /* in which cards exchange, or NULL                         */
     bool direct;              /* MPI takes memory of the cards                            */
@@ -159,6 +160,9 @@ struct dpt_wire dpt_train__wire(const struct dpt_job *job);
 
 /* Opens the data, makes graphs and plans for a rank of train->mesh. Local. */
 enum dpt_status dpt_train__plan(struct dpt_train *train);
+
+/* device.c: counts the ranks whose card, if they take one, is this rank's. Collective over the world. */
+enum dpt_status dpt_train__count_sharers(struct dpt_train *train);
 
 /*
  * device.c: opens what the job computes on, for the training's graph. DPT_STATUS_USAGE where it asks for a card that is

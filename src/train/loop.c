@@ -217,6 +217,7 @@ static enum dpt_status train_all(struct dpt_train *train, bool *paused)
     train->threads = choose_threads(train);
     /* A rank with one core reads when it needs samples: a thread would only take turns with the step. */
     train->ahead = train->cores.share > 1 ? train->job->data.prefetch : 0;
+    DPT_TRY(dpt_train__count_sharers(train));
     DPT_TRY(dpt_agree(dpt_train__plan(train), train->world));
     DPT_TRY(dpt_train__bind(train));
     if (train->options->eval_only) {

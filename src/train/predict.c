@@ -90,7 +90,7 @@ static enum dpt_status make_plan(struct predict *p, struct dpt_text *notes)
     const int64_t samples = dpt_data_info(p->data)->samples;
     struct dpt_cores cores = {.usable = p->conf->threads};
     struct dpt_exec_device_conf device = {
-        .kind = dpt_exec_used_device(p->conf->device, p->job->device.kind), .graph = p->graph, .ranks = 1,
+        .kind = dpt_exec_used_device(p->conf->device, p->job->device.kind), .graph = p->graph, .sharers = 1,
         .convolution = p->job->device.convolution,
         .tf32 = p->precision == DPT_PRECISION_TF32};
     enum dpt_run run;

@@ -48,6 +48,9 @@ enum cudaStreamCaptureMode {
 
 struct cudaDeviceProp {
     char name[256];
+    struct {
+        char bytes[16];
+    } uuid;
     size_t totalGlobalMem;
     int major, minor, multiProcessorCount;
 };

@@ -173,10 +173,12 @@ cudaError_t cudaSetDevice(int device)
     return cudaSuccess;
 }
 
+/* DPT_EMULATED_FIRST in the environment: which one of the host's cards is the first that this process sees; else 0. */
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int device)
 {
-    (void)device;
+    const char *first = getenv("DPT_EMULATED_FIRST");
     *properties = {};
+    snprintf(properties->uuid.bytes, sizeof properties->uuid.bytes, "%d", (first ? atoi(first) : 0) + device);
     snprintf(properties->name, sizeof properties->name, "emulated card");
     properties->totalGlobalMem = MEMORY;
     properties->major = 8;

@@ -140,6 +140,14 @@ if grep -q 'emulated card' devices.log; then
     same_sum ring-none direct
     unset DPT_EMULATED_MPI DPT_EMULATED_ORDER
     export DPT_EMULATED_CARDS=1
+    # A launcher that shows each rank one card, of which all are number 0: none is shared.
+    printf '#!/bin/sh\nDPT_EMULATED_FIRST=${OMPI_COMM_WORLD_RANK:-${PMI_RANK:-0}} exec %s "$@"\n' "$train" >masked
+    chmod +x masked
+    for_all=$train train=$PWD/masked
+    must 2 masked-ring -s device.kind=cuda
+    train=$for_all
+    grep -q '^ranks .* | NCCL [0-9.]*$' masked-ring.log || fail "two cards, each the only one of its rank, do not make a ring"
+    same_sum ring-none masked-ring
 fi
 
 # Half of the steps on a card, the others on the cores, and the other way round.
