@@ -133,7 +133,7 @@ static void await(const struct dpt_channels *channels, int peer, const _Atomic u
     if (atomic_load_explicit(count, memory_order_acquire) >= least) {
         return;
     }
-    dpt_comm__wait_for(dpt_comm__world(channels->comm)[peer]);
+    dpt_comm_waits_for(dpt_comm__world(channels->comm)[peer]);
     for (int i = 0; atomic_load_explicit(count, memory_order_acquire) < least; i++) {
         if (i >= SPINS + YIELDS) {
             nanosleep(&nap, NULL);
@@ -141,7 +141,7 @@ static void await(const struct dpt_channels *channels, int peer, const _Atomic u
             sched_yield();
         }
     }
-    dpt_comm__wait_for(-1);
+    dpt_comm_waits_for(-1);
 }
 
 static const struct entry *entry_of(const struct dpt_channels *channels, int peer, int channel)

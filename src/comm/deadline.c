@@ -64,14 +64,9 @@ void dpt_comm__begin(void)
     put(&begun, get(&begun) + 1);
 }
 
-void dpt_comm__wait_for(int rank)
-{
-    atomic_store_explicit(&waiting, rank + 1, memory_order_relaxed);
-}
-
 void dpt_comm_waits_for(int rank)
 {
-    dpt_comm__wait_for(rank);
+    atomic_store_explicit(&waiting, rank + 1, memory_order_relaxed);
 }
 
 void dpt_comm__progress(void)

@@ -66,9 +66,6 @@ void dpt_comm__begin(void);
  */
 void dpt_comm__turn_in(const struct dpt_comm *comm);
 
-/* The rank of the world that this one waits for now, for the deadline's message; -1: none. Local. */
-void dpt_comm__wait_for(int rank);
-
 /* MPI's name of a type that it can add. Local. */
 MPI_Datatype dpt_comm__type(enum dpt_dtype dtype);
 

@@ -123,9 +123,9 @@ enum dpt_status dpt_comm_request_wait(struct dpt_comm_request *request)
     while (request->finished < request->parts) {
         MPI_Request mpi = request_of(request, request->finished);
         MPI_Status status;
-        dpt_comm__wait_for(request->peer);
+        dpt_comm_waits_for(request->peer);
         const int code = MPI_Wait(&mpi, &status);
-        dpt_comm__wait_for(-1);
+        dpt_comm_waits_for(-1);
         if (code != MPI_SUCCESS) {
             return failed(code, request);
         }

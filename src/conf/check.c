@@ -323,6 +323,11 @@ static void check_parallel(const struct check *check)
         refuse(check, "parallel", "shares",
                "gives slow ranks fewer samples, but asynchronous ones take as many as they can anyway: set it to equal");
     }
+    if (shares < 0 && job->parallel.fragments > 1) {
+        refuse(check, "parallel", "shares",
+               "= auto shares out anew where nothing is under way, but of fragments = %lld one always is: give numbers",
+               (long long)job->parallel.fragments);
+    }
     check_wire(check);
     if (job->run.reproducible && job->batch.global < job->parallel.shards) {
         refuse(check, "batch", "global", "= %lld is less than [parallel] shards = %lld: give every shard a sample",

@@ -82,24 +82,56 @@ static void note_data(const struct dpt_train *train, double share)
     }
 }
 
+/* What helps where one rank is slower than others: what this job can set, and has not. */
+static const char *help_slow(const struct dpt_train *train)
+{
+    const struct dpt_job *job = train->job;
+    if (train->async) {
+        return job->parallel.max_staleness >= 0 ? "; parallel.max_staleness = -1 lets the others go on" : "";
+    }
+    const bool shares = !train->share && job->parallel.fragments == 1 && !job->run.reproducible &&
+                        !(train->exchange && dpt_exchange_keeps(train->exchange)) && dpt_train__axis(train, "data") > 1;
+    return shares ? "; parallel.shares = auto gives it fewer samples" : "";
+}
+
+/* What helps where exchanging itself takes long. */
+static const char *help_sums(const struct dpt_train *train)
+{
+    if (train->async) {
+        return "messages, waits and meetings: a greater parallel.max_staleness, and a longer eval.every and "
+               "checkpoint.every, have less of it";
+    }
+    if (dpt_train__apart(train)) {
+        return "meetings of the ranks: a longer parallel.every has less of it";
+    }
+    if (!train->exchange) {
+        return "sums over the ranks: fewer ranks, another parallel.layout or a greater batch.global have less of it";
+    }
+    switch (train->job->parallel.comm_thread) {
+    case DPT_AUTO_ON: return "sums over the ranks: fewer ranks, or a greater batch.global, have less of it";
+    case DPT_AUTO_OFF:
+        return "sums over the ranks: fewer ranks, or a greater batch.global, have less of it; parallel.comm_thread = auto "
+               "hides it behind backward where a core is free";
+    default:
+        return "sums over the ranks: fewer ranks, or a greater batch.global, have less of it; a free core a rank lets a "
+               "thread hide it behind backward (parallel.comm_thread)";
+    }
+}
+
 static void note_sums(const struct dpt_train *train, const struct tale *tale, int ranks, double wall)
 {
     const struct spread wait = spread_of(tale, ranks, DPT_SECTION_EXCHANGE);
     const struct spread work = spread_of(tale, ranks, DPT_SECTION_BACKWARD);
+    const bool all_work = train->plan->conf.batch_rows >= dpt_train__axis(train, "data"); /* else the start has said so */
     if (ranks == 1 || wait.avg < much * wall) {
         return;
     }
-    if (work.max - work.min > 0.5 * wait.avg) {
+    if (all_work && work.min > 0.0 && work.max - work.min > 0.5 * wait.avg) {
         dpt_log("NOTE    rank %d (%s) takes %.0f %% longer in backward than the fastest, and the others wait for it: look "
-                "what else runs there, and whether each rank has a core of its own; parallel.shares = auto gives it fewer samples\n",
-                work.slowest, tale[work.slowest].host, 100.0 * (work.max - work.min) / work.min);
+                "what else runs there, and whether each rank has a core of its own%s\n",
+                work.slowest, tale[work.slowest].host, 100.0 * (work.max - work.min) / work.min, help_slow(train));
     } else {
-        dpt_log("NOTE    %.0f %% of the time goes into sums over the ranks: fewer ranks, or a greater batch.global, have "
-                "less of it%s\n",
-                100.0 * wait.avg / wall,
-                train->job->parallel.comm_thread == DPT_AUTO_OFF
-                    ? "; parallel.comm_thread = auto hides it behind backward where a core is free"
-                    : "; a free core a rank lets a thread hide it behind backward (parallel.comm_thread)");
+        dpt_log("NOTE    %.0f %% of the time goes into %s\n", 100.0 * wait.avg / wall, help_sums(train));
     }
 }
 

@@ -233,6 +233,11 @@ static void tell_notes(const struct dpt_train *train)
                 " shards, not over the whole batch\n",
                 train->plan->conf.shards);
     }
+    if (train->plan->conf.batch_rows < dpt_train__axis(train, "data")) {
+        dpt_log("NOTE    %d ranks share a batch of %" PRId64 ": some of them compute nothing; start fewer, or take a greater "
+                "batch.global\n",
+                dpt_train__axis(train, "data"), train->plan->conf.batch_rows);
+    }
     if (train->world && train->cores.shared) {
         dpt_log("NOTE    ranks of this host take turns on %d core%s: start at most %d a host, or let the launcher bind "
                 "each rank to its own\n",

@@ -112,6 +112,8 @@ for update in local-sgd diloco; do
 done
 run 2 odd -s parallel.update=diloco -s parallel.every='5 steps' -s parallel.fragments=2
 [ $? = 2 ] && grep -q 'fragments = 2, but every = 5 steps' odd.log || fail "odd: fragments without a turn each"
+run 2 anew -s parallel.update=local-sgd -s parallel.every='4 steps' -s parallel.fragments=2 -s parallel.shares=auto
+[ $? = 2 ] && grep -q 'shares = auto shares out anew where nothing is under way' anew.log || fail "anew: shares while fragments travel"
 
 # Gradients that are not finite on one rank end the run of all, when they meet.
 run 2 wild -s parallel.update=local-sgd -s parallel.every='3 steps' -s optimizer.lr=1e6 -s run.precision=fp32
