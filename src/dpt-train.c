@@ -59,8 +59,10 @@ static enum dpt_status dry_run(const struct dpt_options *options, const struct d
         return DPT_STATUS_OK; /* another rank says it */
     }
     const int launched = launched_ranks();
-    return dpt_train_dry_run(job, options->plan_ranks ? options->plan_ranks : launched > 1 ? launched : 0,
-                             options->plan_ranks > 0);
+    const struct dpt_text nothing = {0};
+    DPT_TRY(dpt_train_dry_run(job, options->plan_ranks ? options->plan_ranks : launched > 1 ? launched : 0,
+                              options->plan_ranks > 0));
+    return dpt_command_print(&nothing); /* the log has written it all, or not */
 }
 
 /*

@@ -180,9 +180,9 @@ static enum dpt_status flush_output(void)
 
 enum dpt_status dpt_command_print(const struct dpt_text *text)
 {
-    if (text->length > 0) {
-        fwrite(text->data, 1, text->length, stdout);
-    }
+    errno = 0;
+    const bool all = text->length == 0 || fwrite(text->data, 1, text->length, stdout) == text->length;
+    DPT_CHECK(all, dpt_file_write_status(errno), "standard output: cannot be written: %s", strerror(errno));
     return flush_output();
 }
 

@@ -34,4 +34,10 @@ for page in "$abs_srcdir"/man/dpt-*.1; do
         status 5 "$name: standard output: cannot be written: No space left" sh -c '"$0" --help >/dev/full' "$program"
     fi
 done
+if [ -c /dev/full ]; then # longer than a buffer; and what the log prints
+    train=$abs_builddir/dpt-train
+    status 5 'standard output: cannot be written: No space left' sh -c '"$0" --list=keys >/dev/full' "$train"
+    printf '[data]\nformat = synthetic\n[model]\ntype = mlp\n' >"$dir/job.ini"
+    status 1 'standard output: cannot be written: an earlier line' sh -c '"$0" --plan=2 "$1" >/dev/full' "$train" "$dir/job.ini"
+fi
 [ $programs -ge 6 ] || fail "$programs programs have a page"
