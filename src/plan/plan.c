@@ -57,7 +57,7 @@ static enum dpt_status check_conf(const struct dpt_graph *graph, const struct dp
     DPT_CHECK(!conf->layout || !graph->training, DPT_STATUS_FAILED, "only an evaluation takes another plan's layout");
     DPT_CHECK(!conf->backward || conf->schedule == DPT_PIPELINE_NONE || conf->schedule == DPT_PIPELINE_GPIPE,
               DPT_STATUS_USAGE,
-              "[parallel] backward_stages: gradients on other ranks need schedule = none or gpipe, whose orders all ranks "
+              "[parallel] backward: gradients on other ranks need schedule = none or gpipe, whose orders all ranks "
               "share");
     return DPT_STATUS_OK;
 }

@@ -241,9 +241,8 @@ static enum dpt_status meet(struct dpt_train *train, struct dpt_exec_step *step)
     if (!step->finite) {
         return DPT_STATUS_OK;
     }
-    int64_t updates = train->state->updates;
     DPT_TRY(async->method->meet(train));
-    updates = train->state->updates;
+    int64_t updates = train->state->updates;
     DPT_TRY(dpt_comm_allreduce(train->world, &updates, 1, DPT_DTYPE_I64, DPT_COMM_REDUCE_MAX));
     train->state->updates = updates;
     train->local.meetings++;

@@ -233,6 +233,10 @@ static void tell_notes(const struct dpt_train *train)
                 " shards, not over the whole batch\n",
                 train->plan->conf.shards);
     }
+    if (train->job->batch.global > train->plan->conf.batch_rows) {
+        dpt_log("NOTE    batch.global = %" PRId64 " is more than there are samples to train with: a step takes all of them\n",
+                train->job->batch.global);
+    }
     if (train->plan->conf.batch_rows < dpt_train__axis(train, "data")) {
         dpt_log("NOTE    %d ranks share a batch of %" PRId64 ": some of them compute nothing; start fewer, or take a greater "
                 "batch.global\n",
