@@ -41,7 +41,7 @@ struct fiber {
     bool done;
 };
 
-static std::vector<struct fiber *> fibers;
+static std::vector<struct fiber *> &fibers = *new std::vector<struct fiber *>; /* they outlive all */
 static jmp_buf scheduler;
 static const void *scheduler_stack, *from_stack; /* for address sanitizers */
 static size_t scheduler_size, from_size;
