@@ -7,8 +7,9 @@
  * execution beyond the order in which nodes were added (always a valid one).
  *
  * Life of a graph: model/ builds the forward pass; dpt_graph_fuse rewrites patterns; dpt_graph_gradient adds the
- * backward pass, of which dpt_graph_fuse_gradient rewrites some, dpt_graph_recompute what that computes again; dpt_graph_precision says what has 16 bits; optim/ adds the
- * updates; dpt_graph_check; then it is constant and plan/ reads it.
+ * backward pass, of which dpt_graph_fuse_gradient rewrites some, dpt_graph_recompute what that computes again;
+ * dpt_graph_precision says what has 16 bits; optim/ adds the updates; dpt_graph_check; then it is constant and plan/
+ * reads it.
  */
 
 #include <stdbool.h>

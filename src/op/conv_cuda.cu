@@ -131,14 +131,19 @@ struct weight_gradient {
 
 /* ------------------------------------------------------------------------------------------------------ the kernel */
 
-/* part: NULL, or [parts][groups][m][n] for sums over parts of k. Blocks: tiles of n, of m, groups times parts. */
+static __host__ __device__ int64_t tiles(int64_t n)
+{
+    return (n + TILE - 1) / TILE;
+}
+
+/* part: NULL, or [parts][groups][m][n] for sums over parts of k. Blocks: tiles, those of n beside each other; groups, parts. */
 template <class F> static __global__ void product(struct images im, int64_t parts, float *part)
 {
     __shared__ float a[DEPTH][TILE + 1], b[DEPTH][TILE + 1];
     const int64_t m = F::m(im.conv), n = F::n(im.conv), k = F::k(im.conv);
     const int64_t g = blockIdx.z / parts, p = blockIdx.z % parts, depth = (k + parts - 1) / parts;
     const int64_t end = (p + 1) * depth < k ? (p + 1) * depth : k;
-    const int64_t row = (int64_t)blockIdx.y * TILE, column = (int64_t)blockIdx.x * TILE;
+    const int64_t columns = tiles(n), row = blockIdx.x / columns * TILE, column = blockIdx.x % columns * TILE;
     const int x = (int)threadIdx.x % SIDE, y = (int)threadIdx.x / SIDE;
     float sum[EACH][EACH] = {{0}};
     for (int64_t first = p * depth; first < end; first += DEPTH) {
@@ -182,16 +187,11 @@ static __global__ void add_parts(int64_t n, int64_t parts, const float *part, st
     }
 }
 
-static int64_t tiles(int64_t n)
-{
-    return (n + TILE - 1) / TILE;
-}
-
 template <class F> static void launch(struct dpt_cuda *cuda, const struct images &im, int64_t parts, float *part)
 {
     const struct dpt_op__conv &conv = im.conv;
     if (F::m(conv) * F::n(conv) * conv.groups > 0) {
-        const dim3 grid((unsigned)tiles(F::n(conv)), (unsigned)tiles(F::m(conv)), (unsigned)(conv.groups * parts));
+        const dim3 grid((unsigned)(tiles(F::n(conv)) * tiles(F::m(conv))), 1, (unsigned)(conv.groups * parts));
         DPT_LAUNCH(product<F>, grid, SIDE * SIDE, cuda->stream, im, parts, part);
     }
 }
@@ -302,17 +302,21 @@ extern "C" size_t dpt_op__conv_dx_scratch_cuda(const struct dpt_op_types *types)
     return dpt_op__conv_dx_mma_scratch(&conv, types->half);
 }
 
-/* Rows of a grid are few: tiles of places count. */
+/* Tiles of an image, of whatever size in one of the kernels for it, that a block finds by a number of 31 bits. */
+static bool are_few(const struct dpt_type *image)
+{
+    enum { SMALLER = 4 };
+    return tiles(image->dim[0] * image->dim[1] * image->dim[2]) * tiles(image->dim[3]) <= INT32_MAX / SMALLER;
+}
+
 extern "C" enum dpt_status dpt_op__conv_check_cuda(const struct dpt_op_types *types)
 {
     const int64_t most = 65535;
     const struct dpt_type *x = &types->in[0], *y = &types->out[0];
-    const int64_t x_places = x->dim[0] * x->dim[1] * x->dim[2];
-    const int64_t y_places = y->ndim == 4 && y->dim[0] == x->dim[0] ? y->dim[0] * y->dim[1] * y->dim[2] : 0;
     const struct dpt_conv_param *param = (const struct dpt_conv_param *)types->param;
-    DPT_CHECK(tiles(x_places) <= most && tiles(y_places) <= most, DPT_STATUS_USAGE,
-              "%lld places of images at a time, the kernel for cards takes at most %lld: use more micro-batches",
-              (long long)(x_places > y_places ? x_places : y_places), (long long)(most * TILE));
+    DPT_CHECK(are_few(x) && (y->ndim != 4 || are_few(y)), DPT_STATUS_USAGE,
+              "images of %lld numbers at a time are more than the kernel for cards takes: use more micro-batches",
+              (long long)dpt_type_numel(x));
     DPT_CHECK(param->groups * MOST_PARTS <= most, DPT_STATUS_USAGE,
               "a convolution has %lld groups, the kernel for cards takes at most %lld", (long long)param->groups,
               (long long)(most / MOST_PARTS));

@@ -17,6 +17,11 @@
 
 enum { WARPS = 4, THREADS = WARPS * DPT_WARP, DEPTH = 64, ROWS = 128, OUTPUTS = 64 };
 
+static __host__ __device__ unsigned blocks_of(int64_t n, int tile)
+{
+    return (unsigned)((n + tile - 1) / tile);
+}
+
 /* Places of images at which the window of a place begins; base: of the image, -1 for a place that is not there. */
 struct spot {
     int base, y, x;
@@ -189,8 +194,8 @@ static __global__ void __launch_bounds__(THREADS) product_mma(struct images im, 
     enum { M = ROWS / 32, N = COLUMNS / 16 };
     DPT_SHARED(shared);
     struct tiles_of_places<COLUMNS> *const tiles = (struct tiles_of_places<COLUMNS> *)shared;
-    const int64_t g = blockIdx.z, first = (int64_t)blockIdx.y * ROWS, column = (int64_t)blockIdx.x * COLUMNS;
-    const int64_t places = F::places(im.conv), outputs = F::outputs(im.conv);
+    const int64_t places = F::places(im.conv), outputs = F::outputs(im.conv), columns = blocks_of(outputs, COLUMNS);
+    const int64_t g = blockIdx.z, first = blockIdx.x / columns * ROWS, column = blockIdx.x % columns * COLUMNS;
     const int depth = (int)depth_of<F>(im.conv), warp = (int)threadIdx.x / DPT_WARP, lane = dpt_lane();
     const int warp_row = warp % 2 * M * 16, warp_column = warp / 2 * N * 8;
     float sum[M][N][4] = {};
@@ -387,11 +392,6 @@ static __global__ void add_ordered_parts(int64_t numel, struct dpt_op__conv conv
 
 /* -------------------------------------------------------------------------------------------------------- launches */
 
-static unsigned blocks_of(int64_t n, int tile)
-{
-    return (unsigned)((n + tile - 1) / tile);
-}
-
 static size_t rounded_up(size_t nbytes)
 {
     return (nbytes + 127) / 128 * 128;
@@ -416,7 +416,7 @@ template <class F> static size_t weights_nbytes(const struct dpt_op__conv &conv)
 template <class F, enum dpt_dtype T, int COLUMNS, bool WIDE>
 static void launch_tiles(struct dpt_cuda *cuda, const struct images &im, const uint16_t *weights)
 {
-    const dim3 grid(blocks_of(F::outputs(im.conv), COLUMNS), blocks_of(F::places(im.conv), ROWS),
+    const dim3 grid(blocks_of(F::outputs(im.conv), COLUMNS) * blocks_of(F::places(im.conv), ROWS), 1,
                     (unsigned)im.conv.groups);
     DPT_LAUNCH_SHARED((product_mma<F, T, COLUMNS, WIDE>), grid, THREADS, rounded_up(sizeof(struct tiles_of_places<COLUMNS>)),
                       cuda->stream, im, weights, row_of_weights(depth_of<F>(im.conv)));
