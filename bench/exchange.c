@@ -125,7 +125,8 @@ static void bind(struct bench *bench, enum way way)
 static void add_square(const struct bench *bench, struct dpt_range range, double *sum)
 {
     double part;
-    must(dpt_flat_square(bench->dev, DPT_DTYPE_F32, range.end - range.begin, bench->array[GRADIENT] + range.begin, &part));
+    const struct dpt_flat_range elements = {bench->array[GRADIENT] + range.begin, range.end - range.begin};
+    must(dpt_flat_squares(bench->dev, DPT_DTYPE_F32, 1, &elements, &part));
     *sum += part;
 }
 
@@ -207,8 +208,11 @@ static void open_bench(struct bench *bench, int megabytes, int node_ranks, int b
     const struct dpt_exchange_conf flat = {.comm = bench->world,
                                            .thread = DPT_EXCHANGE_THREAD_OFF,
                                            .path = DPT_EXCHANGE_PATH_FLAT};
+    struct dpt_cores cores;
+    must(dpt_comm_cores(bench->world, &cores));
     const struct dpt_exchange_conf shared = {.comm = bench->world,
                                              .thread = DPT_EXCHANGE_THREAD_OFF,
+                                             .own_core = !cores.shared,
                                              .node_ranks = node_ranks};
     bench->numel = (int64_t)megabytes * 1000000 / (int64_t)sizeof(float) / DPT_EXCHANGE_ALIGN * DPT_EXCHANGE_ALIGN;
     bench->nbuckets = (int)((bench->numel + step_numel - 1) / step_numel);

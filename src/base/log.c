@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/log.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,10 +39,13 @@ void dpt_log(const char *format, ...)
         fflush(stdout);
     }
     if (copy) {
+        const bool was_well = !ferror(copy);
         va_start(args, format);
         vfprintf(copy, format, args);
         va_end(args);
-        fflush(copy);
+        if ((fflush(copy) != 0 || ferror(copy)) && was_well && speaks) {
+            printf("WARNING the copy of these lines in the run's folder cannot be written: %s\n", strerror(errno));
+        }
     }
 }
 

@@ -36,7 +36,8 @@ static int64_t offset_of(const int64_t *counts, int rank)
 {
     int64_t sum = 0;
     for (int r = 0; r < rank; r++) {
-        DPT_ASSERT(counts[r] >= 0 && !__builtin_add_overflow(sum, counts[r], &sum));
+        const bool over = __builtin_add_overflow(sum, counts[r], &sum);
+        DPT_ASSERT(counts[r] >= 0 && !over);
     }
     return sum;
 }

@@ -44,9 +44,9 @@ _Noreturn void dpt_comm_abort(enum dpt_status status);
 
 int dpt_comm_rank(const struct dpt_comm *comm);      /* this rank in the group. Local. */
 int dpt_comm_size(const struct dpt_comm *comm);      /* ranks in the group. Local.     */
-int dpt_comm_node_rank(const struct dpt_comm *comm); /* this rank among those of the world on its host. Local. */
-int dpt_comm_node_size(const struct dpt_comm *comm); /* ranks of the world on this host. Local. */
-int dpt_comm_nodes(const struct dpt_comm *comm);     /* hosts of the world. Local. */
+int dpt_comm_node_rank(void); /* this rank among those of the world on its host. Local. */
+int dpt_comm_node_size(void); /* ranks of the world on this host. Local. */
+int dpt_comm_nodes(void);     /* hosts of the world. Local. */
 const char *dpt_comm_host(void);                     /* this host's name. Local. */
 bool dpt_comm_is_serial(void);                       /* built --without-mpi: there is one rank. Local. */
 const char *dpt_comm_library(void);                  /* "Open MPI 4.1.4", "MPICH 4.0.2", "no MPI". Local, before start too. */

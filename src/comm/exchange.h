@@ -72,6 +72,7 @@ struct dpt_exchange_conf {
     struct dpt_comm *comm;           /* the ranks to sum over                                     */
     enum dpt_exchange_thread thread; /* auto: a thread if `spare_core`                            */
     bool spare_core;                 /* this rank has a core that computes nothing                */
+    bool own_core;                   /* and one to itself: waiting for other ranks may spin long  */
     bool tree;                       /* fixed binary tree: the same bits for every library        */
     enum dpt_exchange_path path;
     struct dpt_wire wire;

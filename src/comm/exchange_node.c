@@ -323,7 +323,7 @@ static enum dpt_status find_ranks(const struct dpt_exchange_conf *conf, struct d
     MPI_Comm_rank(node->mpi, &node->rank);
     MPI_Comm_size(node->mpi, &node->size);
     node->nodes = node->rank == 0;
-    node->spins = dpt_comm__process.node_size <= sysconf(_SC_NPROCESSORS_ONLN) ? LONG_SPINS : SPINS;
+    node->spins = conf->own_core ? LONG_SPINS : SPINS;
     DPT_COMM__TRY(MPI_Allreduce(MPI_IN_PLACE, &node->nodes, 1, MPI_INT, MPI_SUM, comm->mpi), "counting the hosts");
     return DPT_STATUS_OK;
 }
@@ -336,7 +336,7 @@ static enum dpt_status check_even(const struct dpt_exchange_conf *conf, const st
                                   const char **why_not)
 {
     struct dpt_comm *comm = conf->comm;
-    int first = comm->rank, least_most[3] = {-node->size, node->size, 0};
+    int first = comm->rank, least_most[3] = {-node->size, node->size, 0}; /* the last: not neighbours */
     DPT_COMM__TRY(MPI_Bcast(&first, 1, MPI_INT, 0, node->mpi), "comparing hosts");
     least_most[2] = comm->rank - first != node->rank || first % node->size != 0;
     DPT_COMM__TRY(MPI_Allreduce(MPI_IN_PLACE, least_most, 3, MPI_INT, MPI_MAX, comm->mpi), "comparing hosts");
@@ -344,7 +344,9 @@ static enum dpt_status check_even(const struct dpt_exchange_conf *conf, const st
         *why_not = "the hosts have different numbers of ranks";
     } else if (least_most[1] == 1) {
         *why_not = ""; /* nothing to share, and nothing to tell */
-    } else if (conf->tree && (least_most[2] || (node->size & (node->size - 1)) != 0)) {
+    } else if (conf->tree && (node->size & (node->size - 1)) != 0) {
+        *why_not = "the ranks of a host are no power of two, as the tree sum needs it";
+    } else if (conf->tree && least_most[2]) {
         *why_not = "the ranks of a host are not neighbours, as the tree sum needs them";
     }
     return DPT_STATUS_OK;

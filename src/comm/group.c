@@ -84,21 +84,18 @@ int dpt_comm_size(const struct dpt_comm *comm)
     return comm->size;
 }
 
-int dpt_comm_node_rank(const struct dpt_comm *comm)
+int dpt_comm_node_rank(void)
 {
-    (void)comm;
     return dpt_comm__process.node_rank;
 }
 
-int dpt_comm_node_size(const struct dpt_comm *comm)
+int dpt_comm_node_size(void)
 {
-    (void)comm;
     return dpt_comm__process.node_size;
 }
 
-int dpt_comm_nodes(const struct dpt_comm *comm)
+int dpt_comm_nodes(void)
 {
-    (void)comm;
     return dpt_comm__process.nodes;
 }
 

@@ -394,9 +394,11 @@ static bool all_told(const struct dpt_mailboxes *boxes)
 static enum dpt_status tell(struct dpt_mailboxes *boxes, int64_t word)
 {
     ((struct own *)boxes->own)->word = word;
-    do {
+    DPT_TRY(pump(boxes));
+    while (!all_told(boxes)) {
+        sched_yield();
         DPT_TRY(pump(boxes));
-    } while (!all_told(boxes));
+    }
     return DPT_STATUS_OK;
 }
 

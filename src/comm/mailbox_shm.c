@@ -66,7 +66,7 @@ bool dpt_mailbox__shm_use(struct dpt_mailboxes *boxes, char *block)
 static bool open_shm(struct dpt_mailboxes *boxes, char reason[160])
 {
     struct dpt_comm__segment segment;
-    if (dpt_comm_nodes(boxes->comm) > 1 || boxes->size != dpt_comm__process.node_size) {
+    if (dpt_comm_nodes() > 1 || boxes->size != dpt_comm__process.node_size) {
         snprintf(reason, 160, "the ranks are on several hosts");
         return false;
     }

@@ -154,6 +154,19 @@ static void count_cost(struct dpt_plan *plan)
     plan->flops_step = flops_of_batch(plan);
 }
 
+/* Field by field: what lies between them may be anything. */
+static uint64_t hash_buckets(const struct dpt_plan *plan)
+{
+    uint64_t hash = 0;
+    for (const struct dpt_plan_bucket *b = plan->bucket; b < plan->bucket + plan->nbuckets; b++) {
+        const int64_t flags = b->counted | b->trained << 1 | b->scatter << 2 | b->gather << 3;
+        const int64_t all[] = {(int64_t)hash, b->range.begin,  b->range.end,       b->group,      flags, b->chunk, b->first,
+                               b->end,        b->param_offset, b->gradient_offset, b->slot_offset};
+        hash = dpt_hash64(all, sizeof all);
+    }
+    return hash;
+}
+
 /* Hash of what must be equal on all ranks: what each sends must be what the others expect. */
 static uint64_t hash_global(const struct dpt_plan *plan, const struct dpt_plan__placed *placed)
 {
@@ -183,7 +196,7 @@ static uint64_t hash_global(const struct dpt_plan *plan, const struct dpt_plan__
         dpt_hash64(placed->chunk, (size_t)logical->nnodes * sizeof *placed->chunk),
         /* where all ranks do the same */
         alike ? (uint64_t)plan->nflat : 0,
-        alike ? dpt_hash64(plan->bucket, (size_t)plan->nbuckets * sizeof *plan->bucket) : 0,
+        alike ? hash_buckets(plan) : 0,
         alike ? dpt_hash64(plan->action, (size_t)plan->nactions * sizeof *plan->action) : 0,
     };
     return dpt_hash64(all, sizeof all);

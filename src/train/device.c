@@ -22,7 +22,7 @@ enum dpt_status dpt_train__count_sharers(struct dpt_train *train)
         counts[r] = DPT_DEV_ID;
     }
     unsigned char *mine = id + (size_t)rank * DPT_DEV_ID;
-    dpt_exec_card_id(dpt_comm_node_rank(train->world), mine);
+    dpt_exec_card_id(dpt_comm_node_rank(), mine);
     DPT_TRY(dpt_comm_all_gather(train->world, NULL, counts, id, DPT_DTYPE_U8));
     for (int r = 0; r < ranks; r++) {
         const unsigned char *other = id + (size_t)r * DPT_DEV_ID;
@@ -45,7 +45,7 @@ enum dpt_status dpt_train__open_device(struct dpt_train *train)
     };
     char why[DPT_EXEC_WHY];
     if (train->world) {
-        conf.rank = dpt_comm_node_rank(train->world);
+        conf.rank = dpt_comm_node_rank();
         DPT_TRY(dpt_exec_open_device(&conf, &train->dev, &train->run, why));
         train->no_card = *why ? dpt_arena_printf(train->arena, "%s", why) : NULL;
         return DPT_STATUS_OK;

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,21 +31,26 @@ static int64_t step_of(const char *line, size_t length)
 /* Keeps the records up to `step`. */
 static enum dpt_status cut(const char *path, int64_t step)
 {
-    enum { LIMIT = 1 << 30 };
-    char *data;
-    size_t nbytes;
+    char *line = NULL;
+    size_t room = 0;
     struct dpt_text kept = {0};
-    DPT_TRY(dpt_file_read(path, LIMIT, &data, &nbytes));
-    for (const char *at = data; at < data + nbytes;) {
-        const size_t length = strcspn(at, "\n");
-        const int64_t here = step_of(at, length);
-        if (here >= 0 && here <= step && at[length] == '\n') {
-            dpt_text_add(&kept, "%.*s\n", (int)length, at);
+    FILE *file = fopen(path, "re");
+    DPT_CHECK(file, DPT_STATUS_FAILED, "%s: cannot be read: %s", path, strerror(errno));
+    for (ssize_t length = getline(&line, &room, file); length > 0; length = getline(&line, &room, file)) {
+        const int64_t here = step_of(line, (size_t)length);
+        if (here >= 0 && here <= step && line[length - 1] == '\n') {
+            dpt_text_add(&kept, "%s", line);
         }
-        at += length + 1;
     }
-    free(data);
-    const enum dpt_status status = dpt_file_replace(path, kept.data ? kept.data : "", kept.length);
+    const bool whole = !ferror(file);
+    free(line);
+    fclose(file);
+    enum dpt_status status = DPT_STATUS_OK;
+    if (whole) {
+        status = dpt_file_replace(path, kept.data ? kept.data : "", kept.length);
+    } else {
+        status = dpt_error_set(DPT_STATUS_FAILED, __FILE__, __LINE__, "%s: cannot be read to its end", path);
+    }
     dpt_text_free(&kept);
     return status;
 }
@@ -101,8 +107,12 @@ void dpt_train__field_text(struct dpt_text *record, const char *name, const char
 void dpt_train__write(const struct dpt_train *train, struct dpt_text *record)
 {
     if (train->metrics) {
+        const bool was_well = !ferror(train->metrics);
         fprintf(train->metrics, "%s}\n", record->data);
-        fflush(train->metrics);
+        if ((fflush(train->metrics) != 0 || ferror(train->metrics)) && was_well) {
+            dpt_log("WARNING metrics.jsonl: cannot be written: %s; records from step %" PRId64 " on are missing\n",
+                    strerror(errno), train->state->step);
+        }
     }
     dpt_text_free(record);
 }

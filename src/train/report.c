@@ -22,7 +22,7 @@ static void tell_ranks(const struct dpt_train *train)
         dpt_log("ranks   %d (as planned, nothing is started)\n", ranks);
         return;
     }
-    const int hosts = dpt_comm_nodes(train->world);
+    const int hosts = dpt_comm_nodes();
     dpt_log("ranks   %d on %d host%s | %d thread%s each, %d core%s on this host | %s", ranks, hosts, hosts == 1 ? "" : "s",
             train->threads, train->threads == 1 ? "" : "s", train->cores.node, train->cores.node == 1 ? "" : "s",
             dpt_comm_library());
@@ -251,12 +251,12 @@ static void tell_notes(const struct dpt_train *train)
                 "--bind-to none, --map-by slot:PE=%d)\n",
                 train->threads, train->cores.usable, train->cores.usable == 1 ? "" : "s", train->threads);
     } else if (train->world && train->cores.bound && train->job->run.threads == 0 &&
-               train->cores.share * dpt_comm_node_size(train->world) < train->cores.node) {
+               train->cores.share * dpt_comm_node_size() < train->cores.node) {
         dpt_log("NOTE    ranks are bound to %d core%s each, %d of this host's %d cores are not used: mpirun --map-by "
                 "slot:PE=%d gives them to the ranks\n",
                 train->cores.usable, train->cores.usable == 1 ? "" : "s",
-                train->cores.node - train->cores.share * dpt_comm_node_size(train->world), train->cores.node,
-                train->cores.node / dpt_comm_node_size(train->world));
+                train->cores.node - train->cores.share * dpt_comm_node_size(), train->cores.node,
+                train->cores.node / dpt_comm_node_size());
     }
 }
 

@@ -341,6 +341,7 @@ static struct dpt_exchange_conf exchange_conf(const struct dpt_train *train)
                   : train->job->parallel.comm_thread == DPT_AUTO_OFF ? DPT_EXCHANGE_THREAD_OFF
                                                                      : DPT_EXCHANGE_THREAD_AUTO,
         .spare_core = train->cores.share > train->threads || train->run == DPT_RUN_CUDA, /* kernels are not on it */
+        .own_core = !train->cores.shared,
         .tree = train->job->run.reproducible && train->job->parallel.reduce != DPT_REDUCE_FIXED,
         .path = train->direct ? DPT_EXCHANGE_PATH_FLAT : path[train->job->parallel.exchange],
         .wire = dpt_train__wire(train->job),

@@ -14,9 +14,9 @@ static void knows_its_place(void **state)
     gethostname(host, sizeof host - 1);
     assert_string_equal(dpt_comm_host(), host);
     /* The tests run on one host. */
-    assert_int_equal(dpt_comm_nodes(world), 1);
-    assert_int_equal(dpt_comm_node_size(world), size);
-    assert_int_equal(dpt_comm_node_rank(world), rank);
+    assert_int_equal(dpt_comm_nodes(), 1);
+    assert_int_equal(dpt_comm_node_size(), size);
+    assert_int_equal(dpt_comm_node_rank(), rank);
     assert_true(strncmp(dpt_comm_library(), "Open MPI ", 9) == 0 || strncmp(dpt_comm_library(), "MPICH ", 6) == 0 ||
                 strlen(dpt_comm_library()) > 0);
     assert_null(strchr(dpt_comm_library(), '\n'));

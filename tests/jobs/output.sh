@@ -85,17 +85,18 @@ grep -q 'parameters' dry.log && [ ! -e dry ] || fail "--dry-run: no plan, or a r
 if [ "$(id -u)" -eq 0 ] && mkdir full && mount -t tmpfs -o size=2m tmpfs full 2>/dev/null; then
     must 2 full/run
     dd if=/dev/zero of=full/filler bs=4k 2>/dev/null
-    truncate -s -32k full/filler # room for the job and its log, not for a checkpoint
-    $MPIEXEC -n 2 "$train" -c job.ini -o full/run -s run.length='6 epochs' >disk.log 2>&1
+    truncate -s -32k full/filler # room for the job and the start of its log, not for a checkpoint
+    $MPIEXEC -n 2 "$train" -c job.ini -o full/run -s run.length='20 epochs' -s 'log.every=1 step' >disk.log 2>&1
     got=$?
     "$info" --verify full/run >verify.log 2>&1
     verified=$?
     rm full/filler
-    run 2 full/run -s run.length='6 epochs'
+    run 2 full/run -s run.length='20 epochs'
     again=$?
     umount full
     [ $got -eq 5 ] || fail "full disk: exit status $got, not 5"
     grep -q 'WARNING this checkpoint was not saved' disk.log || fail "full disk: no warning on the way"
+    [ "$(grep -c 'WARNING metrics.jsonl: cannot be written' disk.log)" -eq 1 ] || fail "full disk: not one warning of metrics.jsonl"
     [ $verified -eq 0 ] || { cat verify.log; fail "full disk: a checkpoint is damaged"; }
     [ $again -eq 0 ] || fail "full disk: does not go on when there is room again"
 fi
