@@ -88,7 +88,8 @@ static void multiply(struct dpt_dev *dev, void *argument)
 static void square(struct dpt_dev *dev, void *argument)
 {
     const struct copy *copy = argument;
-    must(dpt_flat_square(dev, DPT_DTYPE_F32, (int64_t)(copy->nbytes / sizeof(float)), copy->from, copy->host));
+    const struct dpt_flat_range all = {copy->from, (int64_t)(copy->nbytes / sizeof(float))};
+    must(dpt_flat_squares(dev, DPT_DTYPE_F32, 1, &all, copy->host));
 }
 
 struct call {

@@ -30,3 +30,5 @@ EXTRA_PROGRAMS += bench/card
 bench_card_SOURCES = %D%/card_cuda.c
 CLEANFILES += bench/card$(EXEEXT)
 endif
+.PHONY: benches
+benches: $(EXTRA_PROGRAMS)

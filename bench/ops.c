@@ -158,7 +158,7 @@ static void place_values(struct bench *bench)
         }
         struct dpt_op_types types;
         dpt_graph_types(graph, node, &types);
-        if (dpt_op_prepare(node->op, &types, DPT_RUN_CPU, 1, &bench->prep[n])) {
+        if (dpt_op_prepare(node->op, &types, DPT_RUN_CPU, 1, NULL, &bench->prep[n])) {
             stop(node->name);
         }
         const size_t nbytes = dpt_op_scratch(node->op, &types, DPT_RUN_CPU, 1, bench->prep[n]);
