@@ -3,38 +3,16 @@
 /* cuBLASLt is some 500 MB: it is opened at run time, by a process that has a card. */
 
 #include <dlfcn.h>
-#include <stdio.h>
-#include <string.h>
 
 #include "dev/cuda.h"
+#include "dev/cuda_open.h"
 
-enum { NAMES = 3 };
-
-static void *find(void *library, const char *name, const char **missing)
-{
-    void *symbol = dlsym(library, name);
-    *missing = symbol ? *missing : name;
-    return symbol;
-}
+#define NAME "libcublasLt.so." DPT_CUDA_NUMBER(CUBLAS_VER_MAJOR)
 
 enum dpt_status dpt_cuda__open_blas(struct dpt_cublas *blas)
 {
-    char name[NAMES][256];
-    const char *missing = NULL;
-    snprintf(name[0], sizeof name[0], "libcublasLt.so.%d", CUBLAS_VER_MAJOR);
-    snprintf(name[1], sizeof name[1], DPT_CUDA_LIBDIR "/libcublasLt.so.%d", CUBLAS_VER_MAJOR);
-    snprintf(name[2], sizeof name[2], "libcublasLt.so");
-    for (int i = 0; i < NAMES && !blas->library; i++) {
-        blas->library = dlopen(name[i], RTLD_NOW | RTLD_LOCAL);
-    }
-    DPT_CHECK(blas->library, DPT_STATUS_FAILED,
-              "%s was not found, neither where the system looks for libraries nor in %s: add its folder to "
-              "LD_LIBRARY_PATH, or set device.kind = cpu",
-              name[0], DPT_CUDA_LIBDIR);
-    const struct {
-        void *slot;
-        const char *name;
-    } function[] = {
+    static const char *const name[] = {NAME, DPT_CUDA_LIBDIR "/" NAME, "libcublasLt.so", NULL};
+    const struct dpt_cuda_function function[] = {
         {&blas->create, "cublasLtCreate"},
         {&blas->destroy, "cublasLtDestroy"},
         {&blas->desc_init, "cublasLtMatmulDescInit_internal"},
@@ -45,15 +23,14 @@ enum dpt_status dpt_cuda__open_blas(struct dpt_cublas *blas)
         {&blas->heuristic, "cublasLtMatmulAlgoGetHeuristic"},
         {&blas->matmul, "cublasLtMatmul"},
     };
-    for (size_t i = 0; i < sizeof function / sizeof function[0]; i++) {
-        void *symbol = find(blas->library, function[i].name, &missing);
-        memcpy(function[i].slot, &symbol, sizeof symbol);
-    }
-    if (missing) {
-        dpt_cuda__close_blas(blas);
-        return dpt_error_set(DPT_STATUS_FAILED, __FILE__, __LINE__,
-                             "%s has no function %s: its version is not the one that dpt was built with", name[0], missing);
-    }
+    const char *missing;
+    const bool open = dpt_cuda__open_library(name, sizeof function / sizeof function[0], function, &blas->library, &missing);
+    DPT_CHECK(!missing, DPT_STATUS_FAILED,
+              "%s has no function %s: its version is not the one that dpt was built with", name[0], missing);
+    DPT_CHECK(open, DPT_STATUS_FAILED,
+              "%s was not found, neither where the system looks for libraries nor in %s: add its folder to "
+              "LD_LIBRARY_PATH, or set device.kind = cpu",
+              name[0], DPT_CUDA_LIBDIR);
     return DPT_STATUS_OK;
 }
 

@@ -12,7 +12,7 @@ libdpt_a_SOURCES += \
 if CUDA
 libdpt_a_SOURCES += %D%/cuda.c %D%/cuda.h
 if !CUDA_EMULATED
-libdpt_a_SOURCES += %D%/cuda_blas.c
+libdpt_a_SOURCES += %D%/cuda_blas.c %D%/cuda_open.c %D%/cuda_open.h
 endif
 else
 libdpt_a_SOURCES += %D%/cuda_stub.c
