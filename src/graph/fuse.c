@@ -16,9 +16,12 @@
  * And of the backward pass:
  *
  *   linear_dx, activation_dx ->  linear_dx with the gradient of the activation
+ *   layer_norm_dx, add       ->  layer_norm_dx with what the other readers of its x give, and so rms_norm_dx: the residual
+ *                                path around the branch that begins with the norm
  *
- * which takes the place of the first, since what the gradient of an activation reads is of the forward pass. Both must be
- * of one stage of a pipeline, or that would be sent to another.
+ * The first takes the place of linear_dx, since what the gradient of an activation reads is of the forward pass. Both must be
+ * of one stage of a pipeline, or that would be sent to another. The second takes the place of the add, which is of the stage of
+ * the norm, as part of the gradient of the same node.
  */
 
 #include <string.h>
@@ -89,15 +92,15 @@ static void remove_node(struct dpt_node *node)
     *node = (struct dpt_node){.op = NULL};
 }
 
-/* Puts `fused` in the place of `relu`, whose output it computes; a `residual` that is not -1 is its last operand. */
-static void put(struct fuser *fuser, struct dpt_node *fused, struct dpt_node *relu, const void *param, int residual)
+/* Puts `fused` in the place of `last`, whose output it computes; a `residual` that is not -1 is its last operand. */
+static void put(struct fuser *fuser, struct dpt_node *fused, struct dpt_node *last, const void *param, int residual)
 {
-    const int out = relu->out[0];
-    *relu = *fused;
-    relu->param = dpt_arena_memdup(fuser->graph->arena, param, fused->op->param_nbytes);
-    relu->out[0] = out;
+    const int out = last->out[0];
+    *last = *fused;
+    last->param = dpt_arena_memdup(fuser->graph->arena, param, fused->op->param_nbytes);
+    last->out[0] = out;
     if (residual >= 0) {
-        relu->in[relu->nin++] = residual;
+        last->in[last->nin++] = residual;
     }
     remove_node(fused);
 }
@@ -257,8 +260,27 @@ enum dpt_status dpt_graph_fuse(struct dpt_graph *graph)
     return DPT_STATUS_OK;
 }
 
+/* The gradient of a norm's input that nothing was added to yet. */
+static bool is_plain_norm_dx(const struct dpt_node *node)
+{
+    return (is(node, "layer_norm_dx") && node->nin == 5) || (is(node, "rms_norm_dx") && node->nin == 4);
+}
+
+/* layer_norm_dx or rms_norm_dx, add. */
+static void fuse_norm_gradient(struct fuser *fuser, int n)
+{
+    struct dpt_node *add = &fuser->graph->node[n];
+    for (int i = 0; is(add, "add") && add->phase == DPT_PHASE_INPUT_GRADIENT && i < 2; i++) {
+        struct dpt_node *norm = sole_source(fuser, add->in[i]);
+        if (norm && is_plain_norm_dx(norm) && norm->of == add->of) {
+            put(fuser, norm, add, norm->param, add->in[1 - i]);
+            return;
+        }
+    }
+}
+
 /* linear_dx, activation_dx; `stage` as in dpt_graph_fuse_gradient. */
-static void fuse_gradient(struct fuser *fuser, int n, const int *stage)
+static void fuse_linear_gradient(struct fuser *fuser, int n, const int *stage)
 {
     struct dpt_node *act = &fuser->graph->node[n];
     struct dpt_node *product = is(act, "activation_dx") ? sole_source(fuser, act->in[0]) : NULL;
@@ -281,7 +303,12 @@ enum dpt_status dpt_graph_fuse_gradient(struct dpt_graph *graph, const int *stag
     survey(&fuser);
     for (int n = 0; n < graph->nnodes; n++) {
         if (graph->node[n].op) {
-            fuse_gradient(&fuser, n, stage);
+            fuse_linear_gradient(&fuser, n, stage);
+        }
+    }
+    for (int n = 0; n < graph->nnodes; n++) {
+        if (graph->node[n].op) {
+            fuse_norm_gradient(&fuser, n);
         }
     }
     close_holes(graph);

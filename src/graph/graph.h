@@ -141,7 +141,8 @@ enum dpt_status dpt_graph_fuse(struct dpt_graph *graph);
 enum dpt_status dpt_graph_gradient(struct dpt_graph *graph);
 
 /*
- * The same for patterns of the backward pass: linear_dx + activation_dx. `stage` (NULL: one) is that of each forward node.
+ * The same for patterns of the backward pass: linear_dx + activation_dx, the gradient of a norm's input + another gradient of
+ * that. `stage` (NULL: one) is that of each forward node.
  * Forward nodes stay what they were; values and backward nodes get other numbers. After dpt_graph_gradient. Local.
  */
 enum dpt_status dpt_graph_fuse_gradient(struct dpt_graph *graph, const int *stage);

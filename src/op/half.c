@@ -154,10 +154,12 @@ static struct cut cut_of(const struct dpt_op *op, const struct dpt_op_types *typ
     return cut;
 }
 
-/* The types of the float kernel for one slice. */
+/* The types of the float kernel for one slice; what is narrowed behind it, it may ask (dpt_op_kept). */
 static struct dpt_op_types sliced(const struct dpt_op *op, const struct dpt_op_types *types, int64_t rows)
 {
     struct dpt_op_types wide = widened(types);
+    wide.half = types->half;
+    wide.narrow = types->narrow;
     for (int i = 0; i < types->nin + types->nout; i++) {
         if (is_batch(op, types, i)) {
             *(i < types->nin ? &wide.in[i].dim[0] : &wide.out[i - types->nin].dim[0]) = rows;

@@ -6,10 +6,11 @@
  *   forward   mean[n] = sum_h x / h,  rstd[n] = 1 / sqrt(sum_h (x - mean)^2 / h + eps)
  *             xhat = (x - mean) rstd,  y = gamma xhat + beta, beta may be missing
  *   backward  e = dy gamma
- *             dx = rstd (e - mean_h(e) - xhat mean_h(e xhat))
+ *             dx = rstd (e - mean_h(e) - xhat mean_h(e xhat)) (+ dr)
  *             dgamma[h] = sum_n dy xhat,  dbeta[h] = sum_n dy
  *
- * mean and rstd are kept for the backward pass; they have no gradient of their own.
+ * mean and rstd are kept for the backward pass; they have no gradient of their own. dr, which may be missing, is the gradient
+ * that x gets from its other readers (graph/fuse.c). dx is rounded to what it is kept in before dr is added, as if add did that.
  */
 
 #include "op/layer_norm.h"
@@ -46,11 +47,12 @@ static enum dpt_status shape(struct dpt_op_types *types)
 static enum dpt_status shape_dx(struct dpt_op_types *types)
 {
     DPT_TRY(dpt_op__check_inputs(&dpt_op_layer_norm_dx, types));
-    DPT_TRY(dpt_op__check_real(types, 5));
+    DPT_TRY(dpt_op__check_real(types, types->nin));
     DPT_TRY(dpt_op__check_same(types, 0, 1));
     DPT_TRY(dpt_op__check_shape(types, 2, dpt_op__rows(&types->in[1]), "mean"));
     DPT_TRY(dpt_op__check_shape(types, 3, dpt_op__rows(&types->in[1]), "rstd"));
     DPT_TRY(dpt_op__check_shape(types, 4, dpt_op__features(&types->in[1]), "gamma"));
+    DPT_TRY(types->nin > 5 ? dpt_op__check_same(types, 1, 5) : DPT_STATUS_OK);
     types->nout = 1;
     types->out[0] = types->in[1];
     return DPT_STATUS_OK;
@@ -75,7 +77,8 @@ static void cost(const struct dpt_op_types *types, struct dpt_op_cost *cost)
 
 static void cost_dx(const struct dpt_op_types *types, struct dpt_op_cost *cost)
 {
-    dpt_op__cost_each(types, 1, 10.0, cost); /* n, h: e 1; xhat 2; two sums 3; dx 4 */
+    const double more = types->nin > 5 ? 1.0 : 0.0;
+    dpt_op__cost_each(types, 1, 10.0 + more, cost); /* n, h: e 1; xhat 2; two sums 3; dx 4; dr 1 */
 }
 
 static void cost_dw(const struct dpt_op_types *types, struct dpt_op_cost *cost)
@@ -118,8 +121,8 @@ const struct dpt_op dpt_op_layer_norm = {
 
 const struct dpt_op dpt_op_layer_norm_dx = {
     .name = "layer_norm_dx",
-    .doc = "gradient of the input of layer_norm",
-    .signature = "b.h,b.h,b.,b.,h->b.h",
+    .doc = "gradient of the input of layer_norm, and what its other readers add to it",
+    .signature = "b.h,b.h,b.,b.,h,b.h?->b.h",
     .whole = "h",
     .alias = 1u << 0 | 1u << 1,
     .shape = shape_dx,

@@ -4,9 +4,9 @@
 /*
  * Layer normalisation (Ba, Kiros, Hinton, 2016) over the last dimension.
  *
- *   layer_norm     x[b.h], gamma[h], beta[h]?   -> y[b.h], mean[b.], rstd[b.]
- *   layer_norm_dx  dy, x, mean, rstd, gamma     -> dx[b.h]
- *   layer_norm_dw  dy, x, mean, rstd            -> dgamma[h], dbeta[h]
+ *   layer_norm     x[b.h], gamma[h], beta[h]?           -> y[b.h], mean[b.], rstd[b.]
+ *   layer_norm_dx  dy, x, mean, rstd, gamma, dr[b.h]?   -> dx[b.h]
+ *   layer_norm_dw  dy, x, mean, rstd                    -> dgamma[h], dbeta[h]
  */
 
 struct dpt_layer_norm_param {

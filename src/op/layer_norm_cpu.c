@@ -2,7 +2,7 @@
 
 /*
  * Fast kernels of op/layer_norm.c, in float. A row is read again for each of its sums; it is in the first-level cache
- * by then. y may be the memory of x, and dx that of dy or x.
+ * by then. y may be the memory of x, and dx that of dy or x, but not of dr.
  */
 
 #include "op/layer_norm.h"
@@ -10,7 +10,7 @@
 #include <math.h>
 
 #include "base/simd.h"
-#include "op/op.h"
+#include "op/norm.h"
 
 DPT_SIMD static void layer_norm_row(int64_t h, float eps, const float *x, const float *gamma, const float *beta,
                                     float *y, float *mean, float *rstd)
@@ -74,6 +74,9 @@ void dpt_op__layer_norm_dx_f32(const struct dpt_op_call *call)
     float *dx = call->out[0].data;
     for (int64_t i = 0; i < n; i++) {
         layer_norm_dx_row(h, mean[i], rstd[i], dy + i * h, x + i * h, call->in[4].data, dx + i * h);
+        if (call->types->nin > 5) {
+            dpt_op__add_row(dpt_op_kept(call->types, 0), h, (const float *)call->in[5].data + i * h, dx + i * h);
+        }
     }
 }
 

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What the normalisations over the last dimension share: shapes of what belongs to a feature or to a row, costs. */
+/*
+ * What the normalisations over the last dimension share: shapes of what belongs to a feature or to a row, costs, the sum with
+ * another gradient.
+ */
 
+#include "base/add.h"
+#include "base/half.h"
 #include "op/op.h"
 
 /* One value for every feature of x, its last dimension. Local. */
@@ -25,4 +30,13 @@ static inline void dpt_op__cost_each(const struct dpt_op_types *types, int x, do
 {
     cost->flops = each * (double)dpt_type_numel(&types->in[x]);
     dpt_op_cost_bytes(types, cost);
+}
+
+/* x = x + more, h numbers, x rounded first to what it is kept in: what add gives for an x that lay in memory. Local. */
+static inline void dpt_op__add_row(enum dpt_dtype kept, int64_t h, const float *more, float *x)
+{
+    if (dpt_half_is(kept)) {
+        dpt_half_round(kept, h, x, x);
+    }
+    dpt_add(DPT_DTYPE_F32, h, x, more, x);
 }

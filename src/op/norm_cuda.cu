@@ -9,6 +9,20 @@ extern "C" {
 #include "op/rms_norm.h"
 }
 
+/* Adds the gradient from elsewhere to W elements of dx, which are rounded first to what they are kept in. */
+template <int W> static __device__ inline void add_more(const struct dpt_in &more, enum dpt_dtype kept, int64_t j, float (&dx)[W])
+{
+    if (more.data) {
+        const struct dpt_in as = {NULL, DPT_DTYPE_F32, kept};
+        float with[W];
+        more.load(j, with);
+        DPT_UNROLL for (int k = 0; k < W; k++)
+        {
+            dx[k] = __fadd_rn(as.rounded(dx[k]), with[k]); /* never one operation with the product before */
+        }
+    }
+}
+
 /* ------------------------------------------------------------------------------------------------------ layer norm */
 
 static __global__ void layer_norm(int64_t h, float eps, struct dpt_in x, struct dpt_in gamma, struct dpt_in beta,
@@ -68,7 +82,7 @@ extern "C" enum dpt_status dpt_op__layer_norm_cuda(const struct dpt_op_call *cal
 }
 
 static __global__ void layer_norm_dx(int64_t h, struct dpt_in dy, struct dpt_in x, struct dpt_in mean,
-                                     struct dpt_in rstd, struct dpt_in gamma, struct dpt_out dx)
+                                     struct dpt_in rstd, struct dpt_in gamma, struct dpt_in more, struct dpt_out dx)
 {
     const int64_t row = blockIdx.x;
     const float centre = mean[row], factor = rstd[row];
@@ -76,7 +90,8 @@ static __global__ void layer_norm_dx(int64_t h, struct dpt_in dy, struct dpt_in 
     dy = dy + row * h;
     x = x + row * h;
     dx = dx + row * h;
-    const bool lines = dpt_lines(h, dy, x, gamma, dx);
+    more = more.data ? more + row * h : more;
+    const bool lines = dpt_lines(h, dy, x, gamma, more, dx);
     dpt_row(h, lines, [&](int64_t j, auto w) {
         float e[w.n], at[w.n], scale[w.n];
         dy.load(j, e);
@@ -100,6 +115,7 @@ static __global__ void layer_norm_dx(int64_t h, struct dpt_in dy, struct dpt_in 
         {
             e[k] = factor * (e[k] * scale[k] - sum - (at[k] - centre) * factor * product);
         }
+        add_more<w.n>(more, dx.type, j, e);
         dx.store(j, e);
     });
 }
@@ -109,7 +125,7 @@ extern "C" enum dpt_status dpt_op__layer_norm_dx_cuda(const struct dpt_op_call *
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const int64_t h = call->in[4].type.dim[0], n = dpt_type_numel(&call->in[1].type) / h;
     DPT_LAUNCH_ROWS(cuda, n, h, layer_norm_dx, h, dpt_in_of(call, 0), dpt_in_of(call, 1),
-                    dpt_in_of(call, 2), dpt_in_of(call, 3), dpt_in_of(call, 4),
+                    dpt_in_of(call, 2), dpt_in_of(call, 3), dpt_in_of(call, 4), dpt_in_of(call, 5),
                     dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
@@ -193,7 +209,7 @@ extern "C" enum dpt_status dpt_op__rms_norm_cuda(const struct dpt_op_call *call)
 }
 
 static __global__ void rms_norm_dx(int64_t h, struct dpt_in dy, struct dpt_in x, struct dpt_in rstd, struct dpt_in gamma,
-                                   struct dpt_out dx)
+                                   struct dpt_in more, struct dpt_out dx)
 {
     const int64_t row = blockIdx.x;
     const float factor = rstd[row];
@@ -201,7 +217,8 @@ static __global__ void rms_norm_dx(int64_t h, struct dpt_in dy, struct dpt_in x,
     dy = dy + row * h;
     x = x + row * h;
     dx = dx + row * h;
-    const bool lines = dpt_lines(h, dy, x, gamma, dx);
+    more = more.data ? more + row * h : more;
+    const bool lines = dpt_lines(h, dy, x, gamma, more, dx);
     dpt_row(h, lines, [&](int64_t j, auto w) {
         float e[w.n], at[w.n], scale[w.n];
         dy.load(j, e);
@@ -222,6 +239,7 @@ static __global__ void rms_norm_dx(int64_t h, struct dpt_in dy, struct dpt_in x,
         {
             e[k] = factor * (e[k] * scale[k] - at[k] * factor * product);
         }
+        add_more<w.n>(more, dx.type, j, e);
         dx.store(j, e);
     });
 }
@@ -231,7 +249,7 @@ extern "C" enum dpt_status dpt_op__rms_norm_dx_cuda(const struct dpt_op_call *ca
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const int64_t h = call->in[3].type.dim[0], n = dpt_type_numel(&call->in[1].type) / h;
     DPT_LAUNCH_ROWS(cuda, n, h, rms_norm_dx, h, dpt_in_of(call, 0), dpt_in_of(call, 1),
-                    dpt_in_of(call, 2), dpt_in_of(call, 3), dpt_out_of(call, 0));
+                    dpt_in_of(call, 2), dpt_in_of(call, 3), dpt_in_of(call, 4), dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 

@@ -224,6 +224,15 @@ void dpt_op__cost_elements(const struct dpt_op_types *types, struct dpt_op_cost 
 /* flops, bytes of a node: op->cost, or bytes alone. Local. */
 void dpt_op_cost(const struct dpt_op *op, const struct dpt_op_types *types, struct dpt_op_cost *cost);
 
+/*
+ * What output o is kept in, which a float kernel sees as F32: for kernels that go on from a number as those would that read
+ * it from memory. Local.
+ */
+static inline enum dpt_dtype dpt_op_kept(const struct dpt_op_types *types, int o)
+{
+    return types->narrow >> o & 1 ? types->half : types->out[o].dtype;
+}
+
 /* First index of dimension `dim` of operand `operand` (inputs first, then outputs) in the logical tensor. Local. */
 static inline int64_t dpt_op_begin(const struct dpt_op_call *call, int operand, int dim)
 {

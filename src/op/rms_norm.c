@@ -6,9 +6,9 @@
  *
  *   forward   rstd[n] = 1 / sqrt(sum_h x^2 / h + eps),  xhat = x rstd,  y = gamma xhat
  *   backward  e = dy gamma
- *             dx = rstd (e - xhat mean_h(e xhat)),  dgamma[h] = sum_n dy xhat
+ *             dx = rstd (e - xhat mean_h(e xhat)) (+ dr),  dgamma[h] = sum_n dy xhat
  *
- * rstd is kept for the backward pass; it has no gradient of its own.
+ * rstd is kept for the backward pass; it has no gradient of its own. dr is as in op/layer_norm.c.
  */
 
 #include "op/rms_norm.h"
@@ -44,10 +44,11 @@ static enum dpt_status shape(struct dpt_op_types *types)
 static enum dpt_status shape_dx(struct dpt_op_types *types)
 {
     DPT_TRY(dpt_op__check_inputs(&dpt_op_rms_norm_dx, types));
-    DPT_TRY(dpt_op__check_real(types, 4));
+    DPT_TRY(dpt_op__check_real(types, types->nin));
     DPT_TRY(dpt_op__check_same(types, 0, 1));
     DPT_TRY(dpt_op__check_shape(types, 2, dpt_op__rows(&types->in[1]), "rstd"));
     DPT_TRY(dpt_op__check_shape(types, 3, dpt_op__features(&types->in[1]), "gamma"));
+    DPT_TRY(types->nin > 4 ? dpt_op__check_same(types, 1, 4) : DPT_STATUS_OK);
     types->nout = 1;
     types->out[0] = types->in[1];
     return DPT_STATUS_OK;
@@ -71,7 +72,7 @@ static void cost(const struct dpt_op_types *types, struct dpt_op_cost *cost)
 
 static void cost_dx(const struct dpt_op_types *types, struct dpt_op_cost *cost)
 {
-    dpt_op__cost_each(types, 1, 7.0, cost); /* n, h: e 1; xhat 1; sum 2; dx 3 */
+    dpt_op__cost_each(types, 1, types->nin > 4 ? 8.0 : 7.0, cost); /* n, h: e 1; xhat 1; sum 2; dx 3; dr 1 */
 }
 
 static void cost_dw(const struct dpt_op_types *types, struct dpt_op_cost *cost)
@@ -107,8 +108,8 @@ const struct dpt_op dpt_op_rms_norm = {
 
 const struct dpt_op dpt_op_rms_norm_dx = {
     .name = "rms_norm_dx",
-    .doc = "gradient of the input of rms_norm",
-    .signature = "b.h,b.h,b.,h->b.h",
+    .doc = "gradient of the input of rms_norm, and what its other readers add to it",
+    .signature = "b.h,b.h,b.,h,b.h?->b.h",
     .whole = "h",
     .alias = 1u << 0 | 1u << 1,
     .shape = shape_dx,

@@ -4,9 +4,9 @@
 /*
  * RMS normalisation (Zhang, Sennrich, 2019) over the last dimension.
  *
- *   rms_norm     x[b.h], gamma[h]         -> y[b.h], rstd[b.]
- *   rms_norm_dx  dy, x, rstd, gamma       -> dx[b.h]
- *   rms_norm_dw  dy, x, rstd              -> dgamma[h]
+ *   rms_norm     x[b.h], gamma[h]              -> y[b.h], rstd[b.]
+ *   rms_norm_dx  dy, x, rstd, gamma, dr[b.h]?  -> dx[b.h]
+ *   rms_norm_dw  dy, x, rstd                   -> dgamma[h]
  */
 
 struct dpt_rms_norm_param {

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Fast kernels of op/rms_norm.c, in float, in the manner of op/layer_norm_cpu.c. y may be the memory of x, dx that of
- * dy or x. */
+/*
+ * Fast kernels of op/rms_norm.c, in float, in the manner of op/layer_norm_cpu.c. y may be the memory of x, and dx that of dy
+ * or x, but not of dr.
+ */
 
 #include "op/rms_norm.h"
 
 #include <math.h>
 
 #include "base/simd.h"
-#include "op/op.h"
+#include "op/norm.h"
 
 DPT_SIMD static void rms_norm_row(int64_t h, float eps, const float *x, const float *gamma, float *y, float *rstd)
 {
@@ -58,6 +60,9 @@ void dpt_op__rms_norm_dx_f32(const struct dpt_op_call *call)
     float *dx = call->out[0].data;
     for (int64_t i = 0; i < n; i++) {
         rms_norm_dx_row(h, rstd[i], dy + i * h, x + i * h, call->in[3].data, dx + i * h);
+        if (call->types->nin > 4) {
+            dpt_op__add_row(dpt_op_kept(call->types, 0), h, (const float *)call->in[4].data + i * h, dx + i * h);
+        }
     }
 }
 

@@ -31,6 +31,12 @@ struct emulated_place {
 
 extern struct emulated_place threadIdx, blockIdx, blockDim, gridDim;
 
+/* x + y, rounded, and never part of another operation. */
+static inline float __fadd_rn(float x, float y)
+{
+    return x + y;
+}
+
 /* Work takes its turn in a stream (runtime.cu). */
 void emulated_do(cudaStream_t stream, const std::function<void()> &work);
 

@@ -15,6 +15,7 @@
 #include "interpret.h"
 #include "op/linear.h"
 #include "op/loss.h"
+#include "op/rms_norm.h"
 
 enum { ROWS = 5, CLASSES = 4 };
 
@@ -188,6 +189,62 @@ static void stages_stay_apart(void **state)
     }
 }
 
+static int rms_norm(struct dpt_graph *graph, const char *name, int x)
+{
+    const struct dpt_rms_norm_param param = {1e-5};
+    const struct dpt_type *type = &graph->value[x].type;
+    const int gamma = dpt_graph_param(graph, name, (struct dpt_init){DPT_INIT_KIND_CONST, 1.0}, false, 1,
+                                      type->dim + type->ndim - 1);
+    graph->layer = "rms";
+    return dpt_graph_add(graph, "rms_norm", &param, 2, (const int[]){x, gamma});
+}
+
+/* Two branches that begin with a norm, each around by a residual path; a norm that alone reads the sum. */
+static int branches(struct dpt_graph *graph, int x)
+{
+    x = dpt_build_linear(graph, "in", dpt_build_flatten(graph, "flat", x), 6, true);
+    int y = dpt_build_linear(graph, "fc1", dpt_build_layer_norm(graph, "ln1", x, 1e-5), 6, true);
+    x = dpt_build_combine(graph, "sum1", "add", 2, (const int[]){x, y});
+    y = dpt_build_linear(graph, "fc2", rms_norm(graph, "rms", x), 6, false);
+    x = dpt_build_combine(graph, "sum2", "add", 2, (const int[]){y, x});
+    return dpt_build_layer_norm(graph, "ln2", x, 1e-5);
+}
+
+/* Readers of x behind which no norm begins, and a norm whose dx is the gradient of two values. */
+static int not_branches(struct dpt_graph *graph, int x)
+{
+    x = dpt_build_linear(graph, "in", dpt_build_flatten(graph, "flat", x), 6, true);
+    int y = dpt_build_linear(graph, "fc1", dpt_build_linear(graph, "fc0", x, 6, true), 6, true);
+    x = dpt_build_combine(graph, "sum1", "add", 2, (const int[]){x, y}); /* the gradient of x is a sum with no norm in it */
+    return dpt_build_layer_norm(graph, "ln", x, 1e-5);
+}
+
+static int count_wide(const struct dpt_graph *graph, const char *op, int nin)
+{
+    int count = 0;
+    for (int n = 0; n < graph->nnodes; n++) {
+        count += strcmp(graph->node[n].op->name, op) == 0 && graph->node[n].nin == nin;
+    }
+    return count;
+}
+
+static void residual_gradients_go_into_norms(void **state)
+{
+    (void)state;
+    assert_saves(branches, 0);
+    struct dpt_graph *graph = make(branches, true, true);
+    assert_int_equal(count_nodes(graph, "add"), 2); /* of the forward pass */
+    assert_int_equal(count_wide(graph, "layer_norm_dx", 6), 1);
+    assert_int_equal(count_wide(graph, "rms_norm_dx", 5), 1);
+    assert_int_equal(count_wide(graph, "layer_norm_dx", 5), 1);
+    dpt_graph_free(graph);
+    assert_saves(not_branches, 0);
+    graph = make(not_branches, true, true);
+    assert_int_equal(count_nodes(graph, "add"), 2);
+    assert_int_equal(count_wide(graph, "layer_norm_dx", 5), 1);
+    dpt_graph_free(graph);
+}
+
 static int norms(struct dpt_graph *graph, int x)
 {
     x = conv(graph, "conv1", x, 3, false);
@@ -274,6 +331,7 @@ int main(void)
         cmocka_unit_test(relu_goes_into_products),
         cmocka_unit_test(activations_go_into_products_on_both_sides),
         cmocka_unit_test(stages_stay_apart),
+        cmocka_unit_test(residual_gradients_go_into_norms),
         cmocka_unit_test(relu_goes_into_batch_norm),
         cmocka_unit_test(addition_and_relu_go_into_batch_norm),
         cmocka_unit_test(relu_moves_behind_max_pool),

@@ -17,6 +17,7 @@
  *   16 bits    with everything that has the sample index in BF16 or F16, both kernels, at once and in slices of samples, give what
  *              REF in double gives for the rounded operands, within the last rounding (2^-8 of the element, 2^-11) and the
  *              tolerance of float; so does its twin for cards
+ *   sum        with `sum`: the bits of the op without its last input and of an add of that, in every type
  *   cost       positive, and equal to the count that the test gives
  */
 
@@ -35,6 +36,8 @@ struct optest {
     unsigned exact;                    /* bit i: input i is never kept in 16 bits, as a given statistic   */
     unsigned dout;                     /* bit i: output i gets a gradient; 0 means output 0 alone       */
     double tolerance;                  /* float kernels, relative to the largest element; 0 means 2e-5  */
+    bool sum;                          /* the last input is added to output 0                            */
+    double all16;                      /* added to that in 16 bits for all kernels, as they round in between */
     double card16;                     /* added to that for cards in 16 bits, where they round in between */
     double flops;                      /* counted by hand; 0: not given                                 */
 };

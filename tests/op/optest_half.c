@@ -108,3 +108,33 @@ void check_half(const struct dpt_op *op, const void *param, enum dpt_dtype half,
         tensor_free(&rounded[i], op->name);
     }
 }
+
+void check_sum(const struct dpt_op *op, const void *param, enum dpt_dtype half, int nin, const struct dpt_tensor *in,
+               unsigned exact, const struct dpt_op_ctx *ctx)
+{
+    const struct dpt_op *add = dpt_op_find("add");
+    struct dpt_op_types whole, first, second;
+    struct dpt_tensor at[DPT_OP_MAX_IN];
+    set_types(op, param, nin, in, &whole);
+    for (int i = 0; i < nin; i++) {
+        const bool batch = dpt_op_index_dim(op, &whole, i, 'b') == 0 && !(exact >> i & 1);
+        at[i] = batch ? tensor_convert(&in[i], half) : tensor_copy(&in[i]);
+    }
+    narrow_types(op, param, half, nin, at, &whole);
+    narrow_types(op, param, half, nin - 1, at, &first);
+    for (enum dpt_run run = DPT_RUN_CPU; run <= (card_runs(op) ? DPT_RUN_CUDA : DPT_RUN_CPU); run++) {
+        struct results fused, plain, sum;
+        run_types(op, run, &whole, at, ctx, -1, NULL, &fused);
+        run_types(op, run, &first, at, ctx, -1, NULL, &plain);
+        const struct dpt_tensor terms[] = {plain.tensor[0], at[nin - 1]};
+        narrow_types(add, NULL, half, 2, terms, &second);
+        run_types(add, run, &second, terms, ctx, -1, NULL, &sum);
+        compare_bits(op->name, "a sum in two steps", &fused, &sum);
+        results_free(&fused, op->name);
+        results_free(&plain, op->name);
+        results_free(&sum, op->name);
+    }
+    for (int i = 0; i < nin; i++) {
+        tensor_free(&at[i], op->name);
+    }
+}

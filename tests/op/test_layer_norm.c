@@ -29,6 +29,28 @@ static void all_questions(void **state)
                                 .in = {OPTEST_F32(131, 259), OPTEST_F32(259), OPTEST_F32(259)}});
 }
 
+/*
+ * The gradient of x with what its other readers add. dx is rounded before the sum, by up to 2^-9 of itself: where both nearly
+ * cancel, that is more than the last rounding.
+ */
+static void gradients_with_a_residual(void **state)
+{
+    (void)state;
+    const struct dpt_type wide[] = {OPTEST_F32(7, 5), OPTEST_F32(3, 4, 67), OPTEST_F32(5, 72), OPTEST_F32(131, 259)};
+    for (size_t i = 0; i < sizeof wide / sizeof wide[0]; i++) {
+        const struct dpt_type x = wide[i], gamma = OPTEST_F32(x.dim[x.ndim - 1]);
+        struct dpt_type row = x;
+        row.dim[--row.ndim] = 0;
+        optest_run(&(struct optest){.op = "layer_norm_dx", .nin = 6, .in = {x, x, row, row, gamma, x},
+                                    .draw = {[3] = optest_positive}, .exact = 1u << 2 | 1u << 3, .sum = true,
+                                    .all16 = 0x1p-9, .flops = 11.0 * (double)dpt_type_numel(&x)});
+    }
+    optest_refuses(&(struct optest){.op = "layer_norm_dx", .nin = 6,
+                                    .in = {OPTEST_F32(7, 5), OPTEST_F32(7, 5), OPTEST_F32(7), OPTEST_F32(7), OPTEST_F32(5),
+                                           OPTEST_F32(7, 4)}},
+                   "input 5");
+}
+
 /* With gamma 1 and beta 0 every row has mean 0 and variance 1, wherever it lay before. */
 static void rows_become_standard(void **state)
 {
@@ -76,6 +98,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_questions),
+        cmocka_unit_test(gradients_with_a_residual),
         cmocka_unit_test(rows_become_standard),
         cmocka_unit_test(refusals),
     };

@@ -27,6 +27,24 @@ static void all_questions(void **state)
                                 .in = {OPTEST_F32(131, 259), OPTEST_F32(259)}});
 }
 
+/* As of layer_norm. */
+static void gradients_with_a_residual(void **state)
+{
+    (void)state;
+    const struct dpt_type wide[] = {OPTEST_F32(7, 5), OPTEST_F32(3, 4, 67), OPTEST_F32(5, 72), OPTEST_F32(131, 259)};
+    for (size_t i = 0; i < sizeof wide / sizeof wide[0]; i++) {
+        const struct dpt_type x = wide[i], gamma = OPTEST_F32(x.dim[x.ndim - 1]);
+        struct dpt_type row = x;
+        row.dim[--row.ndim] = 0;
+        optest_run(&(struct optest){.op = "rms_norm_dx", .nin = 5, .in = {x, x, row, gamma, x},
+                                    .draw = {[2] = optest_positive}, .exact = 1u << 2, .sum = true, .all16 = 0x1p-9,
+                                    .flops = 8.0 * (double)dpt_type_numel(&x)});
+    }
+    optest_refuses(&(struct optest){.op = "rms_norm_dx", .nin = 5,
+                                    .in = {OPTEST_F32(7, 5), OPTEST_F32(7, 5), OPTEST_F32(7), OPTEST_F32(5), OPTEST_F32(7, 4)}},
+                   "input 4");
+}
+
 /* With gamma 1 the mean of squares of every row is 1, however large it was. */
 static void rows_have_one_size(void **state)
 {
@@ -68,6 +86,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_questions),
+        cmocka_unit_test(gradients_with_a_residual),
         cmocka_unit_test(rows_have_one_size),
         cmocka_unit_test(refusals),
     };
