@@ -161,7 +161,7 @@ int64_t dpt_exec_shared_nbytes(const struct dpt_exec *exec);
 /* Parts of training steps that the device played from a recording so far. Local. */
 int64_t dpt_exec_played(const struct dpt_exec *exec);
 
-/* Batches that were on the device, or on their way there, before their step began. Local. */
+/* Micro-batches that were on the device, or on their way there, before they were wanted. Local. */
 int64_t dpt_exec_came_ahead(const struct dpt_exec *exec);
 
 /* Bytes that this rank sent in steps, counted as plan->traffic counts them. Local. */

@@ -91,7 +91,7 @@ struct dpt_exec {
     struct dpt_dev_mark *loaded_mark;     /* of the last batch on its way to the device          */
     char *ahead;                          /* on the device: where batches arrive, plan->memory.ahead bytes, or NULL */
     struct dpt_dev_mark *taken;           /* what arrived there was copied to where the plan wants it */
-    uint64_t arriving, loaded_number;     /* of the batch that is there or on its way; of the last one loaded */
+    uint64_t arriving;                    /* number of the batch that is there or on its way     */
     int64_t came_ahead;                   /* batches that were there, or on their way, before they were wanted */
     double *figures;                      /* on the host, from the device: the metrics of each micro-batch, then squares */
     struct dpt_exec__recorded *recorded;  /* parts of a step, at most as many as it has actions  */
@@ -192,7 +192,7 @@ enum dpt_status dpt_exec__load(struct dpt_exec *exec, const struct dpt_batch *ba
 /* Returns when the loader may take back the memory of the last batch. Local wait. */
 enum dpt_status dpt_exec__await_loaded(struct dpt_exec *exec);
 
-/* If the loader has read the next batch, begins to bring it to the device beside the kernels. Before dpt_dev_wait. Local. */
+/* If the loader has read the next batch, begins to bring it to the device beside the kernels. Local. */
 enum dpt_status dpt_exec__look_ahead(struct dpt_exec *exec, struct dpt_loader *loader);
 
 /* ------------------------------------------------------------------------------------------------ stay.c */

@@ -2,10 +2,11 @@
 
 /*
  * Batches on their way from the loader to where the plan wants them. On a device that is apart those of a training arrive
- * in memory of their own, beside the kernels: while a step computes, the first micro-batch of the next step comes, if the
- * loader has read it by then; the others come while the micro-batches before them compute. From there they are copied, in
- * line and within the device, to their places, which so are the same in every step, as recordings need it; then the next
- * one may arrive. What was brought ahead is known by the number that the loader gave it: after a seek it is not taken.
+ * in memory of their own, beside the kernels. From there they are copied, in line and within the device, to their places,
+ * which so are the same in every step, as recordings need it; then the next one may arrive. That is asked for at once, if
+ * the loader has read it by then: so each micro-batch comes while the one before it computes, the first of a step while the
+ * last of the step before does. What was brought ahead is known by the number that the loader gave it: after a seek it is
+ * not taken.
  */
 
 #include "exec/internal.h"
@@ -138,15 +139,13 @@ enum dpt_status dpt_exec__load(struct dpt_exec *exec, const struct dpt_batch *ba
             DPT_TRY(copy_input(exec, given.value[i], batch, given.loaded[i]));
         }
     }
-    exec->loaded_number = batch->number;
     return DPT_STATUS_OK;
 }
 
-/* What has come ahead since came behind the last batch, whose memory the device was done with when the host waited for it. */
+/* Not the mark of what arrives: that is the next batch's by now. */
 enum dpt_status dpt_exec__await_loaded(struct dpt_exec *exec)
 {
-    return exec->arriving == 0 || exec->arriving == exec->loaded_number ? dpt_dev_mark_wait(exec->dev, exec->loaded_mark)
-                                                                        : DPT_STATUS_OK;
+    return dpt_dev_mark_wait(exec->dev, exec->ahead ? exec->taken : exec->loaded_mark);
 }
 
 enum dpt_status dpt_exec__look_ahead(struct dpt_exec *exec, struct dpt_loader *loader)

@@ -16,6 +16,7 @@ static enum dpt_status load(struct dpt_exec *exec, struct dpt_loader *loader, in
     DPT_TRY(dpt_loader_next(loader, &batch));
     DPT_ASSERT(batch && batch->micro == micro && batch->step == exec->state->step);
     DPT_TRY(dpt_exec__load(exec, batch));
+    DPT_TRY(dpt_exec__look_ahead(exec, loader));
     dpt_exec__time(exec, DPT_SECTION_DATA);
     return micro == 0 ? dpt_exec__open_messages(exec) : DPT_STATUS_OK;
 }
@@ -101,7 +102,7 @@ static enum dpt_status zero(struct dpt_exec *exec, int i)
 static enum dpt_status control(struct dpt_exec *exec, struct dpt_loader *loader, struct dpt_exec_step *step)
 {
     struct dpt_exec__control *message = &exec->control;
-    DPT_TRY(dpt_exec__look_ahead(exec, loader));
+    DPT_TRY(dpt_exec__look_ahead(exec, loader)); /* if it was not read when the last micro-batch was loaded */
     DPT_TRY(step->alone ? dpt_exec__ask_squares_alone(exec, step->alone, step->keep) : dpt_exec__ask_squares(exec));
     dpt_exec__time(exec, DPT_SECTION_UPDATE);
     if (dpt_dev_is_apart(exec->dev)) {

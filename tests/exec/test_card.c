@@ -82,7 +82,8 @@ static void compare(const char *job, const struct rig_layout *layout, const char
         expect_near("norm", order, a.grad_norm, b.grad_norm);
         expect_near("loss", order, a.metric[0], b.metric[0]);
     }
-    assert_int_equal(dpt_exec_came_ahead(card->exec) > 0, reads_ahead);
+    /* The first micro-batch of a step and, where there are several, the later ones, too. */
+    assert_int_equal(dpt_exec_came_ahead(card->exec) > (card->plan->micros > 1 && reads_ahead ? STEPS : 0), reads_ahead);
     assert_true(dpt_exec_played(card->exec) > 0 || !dpt_dev_records(card->dev));
     const double distance = rig_distance_gathered(card, cores);
     if (!(distance <= TOLERANCE)) {
