@@ -158,7 +158,7 @@ enum dpt_status dpt_exec_evaluate(struct dpt_exec *exec, struct dpt_loader *load
 /* Bytes of plan->memory.messages that lie in memory which the ranks of a host share, not the device's own. Local. */
 int64_t dpt_exec_shared_nbytes(const struct dpt_exec *exec);
 
-/* Parts of training steps that the device played from a recording so far. Local. */
+/* Parts of steps, or of batches of an evaluation, that the device played from a recording so far. Local. */
 int64_t dpt_exec_played(const struct dpt_exec *exec);
 
 /* Micro-batches that were on the device, or on their way there, before they were wanted. Local. */

@@ -3,7 +3,10 @@
 /*
  * Parts of a step that ask nothing but work of the device - kernels, zeroing, sums, metrics - are recorded, when two steps in
  * a row have the same samples on this rank, and from then on played by one call: a launch each would keep the host busy for as
- * long as small kernels take. What changes from step to step must not be in a recording: the learning rate and the number of
+ * long as small kernels take. So are those of an evaluation, when two of its batches in a row are alike; it has recordings of its
+ * own, each of one micro-batch, since whoever wants the predictions looks at them behind each. They are made once and
+ * serve every pass: a short last batch is done without them.
+ * What changes from step to step must not be in a recording: the learning rate and the number of
  * the update are of updates, which stand behind the control reduction and are not recorded; the step, from which random
  * numbers are drawn, is in memory of the device (dpt_dev_step); all else is in the key, and a step with another key is done
  * without the recording. A part that the device does not record is done as if there were no recordings.
@@ -35,7 +38,7 @@ void dpt_exec__prepare_parts(struct dpt_exec *exec)
 {
     const struct dpt_plan *plan = exec->plan;
     struct dpt_exec__recorded *part = NULL;
-    if (!plan->graph->training || !dpt_dev_records(exec->dev) || exec->slowness > 1.0) {
+    if (!dpt_dev_records(exec->dev) || exec->slowness > 1.0) {
         return;
     }
     for (int i = 0; i < plan->nactions; i++) {
@@ -43,7 +46,7 @@ void dpt_exec__prepare_parts(struct dpt_exec *exec)
             part = NULL;
             continue;
         }
-        if (!part) {
+        if (!part || (!plan->graph->training && plan->action[i].micro != plan->action[i - 1].micro)) {
             part = &exec->recorded[exec->nrecorded++];
             *part = (struct dpt_exec__recorded){.begin = i, .first = INT64_MAX, .last = -1};
         }

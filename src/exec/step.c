@@ -272,44 +272,64 @@ enum dpt_status dpt_exec_train(struct dpt_exec *exec, struct dpt_loader *loader,
     return DPT_STATUS_OK;
 }
 
+/* What the actions of a batch of an evaluation are done with. */
+struct pass {
+    struct dpt_loader *loader;
+    const struct dpt_batch *batch; /* the last one loaded */
+    dpt_exec_output_fn *output;
+    void *user;
+};
+
+static enum dpt_status load_in_pass(struct dpt_exec *exec, int micro, struct pass *pass)
+{
+    if (micro > 0) {
+        DPT_TRY(dpt_exec__await_loaded(exec));
+        DPT_TRY(dpt_loader_next(pass->loader, &pass->batch));
+        DPT_ASSERT(pass->batch && pass->batch->micro == micro);
+    }
+    DPT_TRY(dpt_exec__load(exec, pass->batch));
+    return micro == 0 ? dpt_exec__open_messages(exec) : DPT_STATUS_OK;
+}
+
+static enum dpt_status act_in_pass(struct dpt_exec *exec, const struct dpt_action *action, void *user)
+{
+    switch (action->kind) {
+    case DPT_ACTION_LOAD:
+        return load_in_pass(exec, action->micro, user);
+    case DPT_ACTION_RUN:
+        return dpt_exec__run(exec, action->arg, action->micro);
+    case DPT_ACTION_METRIC:
+        return dpt_exec__ask_metric(exec, action->micro);
+    case DPT_ACTION_GATHER:
+    case DPT_ACTION_GATHERED:
+        return dpt_exec__stay(exec, action);
+    default:
+        DPT_ASSERT(action->kind == DPT_ACTION_CONTROL);
+        return DPT_STATUS_OK;
+    }
+}
+
+/* Shows the predictions of a micro-batch. */
+static enum dpt_status show(struct dpt_exec *exec, int micro, const struct pass *pass)
+{
+    struct dpt_tensor y = dpt_exec__tensor(exec, exec->plan->graph->output, micro);
+    DPT_TRY(dpt_exec__on_host(exec, &y));
+    return pass->output(pass->user, pass->batch, &y);
+}
+
 /* The actions of one batch of an evaluation: no gradients, no updates. */
-static enum dpt_status evaluate_batch(struct dpt_exec *exec, const struct dpt_batch *batch, struct dpt_loader *loader,
-                                      dpt_exec_output_fn *output, void *user)
+static enum dpt_status evaluate_batch(struct dpt_exec *exec, struct pass *pass)
 {
     const struct dpt_plan *plan = exec->plan;
-    for (int i = 0; i < plan->nactions; i++) {
-        const struct dpt_action *action = &plan->action[i];
-        if (action->kind == DPT_ACTION_LOAD && action->micro > 0) {
-            DPT_TRY(dpt_exec__await_loaded(exec));
-            DPT_TRY(dpt_loader_next(loader, &batch));
-            DPT_ASSERT(batch && batch->micro == action->micro);
+    for (int i = 0, next; i < plan->nactions; i = next) {
+        DPT_TRY(dpt_exec__play(exec, i, act_in_pass, pass, &next));
+        if (next == i) {
+            DPT_TRY(act_in_pass(exec, &plan->action[next++], pass));
         }
-        switch (action->kind) {
-        case DPT_ACTION_LOAD:
-            DPT_TRY(dpt_exec__load(exec, batch));
-            if (action->micro == 0) {
-                DPT_TRY(dpt_exec__open_messages(exec));
-            }
-            break;
-        case DPT_ACTION_RUN:
-            DPT_TRY(dpt_exec__run(exec, action->arg, action->micro));
-            break;
-        case DPT_ACTION_METRIC:
-            DPT_TRY(dpt_exec__ask_metric(exec, action->micro));
-            break;
-        case DPT_ACTION_GATHER:
-        case DPT_ACTION_GATHERED:
-            DPT_TRY(dpt_exec__stay(exec, action));
-            break;
-        default:
-            DPT_ASSERT(action->kind == DPT_ACTION_CONTROL);
-            break;
-        }
-        const bool last = plan->action[i + 1 < plan->nactions ? i + 1 : i].micro != action->micro;
-        if (output && action->micro >= 0 && last && plan->graph->output >= 0) {
-            struct dpt_tensor y = dpt_exec__tensor(exec, plan->graph->output, action->micro);
-            DPT_TRY(dpt_exec__on_host(exec, &y));
-            DPT_TRY(output(user, batch, &y));
+        const int micro = plan->action[next - 1].micro;
+        const bool last = plan->action[next < plan->nactions ? next : next - 1].micro != micro;
+        if (pass->output && micro >= 0 && last && plan->graph->output >= 0) {
+            DPT_TRY(show(exec, micro, pass));
         }
     }
     return dpt_exec__close_messages(exec);
@@ -318,17 +338,18 @@ static enum dpt_status evaluate_batch(struct dpt_exec *exec, const struct dpt_ba
 enum dpt_status dpt_exec_evaluate(struct dpt_exec *exec, struct dpt_loader *loader, double metric[DPT_EXEC_METRICS],
                                   dpt_exec_output_fn *output, void *user)
 {
-    const struct dpt_batch *batch;
+    struct pass pass = {.loader = loader, .output = output, .user = user};
     for (int i = 0; i < DPT_EXEC_METRICS; i++) {
         metric[i] = 0.0;
     }
     for (;;) {
         dpt_comm_action("load", "a batch of an evaluation");
-        DPT_TRY(dpt_loader_next(loader, &batch));
-        if (!batch) {
+        DPT_TRY(dpt_loader_next(loader, &pass.batch));
+        if (!pass.batch) {
             return DPT_STATUS_OK;
         }
-        DPT_TRY(evaluate_batch(exec, batch, loader, output, user));
+        DPT_TRY(dpt_dev_step(exec->dev, (uint64_t)pass.batch->step)); /* no recording may have it in it */
+        DPT_TRY(evaluate_batch(exec, &pass));
         DPT_TRY(dpt_dev_wait(exec->dev));
         dpt_exec__take_metrics(exec);
         if (!exec->metric_counts) {

@@ -12,7 +12,7 @@
 #include "../comm/world.h"
 #include "rig.h"
 
-enum { STEPS = 5 };
+enum { STEPS = 5, PASSES = 3, SHOWN = 5 };
 static const double TOLERANCE = 2e-5; /* sums of floats in another order, over some steps */
 
 /* In a build --with-cuda=emulate: kernels of this name that the card ran. Elsewhere it is not there. */
@@ -54,14 +54,72 @@ static void expect_near(const char *what, const char *order, double card, double
 static void compare_evaluations(struct rig *card, struct rig *cores, const char *order)
 {
     struct rig *rig[2] = {card, cores};
+    struct rig_eval eval[2];
     double metric[2][DPT_EXEC_METRICS];
+    int64_t played[PASSES];
     for (int i = 0; i < 2; i++) {
-        struct rig_eval eval;
-        rig_eval_new(rig[i], 20, true, &eval);
-        rig_evaluate(rig[i], &eval, metric[i], NULL, NULL);
-        rig_eval_free(&eval);
+        rig_eval_new(rig[i], 20, true, &eval[i]);
     }
-    expect_near("loss of an evaluation", order, metric[0][0], metric[1][0]);
+    for (int p = 0; p < PASSES; p++) {
+        for (int i = 0; i < 2; i++) {
+            rig_evaluate(rig[i], &eval[i], metric[i], NULL, NULL);
+        }
+        expect_near("loss of an evaluation", order, metric[0][0], metric[1][0]);
+        played[p] = dpt_exec_played(eval[0].exec);
+        const struct dpt_exec_step a = rig_train(card), b = rig_train(cores);
+        expect_near("norm behind an evaluation", order, a.grad_norm, b.grad_norm);
+    }
+    /* Of batches of 20, 20 and 5 the first pass plays the second, and the next passes the first two: the recording stays. */
+    assert_true(played[0] > 0 || !dpt_dev_records(card->dev));
+    assert_int_equal(played[1], 3 * played[0]);
+    assert_int_equal(played[2], 5 * played[0]);
+    for (int i = 0; i < 2; i++) {
+        rig_eval_free(&eval[i]);
+    }
+}
+
+/* What an evaluation shows of each batch is the same whether it was played or not. */
+struct shown {
+    double sum[2 * SHOWN];
+    int count;
+};
+
+static enum dpt_status note_shown(void *user, const struct dpt_batch *batch, const struct dpt_tensor *output)
+{
+    struct shown *shown = user;
+    const float *y = output->data;
+    double sum = 0.0;
+    for (int64_t i = 0; i < dpt_type_numel(&output->type); i++) {
+        sum += (double)(i % 7 + 1) * (double)y[i];
+    }
+    assert_true(shown->count < 2 * SHOWN && batch->rows == output->type.dim[0]);
+    shown->sum[shown->count++] = sum;
+    return DPT_STATUS_OK;
+}
+
+static void predictions_are_shown_of_every_batch(void **state)
+{
+    const struct rig_layout layout = {.naxes = 1, .axis = {AXIS("data", 1)}, .card = true};
+    struct shown shown = {.count = 0};
+    struct rig_eval eval;
+    double metric[DPT_EXEC_METRICS];
+    const char *why;
+    (void)state;
+    if (dpt_dev_cuda_count(&why) == 0 || dpt_comm_size(world) > 1) {
+        skip();
+    }
+    struct rig *rig = rig_new_layout(RIG_FP32 RIG_MLP RIG_BATCH("16", "1") RIG_SGD, world, &layout);
+    rig_eval_new(rig, 9, true, &eval); /* of 45 samples: five alike */
+    for (int p = 0; p < 2; p++) {
+        rig_evaluate(rig, &eval, metric, note_shown, &shown);
+    }
+    assert_int_equal(shown.count, 2 * SHOWN);
+    for (int i = 0; i < SHOWN; i++) { /* the first was done without a recording in the first pass alone */
+        assert_true(shown.sum[i] == shown.sum[SHOWN + i]);
+        assert_true(i == 0 || shown.sum[i] != shown.sum[i - 1]);
+    }
+    rig_eval_free(&eval);
+    rig_free(rig);
 }
 
 static void compare(const char *job, const struct rig_layout *layout, const char *order)
@@ -163,6 +221,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_card_trains_as_the_cores_do),
+        cmocka_unit_test(predictions_are_shown_of_every_batch),
         cmocka_unit_test(launches_do_not_grow_with_the_net),
     };
     setenv("DPT_EMULATED_CARDS", "1", 1); /* in a build without the emulator it means nothing */
