@@ -102,6 +102,9 @@ enum dpt_tie { DPT_TIE_SUM, DPT_TIE_AVERAGE };
 enum dpt_vocabulary { DPT_VOCABULARY_WHOLE, DPT_VOCABULARY_SPLIT };
 enum dpt_progress { DPT_PROGRESS_LINES, DPT_PROGRESS_BAR, DPT_PROGRESS_NONE };
 
+/* The word of run.precision. Local. */
+const char *dpt_precision_name(enum dpt_precision precision);
+
 /*
  * One [layer.NAME] section of a `layers` model, in the order of the file; the loss follows the last one. Key `op` says
  * what it is, `in` what it reads: names of earlier sections, or "input" for the sample; without it the section before.

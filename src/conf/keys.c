@@ -28,12 +28,12 @@ const struct dpt_conf_section dpt_conf__sections[] = {
 const int dpt_conf__nsections = sizeof dpt_conf__sections / sizeof dpt_conf__sections[0];
 
 static const struct dpt_conf_word precisions[] = {
-    {"fp32", "single precision"},
-    {"tf32", "single precision; cards may round factors of products to 11 bits"},
-    {"bf16", "activations and products in bfloat16, all else in single precision"},
-    {"fp16", "the same in IEEE half, which is more exact and has less range: the loss is scaled"},
-    {"fp64", "double precision; slow, for checks"},
-    {0},
+    [DPT_PRECISION_FP32] = {"fp32", "single precision"},
+    [DPT_PRECISION_TF32] = {"tf32", "single precision; cards may round factors of products to 11 bits"},
+    [DPT_PRECISION_BF16] = {"bf16", "activations and products in bfloat16, all else in single precision"},
+    [DPT_PRECISION_FP16] = {"fp16", "the same in IEEE half, which is more exact and has less range: the loss is scaled"},
+    [DPT_PRECISION_FP64] = {"fp64", "double precision; slow, for checks"},
+    [DPT_PRECISION_FP64 + 1] = {0},
 };
 static const struct dpt_conf_word models[] = {
     {"mlp", "fully connected layers of the given widths"},
@@ -622,6 +622,11 @@ const struct dpt_conf_key dpt_conf__keys[] = {
      .text = "How progress is shown."},
 };
 const int dpt_conf__nkeys = sizeof dpt_conf__keys / sizeof dpt_conf__keys[0];
+
+const char *dpt_precision_name(enum dpt_precision precision)
+{
+    return precisions[precision].name;
+}
 
 const struct dpt_conf_key *dpt_conf__find(const char *section, const char *name)
 {

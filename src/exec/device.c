@@ -100,9 +100,11 @@ enum dpt_status dpt_exec_used_precision(int asked, enum dpt_precision trained, e
 
 enum dpt_status dpt_exec_precision_option(const char *text, int *precision)
 {
-    static const char *const words[] = {[DPT_PRECISION_FP32] = "fp32", [DPT_PRECISION_TF32] = "tf32",
-                                        [DPT_PRECISION_BF16] = "bf16", [DPT_PRECISION_FP16] = "fp16"};
-    return dpt_command_word("precision", text, words, 4, precision);
+    const char *words[DPT_PRECISION_FP64]; /* which is the last, and none of them: numbers of checkpoints are not converted */
+    for (int p = 0; p < DPT_PRECISION_FP64; p++) {
+        words[p] = dpt_precision_name((enum dpt_precision)p);
+    }
+    return dpt_command_word("precision", text, words, DPT_PRECISION_FP64, precision);
 }
 
 enum dpt_dtype dpt_exec_real(enum dpt_precision precision)

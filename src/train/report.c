@@ -57,9 +57,6 @@ static void tell_bucket(const struct dpt_train *train)
 
 static void tell_model(const struct dpt_train *train)
 {
-    static const char *const precision[] = {
-        [DPT_PRECISION_FP32] = "fp32", [DPT_PRECISION_TF32] = "tf32", [DPT_PRECISION_BF16] = "bf16",
-        [DPT_PRECISION_FP16] = "fp16", [DPT_PRECISION_FP64] = "fp64"};
     char name[96], params[24], flops[24];
     int64_t count = 0;
     for (int v = 0; v < train->graph->nvalues; v++) {
@@ -71,7 +68,7 @@ static void tell_model(const struct dpt_train *train)
             dpt_model_name(train->job, &train->io, name, sizeof name),
             dpt_text_count(params, sizeof params, (double)count),
             dpt_text_count(flops, sizeof flops, work), work < 1e3 ? " " : "",
-            precision[train->job->run.precision]);
+            dpt_precision_name(train->job->run.precision));
 }
 
 static void tell_data(const struct dpt_train *train)
