@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 
@@ -600,8 +601,13 @@ static void read_file(struct reading *reading, int serial, const char *path)
         /* The sentence begins with the path. */
         const char *sentence = dpt_error_text();
         const size_t n = strlen(path);
-        dpt_conf__problem(&reading->problems, path, 0, "%s",
-                          strncmp(sentence, path, n) == 0 && sentence[n] == ':' ? sentence + n + 2 : sentence);
+        struct stat info;
+        const bool large = stat(path, &info) == 0 && info.st_size > MAX_FILE;
+        dpt_conf__problem(&reading->problems, path, 0, "%s%s",
+                          strncmp(sentence, path, n) == 0 && sentence[n] == ':' ? sentence + n + 2 : sentence,
+                          large ? " of a job file: this is none; dpt-train -c job.ini takes one that names the data, and dpt-data "
+                                  "makes tokens of text"
+                                : "");
         return;
     }
     char *copy = dpt_arena_strdup(reading->arena, path);

@@ -572,7 +572,7 @@ static void files_that_cannot_be_read(void **state)
     free(big);
     file = in_folder("big.ini");
     assert_int_equal(dpt_job_read(1, &file, 0, NULL, &job, NULL), DPT_STATUS_USAGE);
-    assert_non_null(strstr(dpt_error_text(), "at most 1048576"));
+    assert_non_null(strstr(dpt_error_text(), "at most 1048576 are expected of a job file: this is none"));
 }
 
 int main(void)
