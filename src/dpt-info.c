@@ -24,7 +24,7 @@ enum { STATE = DPT_COMMAND_LONG, VERIFY, JSON, DEVICES };
 static const struct dpt_command_option table[] = {
     {"tensors", 't', NULL, "list all tensors: name, type, shape"},
     {"config", 'c', NULL, "print the job file that the checkpoint was made with, and nothing else"},
-    {"state", STATE, NULL, "print one word, and nothing else: finished, paused, none or damaged"},
+    {"state", STATE, NULL, "print one word, and nothing else: finished, paused, imported, none or damaged"},
     {"verify", VERIFY, NULL, "read every byte and check it; exit status 3 when something is damaged"},
     {"best", 'b', NULL, "look at the best checkpoint of the run, not the newest"},
     {"json", JSON, NULL, "print as JSON"},
@@ -136,7 +136,9 @@ static void print_tensors(const struct dpt_ckpt *ckpt)
 
 static const char *state_of(const struct dpt_ckpt *ckpt)
 {
-    return !ckpt ? "none" : dpt_ckpt_meta(ckpt)->finished ? "finished" : "paused";
+    const struct dpt_ckpt_meta *meta = ckpt ? dpt_ckpt_meta(ckpt) : NULL;
+    const bool trained = meta && (meta->step > 0 || meta->elapsed_s > 0.0);
+    return !meta ? "none" : meta->finished ? "finished" : trained ? "paused" : "imported";
 }
 
 static void print_summary(const struct options *options, const struct dpt_ckpt *ckpt, const json_t *metrics)

@@ -7,6 +7,7 @@ data=$abs_builddir/dpt-data
 train=$abs_builddir/dpt-train
 generate=$abs_builddir/dpt-generate
 convert=$abs_builddir/dpt-convert
+info=$abs_builddir/dpt-info
 
 # A language that is easy: one sentence, again and again, each in a document of its own.
 i=0
@@ -83,6 +84,8 @@ for model in gpt llama; do
         [ -s $model-hf/$file ] || fail "$model: dpt-convert made no $file"
     done
     status 0 '' "$convert" -q $model-hf $model-back
+    [ "$("$info" --state runs/$model) $("$info" --state $model-back)" = 'finished imported' ] ||
+        fail "$model: dpt-info does not tell what was trained from what was imported"
     status 0 '' "$generate" -t 1 -q -k $model-back -p 'pack my' -T 3 -c 3 -s 7
     cmp -s three out || fail "$model: another text behind dpt-convert"
     status 0 '' "$generate" -t 1 -q -k runs/$model --tokenizer=$model-hf -p 'pack my' -T 3 -c 3 -s 7
