@@ -293,7 +293,9 @@ static void write_end(const struct dpt_train *train, const struct tale *tale, in
     }
     dpt_text_add(&record, ", \"share\": {");
     for (int i = 0; i < DPT_SECTION_COUNT; i++) {
-        dpt_text_add(&record, "%s\"%s\": %.6g", i ? ", " : "", section_name[i],
+        const int word = (int)strcspn(section_name[i], " ");
+        dpt_text_add(&record, "%s\"%.*s%s%s\": %.6g", i ? ", " : "", word, section_name[i],
+                     section_name[i][word] ? "_" : "", section_name[i][word] ? section_name[i] + word + 1 : "",
                      spread_of(tale, ranks, i).avg / wall);
     }
     dpt_text_add(&record, "}");

@@ -49,6 +49,13 @@ must 2 quiet -q
 [ ! -s quiet.log ] || fail "-q is not quiet"
 grep -q 'phase' quiet/dpt.log || fail "-q: dpt.log is empty too"
 
+# A batch that does not fit the data, or the ranks, is worth a word.
+grep -q 'NOTE .*batch' first.log && fail "a note about a batch that fits"
+must 2 large -s batch.global=5000 -s run.length='1 step'
+grep -q 'NOTE    batch.global = 5000 is more than there are samples' large.log || fail "large: no note about the batch"
+must 2 small -s batch.global=1 -s run.length='1 step'
+grep -q 'NOTE    2 ranks share a batch of 1: some of them compute nothing' small.log || fail "small: no note about the batch"
+
 must 1 bar -s log.progress=bar
 grep -q '100%' bar.log || fail "no bar"
 
