@@ -327,8 +327,9 @@ static enum dpt_status print_devices(void)
     for (int card = 0; card < cards; card++) {
         struct dpt_dev_info info;
         DPT_TRY(dpt_dev_cuda_info(card, &info));
-        printf("cuda %d: %s, %s, %d multiprocessors of compute capability %d.%d, driver for CUDA %d.%d\n", card, info.name,
-               dpt_text_bytes(memory, sizeof memory, info.nbytes), info.multiprocessors, info.major, info.minor,
+        printf("cuda %d: %s, %s, %d multiprocessor%s of compute capability %d.%d, driver for CUDA %d.%d\n", card, info.name,
+               dpt_text_bytes(memory, sizeof memory, info.nbytes), info.multiprocessors,
+               info.multiprocessors == 1 ? "" : "s", info.major, info.minor,
                info.driver_major, info.driver_minor);
     }
     if (cards == 0) {

@@ -64,8 +64,8 @@ enum dpt_status dpt_exec_open_device(const struct dpt_exec_device_conf *conf, st
         return open_cores(conf, dev, run);
     }
     DPT_CHECK(conf->sharers <= 1 || conf->share, DPT_STATUS_USAGE,
-              "%d ranks of host %s would share a card, of which a rank sees %d: start fewer, or set device.share = yes, or "
-              "device.kind = cpu",
+              "%d ranks of host %s would share a card; a rank sees %d: start at most one rank a card, or let ranks share one "
+              "with device.share = yes, or compute on the cores with device.kind = cpu",
               conf->sharers, dpt_comm_host(), cards);
     static const enum dpt_dev_convolution convolution[] = {
         [DPT_CONVOLUTION_AUTO] = DPT_DEV_CONVOLUTION_AUTO,

@@ -87,6 +87,24 @@ static enum dpt_status print_plans(struct dpt_train *train, int ranks, double *s
     return DPT_STATUS_OK;
 }
 
+/* A plan for a card is compared with the first one here, where there is one: the job may be for another host. */
+static void compare_with_card(const struct dpt_plan *plan)
+{
+    const struct dpt_plan_memory *memory = &plan->memory;
+    const int64_t wanted = memory->params + memory->gradients + memory->accumulators + memory->slots + memory->activations +
+                           memory->scratch + memory->ahead;
+    struct dpt_dev_info info;
+    const char *why;
+    char asked[24], there[24];
+    if (plan->conf.apart && dpt_dev_cuda_count(&why) > 0 && dpt_dev_cuda_info(0, &info) == DPT_STATUS_OK &&
+        (uint64_t)wanted > info.nbytes) {
+        dpt_log("NOTE    a rank wants %s on its card, and the %s here has %s: batch.micro_batches and parallel.recompute make "
+                "activations smaller, parallel.shard on several ranks all else\n",
+                dpt_text_bytes(asked, sizeof asked, (uint64_t)wanted), info.name,
+                dpt_text_bytes(there, sizeof there, info.nbytes));
+    }
+}
+
 enum dpt_status dpt_train_dry_run(const struct dpt_job *job, int ranks, bool every_rank)
 {
     struct dpt_train train = {
@@ -106,6 +124,7 @@ enum dpt_status dpt_train_dry_run(const struct dpt_job *job, int ranks, bool eve
     status = status == DPT_STATUS_OK ? dpt_train__plan(&train) : status;
     if (status == DPT_STATUS_OK) {
         dpt_train__banner(&train, false);
+        compare_with_card(train.plan);
         status = every_rank ? print_plans(&train, ranks, &seconds) : DPT_STATUS_OK;
     }
     if (status == DPT_STATUS_OK && every_rank) {

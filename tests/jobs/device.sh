@@ -132,8 +132,11 @@ if grep -q 'emulated card' devices.log; then
     run 1 large -s device.kind=cuda -s 'model.widths=40000 40000'
     status=$?
     [ $status = 5 ] || fail "too large a model: exit status $status, expected 5"
-    grep -q 'not enough memory for .* were asked for, .* of 4.00 GiB are free; use more micro-batches' large.log ||
+    grep -q 'not enough memory for .* were asked for, .* of 4.00 GiB are free; more micro-batches' large.log ||
         fail "too large a model: not told what is missing"
+    run 1 planned --dry-run -s device.kind=cuda -s 'model.widths=40000 40000' || fail "too large a model is not planned"
+    grep -q 'NOTE    a rank wants .* on its card, and the emulated card here has 4.00 GiB' planned.log ||
+        fail "too large a model: the plan does not say so"
     export DPT_EMULATED_MPI=1
     must 2 direct -s device.kind=cuda -s device.exchange=mpi
     grep -q '^ranks .*, of memory of cards$' direct.log || fail "MPI is not told of memory of cards"
