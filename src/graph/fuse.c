@@ -22,6 +22,13 @@
  * The first takes the place of linear_dx, since what the gradient of an activation reads is of the forward pass. Both must be
  * of one stage of a pipeline, or that would be sent to another. The second takes the place of the add, which is of the stage of
  * the norm, as part of the gradient of the same node.
+ *
+ * And of either, when all else is done, also of what is computed again:
+ *
+ *   add, layer_norm          ->  add_layer_norm, and so add_rms_norm
+ *
+ * which gives the sum as well: other readers of it may follow. It comes last, since of a sum alone a stage of a pipeline can be
+ * cut off, and a block that is computed again; of a sum and its norm it cannot, or at the price of two values for one.
  */
 
 #include <string.h>
@@ -309,6 +316,63 @@ enum dpt_status dpt_graph_fuse_gradient(struct dpt_graph *graph, const int *stag
     for (int n = 0; n < graph->nnodes; n++) {
         if (graph->node[n].op) {
             fuse_norm_gradient(&fuser, n);
+        }
+    }
+    close_holes(graph);
+    survey(&fuser);
+    return DPT_STATUS_OK;
+}
+
+/* True when a node of (first, last) reads the value. */
+static bool is_read_between(const struct dpt_graph *graph, int value, int first, int last)
+{
+    for (int n = first + 1; n < last; n++) {
+        for (int i = 0; i < graph->node[n].nin; i++) {
+            if (graph->node[n].in[i] == value) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* add, layer_norm or rms_norm. */
+static bool fuse_norm(struct fuser *fuser, int n)
+{
+    struct dpt_graph *graph = fuser->graph;
+    struct dpt_node *norm = &graph->node[n];
+    const char *op = is(norm, "layer_norm") ? "add_layer_norm" : is(norm, "rms_norm") ? "add_rms_norm" : NULL;
+    const int sum = op ? norm->in[0] : -1, producer = op ? graph->value[sum].producer : -1;
+    if (producer < 0 || !is(&graph->node[producer], "add") || graph->node[producer].phase != norm->phase ||
+        is_read_between(graph, sum, producer, n)) {
+        return false;
+    }
+    struct dpt_node *add = &graph->node[producer];
+    memmove(norm->in + 2, norm->in + 1, (size_t)(norm->nin - 1) * sizeof *norm->in);
+    memmove(norm->out + 1, norm->out, (size_t)norm->nout * sizeof *norm->out);
+    norm->op = dpt_op_find(op);
+    norm->in[0] = add->in[0];
+    norm->in[1] = add->in[1];
+    norm->out[0] = sum;
+    norm->nin++;
+    norm->nout++;
+    for (int i = 0; i < graph->nnodes; i++) { /* what is of the gradient of the sum */
+        graph->node[i].of = graph->node[i].of == producer ? n : graph->node[i].of;
+    }
+    remove_node(add);
+    return true;
+}
+
+enum dpt_status dpt_graph_fuse_norms(struct dpt_graph *graph)
+{
+    struct fuser fuser = {
+        .graph = graph,
+        .uses = dpt_arena_array(graph->arena, (size_t)graph->nvalues, sizeof(int)),
+    };
+    survey(&fuser);
+    for (int n = 0; n < graph->nnodes; n++) {
+        if (graph->node[n].op && fuse_norm(&fuser, n)) {
+            survey(&fuser);
         }
     }
     close_holes(graph);

@@ -8,8 +8,8 @@
  *
  * Life of a graph: model/ builds the forward pass; dpt_graph_fuse rewrites patterns; dpt_graph_gradient adds the
  * backward pass, of which dpt_graph_fuse_gradient rewrites some, dpt_graph_recompute what that computes again;
- * dpt_graph_precision says what has 16 bits; optim/ adds the updates; dpt_graph_check; then it is constant and plan/
- * reads it.
+ * dpt_graph_fuse_norms rewrites what could not be before that; dpt_graph_precision says what has 16 bits; optim/ adds the
+ * updates; dpt_graph_check; then it is constant and plan/ reads it.
  */
 
 #include <stdbool.h>
@@ -146,6 +146,12 @@ enum dpt_status dpt_graph_gradient(struct dpt_graph *graph);
  * Forward nodes stay what they were; values and backward nodes get other numbers. After dpt_graph_gradient. Local.
  */
 enum dpt_status dpt_graph_fuse_gradient(struct dpt_graph *graph, const int *stage);
+
+/*
+ * Rewrites add + layer_norm, add + rms_norm into one node that gives the sum as well. For graphs whose layers are not divided
+ * among stages. After dpt_graph_recompute, before dpt_graph_precision. Local.
+ */
+enum dpt_status dpt_graph_fuse_norms(struct dpt_graph *graph);
 
 /* What of the forward pass is computed again in the backward pass instead of stored. */
 enum dpt_recompute {

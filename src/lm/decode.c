@@ -84,6 +84,7 @@ static enum dpt_status build(const struct dpt_decode *decode, struct program *pr
     program->graph = dpt_graph_new(decode->real, rows, false);
     DPT_TRY(dpt_model_build(&job, &io, true, program->graph));
     DPT_TRY(dpt_graph_fuse(program->graph));
+    DPT_TRY(dpt_graph_fuse_norms(program->graph));
     if (decode->half != DPT_DTYPE_F32) {
         dpt_graph_precision(program->graph, decode->half);
     }

@@ -5,12 +5,14 @@
  *
  *   forward   mean[n] = sum_h x / h,  rstd[n] = 1 / sqrt(sum_h (x - mean)^2 / h + eps)
  *             xhat = (x - mean) rstd,  y = gamma xhat + beta, beta may be missing
+ *             with a sum before it (add_layer_norm): x = r, r = x' + more, which is an output, too
  *   backward  e = dy gamma
  *             dx = rstd (e - mean_h(e) - xhat mean_h(e xhat)) (+ dr)
  *             dgamma[h] = sum_n dy xhat,  dbeta[h] = sum_n dy
  *
  * mean and rstd are kept for the backward pass; they have no gradient of their own. dr, which may be missing, is the gradient
- * that x gets from its other readers (graph/fuse.c). dx is rounded to what it is kept in before dr is added, as if add did that.
+ * that x gets from its other readers (graph/fuse.c). dx is rounded to what it is kept in before dr is added, as if add did that;
+ * so is r before it is normalised. add_layer_norm is put in when the backward pass is there (graph/fuse.c): it has no gradient.
  */
 
 #include "op/layer_norm.h"
@@ -22,26 +24,41 @@
 #define DPT_REF "op/layer_norm_ref.inc"
 #include "op/real.h"
 DPT_REF_RUN(layer_norm, in[0])
+DPT_REF_RUN(add_layer_norm, in[0])
 DPT_REF_RUN(layer_norm_dx, in[0])
 DPT_REF_RUN(layer_norm_dw, in[0])
 DPT_CPU_RUN(layer_norm, in[0])
+DPT_CPU_RUN(add_layer_norm, in[0])
 DPT_CPU_RUN(layer_norm_dx, in[0])
 DPT_CPU_RUN(layer_norm_dw, in[0])
 
-static enum dpt_status shape(struct dpt_op_types *types)
+/* Of x, input 0; gamma and beta are the inputs from number `gamma` on, and the outputs of the norm come last. */
+static enum dpt_status shape_of(struct dpt_op_types *types, int gamma)
 {
     const struct dpt_layer_norm_param *param = types->param;
-    DPT_TRY(dpt_op__check_inputs(&dpt_op_layer_norm, types));
     DPT_TRY(dpt_op__check_real(types, types->nin));
     const struct dpt_type *x = &types->in[0];
     DPT_CHECK(x->dim[x->ndim - 1] > 0, DPT_STATUS_USAGE, "x has no features in its last dimension");
-    DPT_TRY(dpt_op__check_shape(types, 1, dpt_op__features(x), "gamma"));
-    DPT_TRY(types->nin > 2 ? dpt_op__check_shape(types, 2, dpt_op__features(x), "beta") : DPT_STATUS_OK);
+    DPT_TRY(dpt_op__check_shape(types, gamma, dpt_op__features(x), "gamma"));
+    DPT_TRY(types->nin > gamma + 1 ? dpt_op__check_shape(types, gamma + 1, dpt_op__features(x), "beta") : DPT_STATUS_OK);
     DPT_CHECK(param->eps > 0.0, DPT_STATUS_USAGE, "eps is %g, must be above 0", param->eps);
-    types->nout = 3;
-    types->out[0] = *x;
-    types->out[1] = types->out[2] = dpt_op__rows(x);
+    types->nout = gamma + 2;
+    types->out[0] = types->out[gamma - 1] = *x;
+    types->out[gamma] = types->out[gamma + 1] = dpt_op__rows(x);
     return DPT_STATUS_OK;
+}
+
+static enum dpt_status shape(struct dpt_op_types *types)
+{
+    DPT_TRY(dpt_op__check_inputs(&dpt_op_layer_norm, types));
+    return shape_of(types, 1);
+}
+
+static enum dpt_status shape_add(struct dpt_op_types *types)
+{
+    DPT_TRY(dpt_op__check_inputs(&dpt_op_add_layer_norm, types));
+    DPT_TRY(dpt_op__check_same(types, 0, 1));
+    return shape_of(types, 2);
 }
 
 static enum dpt_status shape_dx(struct dpt_op_types *types)
@@ -73,6 +90,11 @@ static enum dpt_status shape_dw(struct dpt_op_types *types)
 static void cost(const struct dpt_op_types *types, struct dpt_op_cost *cost)
 {
     dpt_op__cost_each(types, 0, 8.0, cost); /* n, h: mean 1; variance 3; xhat 2; gamma, beta 2 */
+}
+
+static void cost_add(const struct dpt_op_types *types, struct dpt_op_cost *cost)
+{
+    dpt_op__cost_each(types, 0, 9.0, cost); /* n, h: the sum 1; what layer_norm does 8 */
 }
 
 static void cost_dx(const struct dpt_op_types *types, struct dpt_op_cost *cost)
@@ -117,6 +139,20 @@ const struct dpt_op dpt_op_layer_norm = {
     .cost = cost,
     .grad = grad,
     .run = {[DPT_RUN_REF] = ref_layer_norm, [DPT_RUN_CPU] = cpu_layer_norm},
+};
+
+const struct dpt_op dpt_op_add_layer_norm = {
+    .name = "add_layer_norm",
+    .doc = "r = x + more, and every row of that normalised",
+    .param_nbytes = sizeof(struct dpt_layer_norm_param),
+    .signature = "b.h,b.h,h,h?->b.h,b.h,b.,b.",
+    .whole = "h",
+    .alias = 1u << 0 | 1u << 1,
+    .exact = 1u << 2 | 1u << 3,
+    .from = {[0] = 1u << 0 | 1u << 1},
+    .shape = shape_add,
+    .cost = cost_add,
+    .run = {[DPT_RUN_REF] = ref_add_layer_norm, [DPT_RUN_CPU] = cpu_add_layer_norm},
 };
 
 const struct dpt_op dpt_op_layer_norm_dx = {

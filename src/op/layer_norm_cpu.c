@@ -2,7 +2,7 @@
 
 /*
  * Fast kernels of op/layer_norm.c, in float. A row is read again for each of its sums; it is in the first-level cache
- * by then. y may be the memory of x, and dx that of dy or x, but not of dr.
+ * by then. y may be the memory of x, r that of x or of what is added to it, and dx that of dy or x, but not of dr.
  */
 
 #include "op/layer_norm.h"
@@ -47,6 +47,18 @@ void dpt_op__layer_norm_f32(const struct dpt_op_call *call)
     for (int64_t i = 0; i < n; i++) {
         layer_norm_row(h, (float)param->eps, x + i * h, call->in[1].data, beta, y + i * h, &mean[i],
                        &rstd[i]);
+    }
+}
+
+void dpt_op__add_layer_norm_f32(const struct dpt_op_call *call)
+{
+    const struct dpt_layer_norm_param *param = call->types->param;
+    const int64_t h = call->in[2].type.dim[0], n = dpt_type_numel(&call->in[0].type) / h;
+    const float *x = call->in[0].data, *more = call->in[1].data, *beta = call->types->nin > 3 ? call->in[3].data : NULL;
+    float *r = call->out[0].data, *y = call->out[1].data, *mean = call->out[2].data, *rstd = call->out[3].data;
+    for (int64_t i = 0; i < n; i++) {
+        dpt_op__sum_row(dpt_op_kept(call->types, 0), h, x + i * h, more + i * h, r + i * h);
+        layer_norm_row(h, (float)param->eps, r + i * h, call->in[2].data, beta, y + i * h, &mean[i], &rstd[i]);
     }
 }
 

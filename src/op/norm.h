@@ -40,3 +40,12 @@ static inline void dpt_op__add_row(enum dpt_dtype kept, int64_t h, const float *
     }
     dpt_add(DPT_DTYPE_F32, h, x, more, x);
 }
+
+/* r = x + more, h numbers, rounded to what r is kept in: what a norm finds that reads it from memory. Local. */
+static inline void dpt_op__sum_row(enum dpt_dtype kept, int64_t h, const float *x, const float *more, float *r)
+{
+    dpt_add(DPT_DTYPE_F32, h, x, more, r);
+    if (dpt_half_is(kept)) {
+        dpt_half_round(kept, h, r, r);
+    }
+}

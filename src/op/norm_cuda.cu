@@ -23,24 +23,65 @@ template <int W> static __device__ inline void add_more(const struct dpt_in &mor
     }
 }
 
+/*
+ * W elements of what is normalised: of x, or, where there is more to add, of the sum, which is kept in r and taken as it is
+ * kept. A thread finds its own elements there afterwards.
+ */
+template <int W>
+static __device__ inline void load_sum(const struct dpt_in &x, const struct dpt_in &more, const struct dpt_out &r, int64_t j,
+                                       float (&at)[W])
+{
+    x.load(j, at);
+    if (more.data) {
+        const struct dpt_in as = {NULL, DPT_DTYPE_F32, r.type};
+        float with[W];
+        more.load(j, with);
+        DPT_UNROLL for (int k = 0; k < W; k++)
+        {
+            at[k] = as.rounded(at[k] + with[k]);
+        }
+        r.store(j, at);
+    }
+}
+
+static const struct dpt_in nothing = {NULL, DPT_DTYPE_F32, DPT_DTYPE_F32};
+static const struct dpt_out nowhere = {NULL, DPT_DTYPE_F32};
+
+/* An operand from element `begin` on, or still none. */
+static __device__ inline struct dpt_in row_of(const struct dpt_in &in, int64_t begin)
+{
+    return in.data ? in + begin : in;
+}
+
+/* Behind load_sum: the row to go on with. */
+static __device__ inline struct dpt_in summed(const struct dpt_in &x, const struct dpt_in &more, const struct dpt_out &r)
+{
+    const struct dpt_in sum = {r.data, r.type, DPT_DTYPE_F32};
+    return more.data ? sum : x;
+}
+
 /* ------------------------------------------------------------------------------------------------------ layer norm */
 
-static __global__ void layer_norm(int64_t h, float eps, struct dpt_in x, struct dpt_in gamma, struct dpt_in beta,
-                                  struct dpt_out y, struct dpt_out mean, struct dpt_out rstd)
+static __global__ void layer_norm(int64_t h, float eps, struct dpt_in x, struct dpt_in more, struct dpt_in gamma,
+                                  struct dpt_in beta, struct dpt_out r, struct dpt_out y, struct dpt_out mean,
+                                  struct dpt_out rstd)
 {
     const int64_t row = blockIdx.x;
     float sum = 0.0f, squares = 0.0f;
     x = x + row * h;
+    more = row_of(more, row * h);
+    r = r.data ? r + row * h : r;
     y = y + row * h;
-    const bool lines = dpt_lines(h, x, gamma, beta, y);
+    const bool lines = dpt_lines(h, x, more, gamma, beta, r, y);
     dpt_row(h, lines, [&](int64_t j, auto w) {
         float at[w.n];
-        x.load(j, at);
+        load_sum<w.n>(x, more, r, j, at);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             sum += at[k];
         }
     });
+    x = summed(x, more, r);
     const float centre = dpt_block_sum(sum) / (float)h;
     dpt_row(h, lines, [&](int64_t j, auto w) {
         float at[w.n];
@@ -75,9 +116,18 @@ extern "C" enum dpt_status dpt_op__layer_norm_cuda(const struct dpt_op_call *cal
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const struct dpt_layer_norm_param *param = (const struct dpt_layer_norm_param *)call->types->param;
     const int64_t h = call->in[1].type.dim[0], n = dpt_type_numel(&call->in[0].type) / h;
-    DPT_LAUNCH_ROWS(cuda, n, h, layer_norm, h, (float)param->eps, dpt_in_of(call, 0),
-                    dpt_in_of(call, 1), dpt_in_of(call, 2), dpt_out_of(call, 0), dpt_out_of(call, 1),
-                    dpt_out_of(call, 2));
+    DPT_LAUNCH_ROWS(cuda, n, h, layer_norm, h, (float)param->eps, dpt_in_of(call, 0), nothing, dpt_in_of(call, 1),
+                    dpt_in_of(call, 2), nowhere, dpt_out_of(call, 0), dpt_out_of(call, 1), dpt_out_of(call, 2));
+    return DPT_STATUS_OK;
+}
+
+extern "C" enum dpt_status dpt_op__add_layer_norm_cuda(const struct dpt_op_call *call)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const struct dpt_layer_norm_param *param = (const struct dpt_layer_norm_param *)call->types->param;
+    const int64_t h = call->in[2].type.dim[0], n = dpt_type_numel(&call->in[0].type) / h;
+    DPT_LAUNCH_ROWS(cuda, n, h, layer_norm, h, (float)param->eps, dpt_in_of(call, 0), dpt_in_of(call, 1), dpt_in_of(call, 2),
+                    dpt_in_of(call, 3), dpt_out_of(call, 0), dpt_out_of(call, 1), dpt_out_of(call, 2), dpt_out_of(call, 3));
     return DPT_STATUS_OK;
 }
 
@@ -90,7 +140,7 @@ static __global__ void layer_norm_dx(int64_t h, struct dpt_in dy, struct dpt_in 
     dy = dy + row * h;
     x = x + row * h;
     dx = dx + row * h;
-    more = more.data ? more + row * h : more;
+    more = row_of(more, row * h);
     const bool lines = dpt_lines(h, dy, x, gamma, more, dx);
     dpt_row(h, lines, [&](int64_t j, auto w) {
         float e[w.n], at[w.n], scale[w.n];
@@ -166,22 +216,25 @@ extern "C" size_t dpt_op__layer_norm_dw_scratch_cuda(const struct dpt_op_types *
 
 /* -------------------------------------------------------------------------------------------------------- rms norm */
 
-static __global__ void rms_norm(int64_t h, float eps, struct dpt_in x, struct dpt_in gamma, struct dpt_out y,
-                                struct dpt_out rstd)
+static __global__ void rms_norm(int64_t h, float eps, struct dpt_in x, struct dpt_in more, struct dpt_in gamma,
+                                struct dpt_out r, struct dpt_out y, struct dpt_out rstd)
 {
     const int64_t row = blockIdx.x;
     float squares = 0.0f;
     x = x + row * h;
+    more = row_of(more, row * h);
+    r = r.data ? r + row * h : r;
     y = y + row * h;
-    const bool lines = dpt_lines(h, x, gamma, y);
+    const bool lines = dpt_lines(h, x, more, gamma, r, y);
     dpt_row(h, lines, [&](int64_t j, auto w) {
         float at[w.n];
-        x.load(j, at);
+        load_sum<w.n>(x, more, r, j, at);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             squares += at[k] * at[k];
         }
     });
+    x = summed(x, more, r);
     const float factor = 1.0f / sqrtf(dpt_block_sum(squares) / (float)h + eps);
     dpt_row(h, lines, [&](int64_t j, auto w) {
         float at[w.n], scale[w.n];
@@ -203,8 +256,18 @@ extern "C" enum dpt_status dpt_op__rms_norm_cuda(const struct dpt_op_call *call)
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const struct dpt_rms_norm_param *param = (const struct dpt_rms_norm_param *)call->types->param;
     const int64_t h = call->in[1].type.dim[0], n = dpt_type_numel(&call->in[0].type) / h;
-    DPT_LAUNCH_ROWS(cuda, n, h, rms_norm, h, (float)param->eps, dpt_in_of(call, 0),
-                    dpt_in_of(call, 1), dpt_out_of(call, 0), dpt_out_of(call, 1));
+    DPT_LAUNCH_ROWS(cuda, n, h, rms_norm, h, (float)param->eps, dpt_in_of(call, 0), nothing, dpt_in_of(call, 1), nowhere,
+                    dpt_out_of(call, 0), dpt_out_of(call, 1));
+    return DPT_STATUS_OK;
+}
+
+extern "C" enum dpt_status dpt_op__add_rms_norm_cuda(const struct dpt_op_call *call)
+{
+    struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
+    const struct dpt_rms_norm_param *param = (const struct dpt_rms_norm_param *)call->types->param;
+    const int64_t h = call->in[2].type.dim[0], n = dpt_type_numel(&call->in[0].type) / h;
+    DPT_LAUNCH_ROWS(cuda, n, h, rms_norm, h, (float)param->eps, dpt_in_of(call, 0), dpt_in_of(call, 1), dpt_in_of(call, 2),
+                    dpt_out_of(call, 0), dpt_out_of(call, 1), dpt_out_of(call, 2));
     return DPT_STATUS_OK;
 }
 
@@ -217,7 +280,7 @@ static __global__ void rms_norm_dx(int64_t h, struct dpt_in dy, struct dpt_in x,
     dy = dy + row * h;
     x = x + row * h;
     dx = dx + row * h;
-    more = more.data ? more + row * h : more;
+    more = row_of(more, row * h);
     const bool lines = dpt_lines(h, dy, x, gamma, more, dx);
     dpt_row(h, lines, [&](int64_t j, auto w) {
         float e[w.n], at[w.n], scale[w.n];

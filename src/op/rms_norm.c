@@ -8,7 +8,8 @@
  *   backward  e = dy gamma
  *             dx = rstd (e - xhat mean_h(e xhat)) (+ dr),  dgamma[h] = sum_n dy xhat
  *
- * rstd is kept for the backward pass; it has no gradient of its own. dr is as in op/layer_norm.c.
+ * rstd is kept for the backward pass; it has no gradient of its own. dr and add_rms_norm are as in
+ * op/layer_norm.c.
  */
 
 #include "op/rms_norm.h"
@@ -20,25 +21,40 @@
 #define DPT_REF "op/rms_norm_ref.inc"
 #include "op/real.h"
 DPT_REF_RUN(rms_norm, in[0])
+DPT_REF_RUN(add_rms_norm, in[0])
 DPT_REF_RUN(rms_norm_dx, in[0])
 DPT_REF_RUN(rms_norm_dw, in[0])
 DPT_CPU_RUN(rms_norm, in[0])
+DPT_CPU_RUN(add_rms_norm, in[0])
 DPT_CPU_RUN(rms_norm_dx, in[0])
 DPT_CPU_RUN(rms_norm_dw, in[0])
 
-static enum dpt_status shape(struct dpt_op_types *types)
+/* Of x, input 0; gamma is input number `gamma`, and the outputs of the norm come last. */
+static enum dpt_status shape_of(struct dpt_op_types *types, int gamma)
 {
     const struct dpt_rms_norm_param *param = types->param;
-    DPT_TRY(dpt_op__check_inputs(&dpt_op_rms_norm, types));
-    DPT_TRY(dpt_op__check_real(types, 2));
+    DPT_TRY(dpt_op__check_real(types, types->nin));
     const struct dpt_type *x = &types->in[0];
     DPT_CHECK(x->dim[x->ndim - 1] > 0, DPT_STATUS_USAGE, "x has no features in its last dimension");
-    DPT_TRY(dpt_op__check_shape(types, 1, dpt_op__features(x), "gamma"));
+    DPT_TRY(dpt_op__check_shape(types, gamma, dpt_op__features(x), "gamma"));
     DPT_CHECK(param->eps > 0.0, DPT_STATUS_USAGE, "eps is %g, must be above 0", param->eps);
-    types->nout = 2;
-    types->out[0] = *x;
-    types->out[1] = dpt_op__rows(x);
+    types->nout = gamma + 1;
+    types->out[0] = types->out[gamma - 1] = *x;
+    types->out[gamma] = dpt_op__rows(x);
     return DPT_STATUS_OK;
+}
+
+static enum dpt_status shape(struct dpt_op_types *types)
+{
+    DPT_TRY(dpt_op__check_inputs(&dpt_op_rms_norm, types));
+    return shape_of(types, 1);
+}
+
+static enum dpt_status shape_add(struct dpt_op_types *types)
+{
+    DPT_TRY(dpt_op__check_inputs(&dpt_op_add_rms_norm, types));
+    DPT_TRY(dpt_op__check_same(types, 0, 1));
+    return shape_of(types, 2);
 }
 
 static enum dpt_status shape_dx(struct dpt_op_types *types)
@@ -68,6 +84,11 @@ static enum dpt_status shape_dw(struct dpt_op_types *types)
 static void cost(const struct dpt_op_types *types, struct dpt_op_cost *cost)
 {
     dpt_op__cost_each(types, 0, 4.0, cost); /* n, h: sum of squares 2; xhat 1; gamma 1 */
+}
+
+static void cost_add(const struct dpt_op_types *types, struct dpt_op_cost *cost)
+{
+    dpt_op__cost_each(types, 0, 5.0, cost); /* n, h: the sum 1; what rms_norm does 4 */
 }
 
 static void cost_dx(const struct dpt_op_types *types, struct dpt_op_cost *cost)
@@ -104,6 +125,20 @@ const struct dpt_op dpt_op_rms_norm = {
     .cost = cost,
     .grad = grad,
     .run = {[DPT_RUN_REF] = ref_rms_norm, [DPT_RUN_CPU] = cpu_rms_norm},
+};
+
+const struct dpt_op dpt_op_add_rms_norm = {
+    .name = "add_rms_norm",
+    .doc = "r = x + more, and every row of that divided by its root mean square",
+    .param_nbytes = sizeof(struct dpt_rms_norm_param),
+    .signature = "b.h,b.h,h->b.h,b.h,b.",
+    .whole = "h",
+    .alias = 1u << 0 | 1u << 1,
+    .exact = 1u << 2,
+    .from = {[0] = 1u << 0 | 1u << 1},
+    .shape = shape_add,
+    .cost = cost_add,
+    .run = {[DPT_RUN_REF] = ref_add_rms_norm, [DPT_RUN_CPU] = cpu_add_rms_norm},
 };
 
 const struct dpt_op dpt_op_rms_norm_dx = {

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Fast kernels of op/rms_norm.c, in float, in the manner of op/layer_norm_cpu.c. y may be the memory of x, and dx that of dy
- * or x, but not of dr.
+ * Fast kernels of op/rms_norm.c, in float, in the manner of op/layer_norm_cpu.c, which says what may share memory.
  */
 
 #include "op/rms_norm.h"
@@ -35,6 +34,18 @@ void dpt_op__rms_norm_f32(const struct dpt_op_call *call)
     float *y = call->out[0].data, *rstd = call->out[1].data;
     for (int64_t i = 0; i < n; i++) {
         rms_norm_row(h, (float)param->eps, x + i * h, call->in[1].data, y + i * h, &rstd[i]);
+    }
+}
+
+void dpt_op__add_rms_norm_f32(const struct dpt_op_call *call)
+{
+    const struct dpt_rms_norm_param *param = call->types->param;
+    const int64_t h = call->in[2].type.dim[0], n = dpt_type_numel(&call->in[0].type) / h;
+    const float *x = call->in[0].data, *more = call->in[1].data;
+    float *r = call->out[0].data, *y = call->out[1].data, *rstd = call->out[2].data;
+    for (int64_t i = 0; i < n; i++) {
+        dpt_op__sum_row(dpt_op_kept(call->types, 0), h, x + i * h, more + i * h, r + i * h);
+        rms_norm_row(h, (float)param->eps, r + i * h, call->in[2].data, y + i * h, &rstd[i]);
     }
 }
 

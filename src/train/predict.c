@@ -79,6 +79,7 @@ static enum dpt_status make_graph(struct predict *p)
     p->graph = dpt_graph_new(dpt_exec_real(p->precision), p->conf->rows, false);
     DPT_TRY(dpt_model_build(p->job, &io, true, p->graph));
     DPT_TRY(dpt_graph_fuse(p->graph));
+    DPT_TRY(dpt_graph_fuse_norms(p->graph));
     if (half != DPT_DTYPE_F32) {
         dpt_graph_precision(p->graph, half);
     }

@@ -112,6 +112,9 @@ static enum dpt_status build(const struct dpt_train *train, int64_t rows, bool t
     if (training) {
         DPT_TRY(add_backward(train, *graph));
     }
+    if (dpt_train__axis(train, "pipeline") == 1) {
+        DPT_TRY(dpt_graph_fuse_norms(*graph));
+    }
     if (half != DPT_DTYPE_F32) {
         dpt_graph_precision(*graph, half);
     }

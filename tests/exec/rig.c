@@ -41,6 +41,9 @@ struct dpt_graph *rig_graph(const struct rig *rig, int64_t rows, bool training, 
     if (training && fuse) { /* also across stages, where a job would not */
         EXPECT_OK(dpt_graph_fuse_gradient(graph, NULL));
     }
+    if (fuse) {
+        EXPECT_OK(dpt_graph_fuse_norms(graph));
+    }
     if (rig->job->run.precision == DPT_PRECISION_BF16) {
         dpt_graph_precision(graph, DPT_DTYPE_BF16);
     }

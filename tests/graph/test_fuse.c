@@ -39,6 +39,7 @@ static struct dpt_graph *make(body_fn *body, bool training, bool fuse)
     if ((fuse && dpt_graph_fuse(graph) != DPT_STATUS_OK) ||
         (training && dpt_graph_gradient(graph) != DPT_STATUS_OK) ||
         (training && fuse && dpt_graph_fuse_gradient(graph, NULL) != DPT_STATUS_OK) ||
+        (fuse && dpt_graph_fuse_norms(graph) != DPT_STATUS_OK) ||
         dpt_graph_check(graph) != DPT_STATUS_OK) {
         fail_msg("%s", dpt_error_text());
     }
@@ -210,13 +211,15 @@ static int branches(struct dpt_graph *graph, int x)
     return dpt_build_layer_norm(graph, "ln2", x, 1e-5);
 }
 
-/* Readers of x behind which no norm begins, and a norm whose dx is the gradient of two values. */
+/* A sum that is read before its norm; readers of x behind which no norm begins; a norm whose dx is the gradient of two values. */
 static int not_branches(struct dpt_graph *graph, int x)
 {
     x = dpt_build_linear(graph, "in", dpt_build_flatten(graph, "flat", x), 6, true);
     int y = dpt_build_linear(graph, "fc1", dpt_build_linear(graph, "fc0", x, 6, true), 6, true);
     x = dpt_build_combine(graph, "sum1", "add", 2, (const int[]){x, y}); /* the gradient of x is a sum with no norm in it */
-    return dpt_build_layer_norm(graph, "ln", x, 1e-5);
+    y = dpt_build_activation(graph, "act", x, DPT_ACTIVATION_KIND_GELU);
+    x = dpt_build_layer_norm(graph, "ln", x, 1e-5);
+    return dpt_build_combine(graph, "all", "concat", 2, (const int[]){x, y});
 }
 
 static int count_wide(const struct dpt_graph *graph, const char *op, int nin)
@@ -228,19 +231,23 @@ static int count_wide(const struct dpt_graph *graph, const char *op, int nin)
     return count;
 }
 
-static void residual_gradients_go_into_norms(void **state)
+/* Sums in front of two norms of three, and what is added to two gradients of three. */
+static void residuals_go_into_norms(void **state)
 {
     (void)state;
-    assert_saves(branches, 0);
+    assert_saves(branches, 2);
     struct dpt_graph *graph = make(branches, true, true);
-    assert_int_equal(count_nodes(graph, "add"), 2); /* of the forward pass */
+    assert_int_equal(count_nodes(graph, "add"), 0);
+    assert_int_equal(count_nodes(graph, "add_layer_norm"), 1);
+    assert_int_equal(count_nodes(graph, "add_rms_norm"), 1);
     assert_int_equal(count_wide(graph, "layer_norm_dx", 6), 1);
     assert_int_equal(count_wide(graph, "rms_norm_dx", 5), 1);
     assert_int_equal(count_wide(graph, "layer_norm_dx", 5), 1);
     dpt_graph_free(graph);
     assert_saves(not_branches, 0);
     graph = make(not_branches, true, true);
-    assert_int_equal(count_nodes(graph, "add"), 2);
+    assert_int_equal(count_nodes(graph, "add"), 3); /* one forward, one for each gradient of what is read twice */
+    assert_int_equal(count_nodes(graph, "layer_norm"), 1);
     assert_int_equal(count_wide(graph, "layer_norm_dx", 5), 1);
     dpt_graph_free(graph);
 }
@@ -331,7 +338,7 @@ int main(void)
         cmocka_unit_test(relu_goes_into_products),
         cmocka_unit_test(activations_go_into_products_on_both_sides),
         cmocka_unit_test(stages_stay_apart),
-        cmocka_unit_test(residual_gradients_go_into_norms),
+        cmocka_unit_test(residuals_go_into_norms),
         cmocka_unit_test(relu_goes_into_batch_norm),
         cmocka_unit_test(addition_and_relu_go_into_batch_norm),
         cmocka_unit_test(relu_moves_behind_max_pool),

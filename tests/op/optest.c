@@ -315,7 +315,7 @@ void compare_results(const char *op, const char *how, const struct results *got,
     }
 }
 
-void compare_bits(const char *op, const char *how, const struct results *got, const struct results *expected)
+static void compare_bits(const char *op, const char *how, const struct results *got, const struct results *expected)
 {
     assert_int_equal(got->count, expected->count);
     for (int i = 0; i < got->count; i++) {
@@ -678,9 +678,9 @@ static void check_node(const struct tape *tape, const struct node *node, const s
     check_half(op, node->param, DPT_DTYPE_BF16, node->nin, in32, exact, &tape->ctx, tolerance + test->all16, test->card16);
     check_half(op, node->param, DPT_DTYPE_F16, node->nin, in32, exact, &tape->ctx, tolerance + test->all16 / 8,
                test->card16 / 8);
-    for (int i = 0; i < 3 && node == &tape->node[0] && test->sum; i++) {
+    for (int i = 0; i < 3 && node == &tape->node[0] && (test->sum || test->reader); i++) {
         const enum dpt_dtype type[] = {DPT_DTYPE_F32, DPT_DTYPE_BF16, DPT_DTYPE_F16};
-        check_sum(op, node->param, type[i], node->nin, in32, exact, &tape->ctx);
+        check_sum(op, test->reader, node->param, type[i], node->nin, in32, exact, &tape->ctx);
     }
     results_free(&expected, op->name);
     for (int i = 0; i < node->nin; i++) {

@@ -18,6 +18,7 @@
  *              REF in double gives for the rounded operands, within the last rounding (2^-8 of the element, 2^-11) and the
  *              tolerance of float; so does its twin for cards
  *   sum        with `sum`: the bits of the op without its last input and of an add of that, in every type
+ *   read sum   with `reader`: the bits of an add of inputs 0 and 1, which is output 0, and of that op of the sum and the others
  *   cost       positive, and equal to the count that the test gives
  */
 
@@ -37,6 +38,7 @@ struct optest {
     unsigned dout;                     /* bit i: output i gets a gradient; 0 means output 0 alone       */
     double tolerance;                  /* float kernels, relative to the largest element; 0 means 2e-5  */
     bool sum;                          /* the last input is added to output 0                            */
+    const char *reader;                /* the op that reads the sum of inputs 0 and 1                     */
     double all16;                      /* added to that in 16 bits for all kernels, as they round in between */
     double card16;                     /* added to that for cards in 16 bits, where they round in between */
     double flops;                      /* counted by hand; 0: not given                                 */

@@ -109,30 +109,50 @@ void check_half(const struct dpt_op *op, const void *param, enum dpt_dtype half,
     }
 }
 
-void check_sum(const struct dpt_op *op, const void *param, enum dpt_dtype half, int nin, const struct dpt_tensor *in,
-               unsigned exact, const struct dpt_op_ctx *ctx)
+/* One call in 16 bits, or in F32. */
+static void run_in(const struct dpt_op *op, const void *param, enum dpt_run run, enum dpt_dtype half, int nin,
+                   const struct dpt_tensor *in, const struct dpt_op_ctx *ctx, struct results *results)
+{
+    struct dpt_op_types types;
+    narrow_types(op, param, half, nin, in, &types);
+    run_types(op, run, &types, in, ctx, -1, NULL, results);
+}
+
+void check_sum(const struct dpt_op *op, const char *reader, const void *param, enum dpt_dtype half, int nin,
+               const struct dpt_tensor *in, unsigned exact, const struct dpt_op_ctx *ctx)
 {
     const struct dpt_op *add = dpt_op_find("add");
-    struct dpt_op_types whole, first, second;
+    struct dpt_op_types types;
     struct dpt_tensor at[DPT_OP_MAX_IN];
-    set_types(op, param, nin, in, &whole);
+    set_types(op, param, nin, in, &types);
     for (int i = 0; i < nin; i++) {
-        const bool batch = dpt_op_index_dim(op, &whole, i, 'b') == 0 && !(exact >> i & 1);
+        const bool batch = dpt_op_index_dim(op, &types, i, 'b') == 0 && !(exact >> i & 1);
         at[i] = batch ? tensor_convert(&in[i], half) : tensor_copy(&in[i]);
     }
-    narrow_types(op, param, half, nin, at, &whole);
-    narrow_types(op, param, half, nin - 1, at, &first);
     for (enum dpt_run run = DPT_RUN_CPU; run <= (card_runs(op) ? DPT_RUN_CUDA : DPT_RUN_CPU); run++) {
-        struct results fused, plain, sum;
-        run_types(op, run, &whole, at, ctx, -1, NULL, &fused);
-        run_types(op, run, &first, at, ctx, -1, NULL, &plain);
-        const struct dpt_tensor terms[] = {plain.tensor[0], at[nin - 1]};
-        narrow_types(add, NULL, half, 2, terms, &second);
-        run_types(add, run, &second, terms, ctx, -1, NULL, &sum);
-        compare_bits(op->name, "a sum in two steps", &fused, &sum);
+        struct results fused, first, second;
+        run_in(op, param, run, half, nin, at, ctx, &fused);
+        if (reader) {
+            struct dpt_tensor rest[DPT_OP_MAX_IN];
+            run_in(add, NULL, run, half, 2, at, ctx, &first);
+            memcpy(rest + 1, at + 2, (size_t)(nin - 2) * sizeof *at);
+            rest[0] = first.tensor[0];
+            run_in(dpt_op_find(reader), param, run, half, nin - 1, rest, ctx, &second);
+        } else {
+            run_in(op, param, run, half, nin - 1, at, ctx, &first);
+            run_in(add, NULL, run, half, 2, (const struct dpt_tensor[]){first.tensor[0], at[nin - 1]}, ctx, &second);
+        }
+        assert_int_equal(fused.count, second.count + (reader ? 1 : 0));
+        for (int i = 0; i < fused.count; i++) {
+            const struct dpt_tensor *plain = !reader ? &second.tensor[i] : i == 0 ? &first.tensor[0] : &second.tensor[i - 1];
+            assert_true(dpt_type_equal(&fused.tensor[i].type, &plain->type));
+            if (memcmp(fused.tensor[i].data, plain->data, dpt_type_nbytes(&plain->type)) != 0) {
+                fail_msg("%s, %s: %s has other bits than in two steps", op->name, run_name(run, half), fused.what[i]);
+            }
+        }
         results_free(&fused, op->name);
-        results_free(&plain, op->name);
-        results_free(&sum, op->name);
+        results_free(&first, op->name);
+        results_free(&second, op->name);
     }
     for (int i = 0; i < nin; i++) {
         tensor_free(&at[i], op->name);

@@ -57,11 +57,12 @@ void compare_results(const char *op, const char *how, const struct results *got,
 void check_half(const struct dpt_op *op, const void *param, enum dpt_dtype half, int nin, const struct dpt_tensor *in,
                 unsigned exact, const struct dpt_op_ctx *ctx, double tolerance, double card);
 
-/* The question of sums, optest_half.c, with operands in `half`, which may be F32. As above. */
-void check_sum(const struct dpt_op *op, const void *param, enum dpt_dtype half, int nin, const struct dpt_tensor *in,
-               unsigned exact, const struct dpt_op_ctx *ctx);
-
-void compare_bits(const char *op, const char *how, const struct results *got, const struct results *expected);
+/*
+ * The questions of sums, optest_half.c, with operands in `half`, which may be F32. Without a `reader` the last input is added
+ * to output 0. As above.
+ */
+void check_sum(const struct dpt_op *op, const char *reader, const void *param, enum dpt_dtype half, int nin,
+               const struct dpt_tensor *in, unsigned exact, const struct dpt_op_ctx *ctx);
 
 /*
  * The question of placement, optest_split.c. Real inputs in F64, and the same in F32 in `in32`; `expected` is of the whole.

@@ -51,6 +51,24 @@ static void gradients_with_a_residual(void **state)
                    "input 5");
 }
 
+/* The sum is rounded before its statistics are taken, by up to 2^-9 of itself, which is more than the last rounding of y. */
+static void norms_of_a_sum(void **state)
+{
+    (void)state;
+    const struct dpt_type wide[] = {OPTEST_F32(7, 5), OPTEST_F32(3, 4, 67), OPTEST_F32(5, 72), OPTEST_F32(131, 259)};
+    for (size_t i = 0; i < sizeof wide / sizeof wide[0]; i++) {
+        const struct dpt_type x = wide[i], h = OPTEST_F32(x.dim[x.ndim - 1]);
+        optest_run(&(struct optest){.op = "add_layer_norm", .param = &param, .nin = 4 - (int)(i % 2), .in = {x, x, h, h},
+                                    .reader = "layer_norm", .all16 = 0x1p-9, .flops = 9.0 * (double)dpt_type_numel(&x)});
+    }
+    optest_refuses(&(struct optest){.op = "add_layer_norm", .param = &param, .nin = 3,
+                                    .in = {OPTEST_F32(7, 5), OPTEST_F32(7, 4), OPTEST_F32(5)}},
+                   "input 1");
+    optest_refuses(&(struct optest){.op = "add_layer_norm", .param = &param, .nin = 3,
+                                    .in = {OPTEST_F32(7, 5), OPTEST_F32(7, 5), OPTEST_F32(4)}},
+                   "gamma is F32[4], expected F32[5]");
+}
+
 /* With gamma 1 and beta 0 every row has mean 0 and variance 1, wherever it lay before. */
 static void rows_become_standard(void **state)
 {
@@ -99,6 +117,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_questions),
         cmocka_unit_test(gradients_with_a_residual),
+        cmocka_unit_test(norms_of_a_sum),
         cmocka_unit_test(rows_become_standard),
         cmocka_unit_test(refusals),
     };

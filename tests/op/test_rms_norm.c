@@ -45,6 +45,20 @@ static void gradients_with_a_residual(void **state)
                    "input 4");
 }
 
+static void norms_of_a_sum(void **state)
+{
+    (void)state;
+    const struct dpt_type wide[] = {OPTEST_F32(7, 5), OPTEST_F32(3, 4, 67), OPTEST_F32(5, 72), OPTEST_F32(131, 259)};
+    for (size_t i = 0; i < sizeof wide / sizeof wide[0]; i++) {
+        const struct dpt_type x = wide[i], h = OPTEST_F32(x.dim[x.ndim - 1]);
+        optest_run(&(struct optest){.op = "add_rms_norm", .param = &param, .nin = 3, .in = {x, x, h}, .reader = "rms_norm",
+                                    .all16 = 0x1p-9, .flops = 5.0 * (double)dpt_type_numel(&x)});
+    }
+    optest_refuses(&(struct optest){.op = "add_rms_norm", .param = &param, .nin = 3,
+                                    .in = {OPTEST_F32(7, 5), OPTEST_F32(7, 4), OPTEST_F32(5)}},
+                   "input 1");
+}
+
 /* With gamma 1 the mean of squares of every row is 1, however large it was. */
 static void rows_have_one_size(void **state)
 {
@@ -87,6 +101,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_questions),
         cmocka_unit_test(gradients_with_a_residual),
+        cmocka_unit_test(norms_of_a_sum),
         cmocka_unit_test(rows_have_one_size),
         cmocka_unit_test(refusals),
     };
