@@ -11,6 +11,8 @@
 
 #include <math.h>
 
+#define COUNT(list) (sizeof(list) / sizeof *(list))
+
 enum { STEPS = 5 };     /* over the end of an epoch                                */
 enum { NO_IMAGES = 2 }; /* so many jobs of each kind come first that read no images */
 
@@ -120,16 +122,38 @@ static void expect_planned_memory(const struct rig *rig)
                          memory->messages + memory->scratch + memory->ahead);
 }
 
-/* Trains both ways and compares; the tolerance is that of sums in another order. */
-static void compare(const char *name, int number, const char *job, const struct rig_layout *layout, double tolerance)
+/* The training that each rank does by itself: the same for every layout, so once for all of them. */
+struct alone {
+    struct rig *fresh, *trained; /* before the first step, after the last */
+    struct dpt_exec_step step[STEPS];
+};
+
+static struct alone alone_new(const char *job)
 {
-    struct rig *together = rig_new_layout(job, world, layout), *alone = rig_new(job, NULL, NULL, DPT_RUN_CPU);
-    if (rig_distance_gathered(together, alone) != 0.0) {
+    struct alone alone = {.fresh = rig_new(job, NULL, NULL, DPT_RUN_CPU), .trained = rig_new(job, NULL, NULL, DPT_RUN_CPU)};
+    for (int i = 0; i < STEPS; i++) {
+        alone.step[i] = rig_train(alone.trained);
+    }
+    return alone;
+}
+
+static void alone_free(const struct alone *alone)
+{
+    rig_free(alone->fresh);
+    rig_free(alone->trained);
+}
+
+/* Trains in the layout and compares; the tolerance is that of sums in another order. */
+static void compare(const char *name, int number, const char *job, const struct alone *alone,
+                    const struct rig_layout *layout, double tolerance)
+{
+    struct rig *together = rig_new_layout(job, world, layout);
+    if (rig_distance_gathered(together, alone->fresh) != 0.0) {
         fail_msg("%s, job %d: other first values", name, number);
     }
     for (int i = 0; i < STEPS; i++) {
         const double before = dpt_exec_sent(together->exec);
-        const struct dpt_exec_step a = rig_train(together), b = rig_train(alone);
+        const struct dpt_exec_step a = rig_train(together), b = alone->step[i];
         expect_close(name, number, "loss", a.metric[0], b.metric[0], tolerance);
         expect_close(name, number, "metric", a.metric[1], b.metric[1], tolerance);
         expect_close(name, number, "norm of the gradient", a.grad_norm, b.grad_norm, tolerance);
@@ -139,13 +163,12 @@ static void compare(const char *name, int number, const char *job, const struct 
                          planned->gradients + planned->values + planned->messages, 1e-12);
         }
     }
-    const double distance = rig_distance_gathered(together, alone);
+    const double distance = rig_distance_gathered(together, alone->trained);
     if (!(distance <= tolerance)) {
         fail_msg("%s, job %d: states are %g apart", name, number, distance);
     }
     expect_planned_memory(together);
     rig_free(together);
-    rig_free(alone);
 }
 
 /* True for layouts that want a job with images: not the first. */
@@ -163,10 +186,10 @@ static bool splits_images(const struct rig_layout *layout)
  * turns one over now and then. What is split along inputs, or adds to a neighbour's rows, is rounded once a rank before it
  * is summed: that is as far from one rank as roundings are, which is how far one rank in 16 bits is from one in 32.
  */
-static void compare_bf16(const char *name, int number, const char *const job[2], const struct rig_layout *layout)
+static void compare_bf16(const char *name, int number, const char *job, struct rig *alone, struct rig *exact,
+                         const struct rig_layout *layout)
 {
-    struct rig *together = rig_new_layout(job[0], world, layout), *alone = rig_new(job[0], NULL, NULL, DPT_RUN_CPU);
-    struct rig *exact = rig_new(job[1], NULL, NULL, DPT_RUN_CPU);
+    struct rig *together = rig_new_layout(job, world, layout);
     bool sums = splits_images(layout);
     for (int axis = 0; axis < layout->naxes; axis++) {
         sums = sums || strcmp(layout->axis[axis].name, "tensor") == 0;
@@ -174,8 +197,6 @@ static void compare_bf16(const char *name, int number, const char *const job[2],
     for (int i = 0; i < STEPS; i++) {
         const double before = dpt_exec_sent(together->exec);
         rig_train(together);
-        rig_train(alone);
-        rig_train(exact);
         const struct dpt_plan_traffic *planned = &together->plan->traffic;
         if (i == 0) {
             expect_close(name, number, "bytes sent in 16 bits", dpt_exec_sent(together->exec) - before,
@@ -188,25 +209,46 @@ static void compare_bf16(const char *name, int number, const char *const job[2],
     }
     expect_planned_memory(together);
     rig_free(together);
-    rig_free(alone);
-    rig_free(exact);
+}
+
+/* Whether a layout is for so many ranks, and for job number `job`. */
+static bool takes(size_t layout, int job)
+{
+    return layouts[layout].ranks == dpt_comm_size(world) && (job >= NO_IMAGES || !splits_images(&layouts[layout].layout));
+}
+
+static void compare_all(int number, const char *job, double tolerance)
+{
+    const struct alone alone = alone_new(job);
+    for (size_t i = 0; i < COUNT(layouts); i++) {
+        if (takes(i, number)) {
+            compare(layouts[i].name, number, job, &alone, &layouts[i].layout, tolerance);
+        }
+    }
+    alone_free(&alone);
 }
 
 static void trainings_are_the_same_in_every_layout(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
-        if (layouts[i].ranks != dpt_comm_size(world)) {
-            continue;
+    for (size_t j = 0; j < COUNT(jobs); j++) {
+        compare_all((int)j, jobs[j], 1e-10);
+    }
+    compare_all(COUNT(jobs), float_job, 1e-5);
+}
+
+static void so_they_are_in_16_bits(void **state)
+{
+    (void)state;
+    for (int j = 0; j < (int)COUNT(bf16_jobs); j++) {
+        const struct alone alone = alone_new(bf16_jobs[j][0]), exact = alone_new(bf16_jobs[j][1]);
+        for (size_t i = 0; i < COUNT(layouts); i++) {
+            if (takes(i, j)) {
+                compare_bf16(layouts[i].name, j, bf16_jobs[j][0], alone.trained, exact.trained, &layouts[i].layout);
+            }
         }
-        const int first = splits_images(&layouts[i].layout) ? NO_IMAGES : 0;
-        for (int j = first; j < (int)(sizeof jobs / sizeof jobs[0]); j++) {
-            compare(layouts[i].name, j, jobs[j], &layouts[i].layout, 1e-10);
-        }
-        compare(layouts[i].name, -1, float_job, &layouts[i].layout, 1e-5);
-        for (int j = first; j < (int)(sizeof bf16_jobs / sizeof bf16_jobs[0]); j++) {
-            compare_bf16(layouts[i].name, j, bf16_jobs[j], &layouts[i].layout);
-        }
+        alone_free(&alone);
+        alone_free(&exact);
     }
 }
 
@@ -214,6 +256,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trainings_are_the_same_in_every_layout),
+        cmocka_unit_test(so_they_are_in_16_bits),
     };
     return RUN_IN_WORLD(tests);
 }
