@@ -59,6 +59,14 @@ job 'type = gpt
 heads = 4
 dropout = 0.1'
 must 1 gpt-1
+# Sums and their norms are one op in every layout but a pipeline, whose stages may begin behind any sum.
+for want in data:1=6 tensor:2=12 pipeline:2=0; do
+    layout=${want%=*}
+    "$abs_builddir/dpt-train" -c job.ini --plan="${layout#*:}" -s "parallel.layout=$layout" >plan.log 2>&1 ||
+        fail "no plan of $layout"
+    sums=$(grep -c '^action run *micro 0 add_layer_norm ' plan.log) || true
+    [ "$sums" = "${want#*=}" ] || fail "$sums sums in norms in layout $layout, expected ${want#*=}"
+done
 same gpt 3 'tensor:3'
 same gpt 3 'tensor:3' -s parallel.vocabulary=split
 same gpt 2 'pipeline:2' -s parallel.schedule=zb-h1

@@ -152,14 +152,17 @@ static struct dpt_graph *trained(const struct dpt_job *job, const struct dpt_mod
     struct dpt_graph *graph = dpt_graph_new(DPT_DTYPE_F64, 2, true);
     if (dpt_model_build(job, io, false, graph) != DPT_STATUS_OK || dpt_graph_fuse(graph) != DPT_STATUS_OK ||
         dpt_graph_gradient(graph) != DPT_STATUS_OK || dpt_graph_fuse_gradient(graph, NULL) != DPT_STATUS_OK ||
-        dpt_graph_check(graph) != DPT_STATUS_OK) {
+        dpt_graph_fuse_norms(graph) != DPT_STATUS_OK || dpt_graph_check(graph) != DPT_STATUS_OK) {
         fail_msg("%s", dpt_error_text());
     }
     return graph;
 }
 
-/* Each half of a block begins with a norm; the gradient of the residual path around it is added where that of its input is made. */
-static void no_gradient_is_added_by_itself(void **state)
+/*
+ * Each half of a block begins with a norm; it makes the sum that it reads, and the gradient of the residual path around it is
+ * added where that of its input is made.
+ */
+static void nothing_is_added_by_itself(void **state)
 {
     (void)state;
     char size[] = "auto";
@@ -170,15 +173,18 @@ static void no_gradient_is_added_by_itself(void **state)
         job.model.width = 8;
         job.model.heads = 2;
         struct dpt_graph *graph = trained(&job, &io);
-        int both = 0, alone = 0;
+        int both = 0, alone = 0, sums = 0;
         for (int n = 0; n < graph->nnodes; n++) {
             const struct dpt_node *node = &graph->node[n];
+            assert_false(node->phase == DPT_PHASE_FORWARD && strcmp(node->op->name, "add") == 0);
             assert_false(node->phase == DPT_PHASE_INPUT_GRADIENT && strcmp(node->op->name, "add") == 0 && gpt);
+            sums += strcmp(node->op->name, gpt ? "add_layer_norm" : "add_rms_norm") == 0;
             if (strcmp(node->op->name, gpt ? "layer_norm_dx" : "rms_norm_dx") == 0) {
                 both += node->nin == (gpt ? 6 : 5);
                 alone += node->nin == (gpt ? 5 : 4);
             }
         }
+        assert_int_equal(sums, 2 * 3); /* all but the first one, which reads the embedding */
         assert_int_equal(both, 2 * 3);
         assert_int_equal(alone, 1); /* the last one is read by no residual path */
         dpt_graph_free(graph);
@@ -313,7 +319,8 @@ static void check_reference(const char *model, const struct dpt_job *job)
     const struct dpt_model_io io = io_of(CONTEXT, TOKENS);
     struct dpt_graph *graph = dpt_graph_new(DPT_DTYPE_F32, BATCH, true);
     if (dpt_model_build(job, &io, false, graph) != DPT_STATUS_OK || dpt_graph_fuse(graph) != DPT_STATUS_OK ||
-        dpt_graph_gradient(graph) != DPT_STATUS_OK || dpt_graph_fuse_gradient(graph, NULL) != DPT_STATUS_OK) {
+        dpt_graph_gradient(graph) != DPT_STATUS_OK || dpt_graph_fuse_gradient(graph, NULL) != DPT_STATUS_OK ||
+        dpt_graph_fuse_norms(graph) != DPT_STATUS_OK) {
         fail_msg("%s", dpt_error_text());
     }
     struct interpret *run = interpret_new(graph, TOKENS);
@@ -397,7 +404,7 @@ int main(void)
         cmocka_unit_test(names_are_transformers),
         cmocka_unit_test(sizes_are_as_published),
         cmocka_unit_test(the_gradient_is_right),
-        cmocka_unit_test(no_gradient_is_added_by_itself),
+        cmocka_unit_test(nothing_is_added_by_itself),
         cmocka_unit_test(first_weights),
         cmocka_unit_test(what_does_not_fit_is_refused),
         cmocka_unit_test(gpt_is_pytorchs),
