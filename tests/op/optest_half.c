@@ -147,7 +147,9 @@ void check_sum(const struct dpt_op *op, const char *reader, const void *param, e
             const struct dpt_tensor *plain = !reader ? &second.tensor[i] : i == 0 ? &first.tensor[0] : &second.tensor[i - 1];
             assert_true(dpt_type_equal(&fused.tensor[i].type, &plain->type));
             if (memcmp(fused.tensor[i].data, plain->data, dpt_type_nbytes(&plain->type)) != 0) {
-                fail_msg("%s, %s: %s has other bits than in two steps", op->name, run_name(run, half), fused.what[i]);
+                char text[96];
+                fail_msg("%s, %s, of %s: %s has other bits than in two steps", op->name, run_name(run, DPT_DTYPE_F32),
+                         dpt_type_text(text, sizeof text, &at[0].type), fused.what[i]);
             }
         }
         results_free(&fused, op->name);
