@@ -7,7 +7,10 @@
  * lanes that meet in different instructions, end the program with a message (emulate.cu).
  */
 
-template <enum dpt_dtype TYPE> static inline float emulated_half(uint32_t word, int which)
+/* What knows registers alone is not watched (races.h). */
+#define EMULATED_UNWATCHED __attribute__((no_sanitize("thread")))
+
+template <enum dpt_dtype TYPE> EMULATED_UNWATCHED static inline float emulated_half(uint32_t word, int which)
 {
     const uint16_t bits = (uint16_t)(word >> 16 * which);
     if (TYPE == DPT_DTYPE_BF16) {
@@ -24,7 +27,7 @@ struct emulated_mma {
 };
 
 /* i counts the numbers of a lane, as the PTX ISA does. */
-template <enum dpt_dtype TYPE> static void emulated_do_mma(void *const lanes[32])
+template <enum dpt_dtype TYPE> EMULATED_UNWATCHED static void emulated_do_mma(void *const lanes[32])
 {
     float a[16][16], b[16][8];
     for (int lane = 0; lane < 32; lane++) {
@@ -65,6 +68,7 @@ struct emulated_ldmatrix {
 template <bool TRANS> static void emulated_do_ldmatrix(void *const lanes[32])
 {
     for (int lane = 0; lane < 32; lane++) {
+        emulated_for_lane(lane);
         for (int matrix = 0; matrix < 4; matrix++) {
             uint32_t word = 0;
             for (int i = 0; i < 2; i++) {

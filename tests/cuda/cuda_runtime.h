@@ -4,7 +4,7 @@
 /*
  * What nvcc gives to kernels, for a C++ compiler: the threads of a block are fibers that run one after the other and change
  * at barriers and at exchanges within a warp, blocks follow each other. Every other launch runs its threads and blocks
- * backwards, so that a kernel whose result depends on their order shows it.
+ * backwards, so that a kernel whose result depends on their order shows it; and what threads touch is watched (races.h).
  */
 
 #include <math.h>
@@ -51,6 +51,12 @@ unsigned char *emulated_shared(void);
 void emulated_block_barrier(void);
 void emulated_warp_barrier(void);
 
+/* The barrier of a warp that orders memory, too. */
+void emulated_warp_order(void);
+
+/* What follows is done for another thread of the warp, by the one that does it for all. */
+void emulated_for_lane(int lane);
+
 /* 8 bytes of each thread of a warp, for exchanges. */
 unsigned char *emulated_slot(int lane);
 int emulated_lane(void);
@@ -82,6 +88,11 @@ static inline void emulated_call(const char *name, dim3 grid, dim3 block, size_t
 static inline void __syncthreads(void)
 {
     emulated_block_barrier();
+}
+
+static inline void __syncwarp(void)
+{
+    emulated_warp_order();
 }
 
 template <class T> static inline T __shfl_xor_sync(unsigned mask, T value, int other)

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cuda_runtime.h"
+#include "races.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
@@ -22,7 +23,7 @@
 #define FIBER_ARRIVED(keep) ((void)(keep))
 #endif
 
-struct emulated_place threadIdx, blockIdx, blockDim, gridDim;
+RACES_APART struct emulated_place threadIdx, blockIdx, blockDim, gridDim;
 
 static const unsigned MAX_THREADS = 1024, WARP = 32;
 static const size_t STACK = 64 << 10, SHARED_ALIGNMENT = 128;
@@ -46,12 +47,13 @@ static jmp_buf scheduler;
 static const void *scheduler_stack, *from_stack; /* for address sanitizers */
 static size_t scheduler_size, from_size;
 static struct barrier of_block, of_warp[MAX_THREADS / WARP];
-static unsigned char slot[MAX_THREADS][8];
+RACES_APART static unsigned char slot[MAX_THREADS][8];
 static unsigned now; /* number of the thread that runs */
 static const char *kernel_name;
 static const std::function<void()> *kernel_body;
 static std::map<std::string, long> launches;
 static unsigned char *shared_memory; /* of the block that runs */
+static char *const stacks = (char *)malloc(MAX_THREADS * STACK);
 static bool backwards;               /* this launch */
 static bool moved; /* a thread ended or a barrier opened in this round */
 
@@ -88,8 +90,8 @@ static void add_fiber(void)
     struct fiber *fiber = (struct fiber *)calloc(1, sizeof *fiber);
     ucontext_t context;
     void *keep = NULL;
-    fiber->stack = (char *)malloc(STACK);
     now = (unsigned)fibers.size();
+    fiber->stack = stacks + now * STACK;
     fibers.push_back(fiber);
     getcontext(&context);
     context.uc_stack.ss_sp = fiber->stack;
@@ -106,24 +108,53 @@ static void add_fiber(void)
 static void wait(struct barrier *barrier)
 {
     const unsigned generation = barrier->generation;
-    if (++barrier->arrived == barrier->threads) {
-        barrier->arrived = 0;
-        barrier->generation++;
-        moved = true;
-    }
     while (barrier->generation == generation) {
         yield();
     }
 }
 
+/* Whether the thread is the last one: the barrier opens. */
+static bool arrive(struct barrier *barrier)
+{
+    if (++barrier->arrived < barrier->threads) {
+        return false;
+    }
+    barrier->arrived = 0;
+    barrier->generation++;
+    moved = true;
+    return true;
+}
+
 void emulated_block_barrier(void)
 {
-    wait(&of_block);
+    if (arrive(&of_block)) {
+        races_block_met();
+    } else {
+        wait(&of_block);
+    }
 }
 
 void emulated_warp_barrier(void)
 {
-    wait(&of_warp[now / WARP]);
+    struct barrier *barrier = &of_warp[now / WARP];
+    if (!arrive(barrier)) {
+        wait(barrier);
+    }
+}
+
+void emulated_warp_order(void)
+{
+    struct barrier *barrier = &of_warp[now / WARP];
+    if (arrive(barrier)) {
+        races_warp_met(now / WARP);
+    } else {
+        wait(barrier);
+    }
+}
+
+void emulated_for_lane(int lane)
+{
+    races_by_thread(now / WARP * WARP + (unsigned)lane);
 }
 
 int emulated_lane(void)
@@ -148,7 +179,7 @@ static void give_up(const char *what)
 }
 
 /* What each thread does together with the others of its warp, and what it brings. */
-static void *brought[MAX_THREADS];
+RACES_APART static void *brought[MAX_THREADS];
 static void (*meant[MAX_THREADS])(void *const lanes[32]);
 
 void emulated_together(void *mine, void (*instruction)(void *const lanes[32]))
@@ -164,8 +195,9 @@ void emulated_together(void *mine, void (*instruction)(void *const lanes[32]))
             }
         }
         instruction(brought + first);
+        races_by_thread(now);
     }
-    wait(barrier);
+    emulated_warp_barrier();
 }
 
 const void *emulated_aligned(const void *at, uintptr_t bytes)
@@ -186,6 +218,15 @@ struct copy {
 
 static std::vector<struct copy> copies[MAX_THREADS];
 
+/* Others must leave both places alone from the order to the wait. */
+static void look_at_copy(const struct copy *copy)
+{
+    if (copy->some) {
+        races_access(copy->from, (size_t)copy->nbytes, false);
+    }
+    races_access(copy->to, (size_t)copy->nbytes, true);
+}
+
 static void do_copy(const struct copy *copy)
 {
     if (copy->some) {
@@ -198,17 +239,20 @@ static void do_copy(const struct copy *copy)
 void emulated_copy(void *to, const void *from, int nbytes, bool some)
 {
     const struct copy copy = {to, from, nbytes, some};
+    look_at_copy(&copy);
     if (backwards) {
         do_copy(&copy);
-    } else {
-        copies[now].push_back(copy);
     }
+    copies[now].push_back(copy);
 }
 
 void emulated_copy_wait(void)
 {
     for (const struct copy &copy : copies[now]) {
-        do_copy(&copy);
+        look_at_copy(&copy);
+        if (!backwards) {
+            do_copy(&copy);
+        }
     }
     copies[now].clear();
 }
@@ -218,11 +262,13 @@ static void resume(struct fiber *fiber)
 {
     void *keep = NULL;
     threadIdx = fiber->place;
+    races_by_thread(now);
     FIBER_SWITCH(&keep, fiber->stack, STACK);
     if (_setjmp(scheduler) == 0) {
         _longjmp(fiber->at, 1);
     }
     FIBER_ARRIVED(keep);
+    races_by_nobody();
 }
 
 static void run_block(unsigned threads)
@@ -266,10 +312,12 @@ static void run_kernel(const char *name, dim3 grid, dim3 block, size_t shared, c
     blockDim = {block.x, block.y, block.z};
     gridDim = {grid.x, grid.y, grid.z};
     shared_memory = (unsigned char *)aligned_alloc(SHARED_ALIGNMENT, shared);
+    races_begin_launch(name, kernel.target_type().hash_code(), stacks, MAX_THREADS * STACK);
     for (unsigned i = 0; i < blocks; i++) {
         const unsigned b = backwards ? blocks - 1 - i : i;
         blockIdx = {b % grid.x, b / grid.x % grid.y, b / (grid.x * grid.y)};
         memset(shared_memory, 0xff, shared);
+        races_begin_block(shared_memory, shared);
         run_block(threads);
     }
     free(shared_memory);

@@ -75,6 +75,12 @@ unit_tests += tests/op/test_mma
 tests_op_test_mma_SOURCES = %D%/test_mma.c %D%/mma_kernels.cu %D%/mma_kernels.h
 tests_op_test_mma_LDADD = $(TEST_LDADD)
 endif
+EXTRA_DIST += %D%/race_kernels.cu %D%/race_kernels.h %D%/test_races.c
+if CUDA_WATCHED
+unit_tests += tests/op/test_races
+tests_op_test_races_SOURCES = %D%/test_races.c %D%/race_kernels.cu %D%/race_kernels.h
+tests_op_test_races_LDADD = $(TEST_LDADD)
+endif
 
 unit_tests += tests/op/test_mathf
 tests_op_test_mathf_SOURCES = %D%/test_mathf.c
