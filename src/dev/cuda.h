@@ -38,7 +38,7 @@ struct dpt_cublas {
 
 /* A product that was asked for before, and how the library wants it done. */
 struct dpt_cuda_product {
-    int64_t m, n, k;
+    int64_t m, n, k, a_row;
     int form;   /* 0: the entry is free    */
     bool known; /* the library can do this */
     cublasLtMatmulAlgo_t algo;

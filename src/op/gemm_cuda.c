@@ -100,6 +100,7 @@ static enum dpt_status describe(const struct dpt_cuda *cuda, const struct dpt_cu
     const uint64_t m = (uint64_t)gemm->m, n = (uint64_t)gemm->n, k = (uint64_t)gemm->k;
     const uint64_t a_rows = gemm->tb ? k : n, a_columns = gemm->tb ? n : k;
     const uint64_t b_rows = gemm->ta ? m : k, b_columns = gemm->ta ? k : m;
+    const int64_t b_row = gemm->a_row > 0 ? gemm->a_row : (int64_t)b_rows;
     const cudaDataType_t factors = type_of(gemm->factors), sums = type_of(type_of_sums(gemm, finish));
     const bool tf32 = cuda->dev.tf32 && gemm->factors == DPT_DTYPE_F32;
     const cublasComputeType_t compute = tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
@@ -108,7 +109,7 @@ static enum dpt_status describe(const struct dpt_cuda *cuda, const struct dpt_cu
     DPT_BLAS_TRY(cuda, blas->desc_set(&out->desc, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second), what);
     DPT_TRY(describe_epilogue(cuda, gemm, finish, &out->desc));
     DPT_BLAS_TRY(cuda, blas->layout_init(&out->a, sizeof out->a, factors, a_rows, a_columns, (int64_t)a_rows), what);
-    DPT_BLAS_TRY(cuda, blas->layout_init(&out->b, sizeof out->b, factors, b_rows, b_columns, (int64_t)b_rows), what);
+    DPT_BLAS_TRY(cuda, blas->layout_init(&out->b, sizeof out->b, factors, b_rows, b_columns, b_row), what);
     DPT_BLAS_TRY(cuda, blas->layout_init(&out->c, sizeof out->c, sums, n, m, (int64_t)n), what);
     return DPT_STATUS_OK;
 }
@@ -117,7 +118,8 @@ static enum dpt_status describe(const struct dpt_cuda *cuda, const struct dpt_cu
  * Asks the library; *known: it has a way. Operands lie at multiples of 64 bytes: parameters in flat buffers, activations in
  * their block.
  */
-static enum dpt_status ask(const struct dpt_cuda *cuda, struct described *described, cublasLtMatmulAlgo_t *algo, bool *known)
+static enum dpt_status ask(const struct dpt_cuda *cuda, bool finish, struct described *described,
+                           cublasLtMatmulAlgo_t *algo, bool *known)
 {
     static const cublasLtMatmulPreferenceAttributes_t alignment[] = {
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
@@ -142,7 +144,7 @@ static enum dpt_status ask(const struct dpt_cuda *cuda, struct described *descri
     *known = status == CUBLAS_STATUS_SUCCESS && found > 0;
     if (*known) {
         *algo = result.algo;
-    } else if (status != CUBLAS_STATUS_NOT_SUPPORTED) {
+    } else if (!finish && status != CUBLAS_STATUS_NOT_SUPPORTED) { /* an epilogue may be unknown to an older library */
         DPT_BLAS_TRY(cuda, status, what);
     }
     return DPT_STATUS_OK;
@@ -153,18 +155,20 @@ static enum dpt_status look_up(struct dpt_cuda *cuda, const struct dpt_cuda_gemm
                                struct described *described, const struct dpt_cuda_product **found)
 {
     const int form = form_of(gemm, finish);
-    const int64_t key[4] = {gemm->m, gemm->n, gemm->k, form};
+    const int64_t key[5] = {gemm->m, gemm->n, gemm->k, gemm->a_row, form};
     const uint64_t hash = dpt_hash64(key, sizeof key);
     for (uint64_t i = 0; i < DPT_CUDA_PRODUCTS; i++) {
         struct dpt_cuda_product *entry = &cuda->product[(hash + i) % DPT_CUDA_PRODUCTS];
         if (entry->form == 0) {
-            DPT_TRY(ask(cuda, described, &entry->algo, &entry->known));
+            DPT_TRY(ask(cuda, finish, described, &entry->algo, &entry->known));
             entry->m = gemm->m;
             entry->n = gemm->n;
             entry->k = gemm->k;
+            entry->a_row = gemm->a_row;
             entry->form = form;
         }
-        if (entry->m == gemm->m && entry->n == gemm->n && entry->k == gemm->k && entry->form == form) {
+        if (entry->m == gemm->m && entry->n == gemm->n && entry->k == gemm->k && entry->a_row == gemm->a_row &&
+            entry->form == form) {
             *found = entry;
             return DPT_STATUS_OK;
         }

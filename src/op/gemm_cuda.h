@@ -21,16 +21,17 @@ extern "C" {
 struct dpt_cuda;
 
 /*
- * c[m,n] = act(z), z = a b + bias, all packed and row-major: a is [m,k], or [k,m] with `ta`; b is [k,n], or [n,k] with
- * `tb`; bias[n], or NULL, has the type of z where that is kept, else that of c. With t[m,n] c = act'(t) (a b), and with
- * `add` the product is added to c; then there is neither bias nor z. All on the card, at multiples of 16 bytes.
+ * c[m,n] = act(z), z = a b + bias, all row-major and packed but for a, whose rows may be `a_row` numbers apart: a is [m,k], or
+ * [k,m] with `ta`; b is [k,n], or [n,k] with `tb`; bias[n], or NULL, has the type of z where that is kept, else that of c. With
+ * t[m,n] c = act'(t) (a b), and with `add` the product is added to c; then there is neither bias nor z. All on the card, at
+ * multiples of 16 bytes. In 16 bits the library has its fast kernels where rows are such multiples, too.
  */
 struct dpt_cuda_gemm {
     bool ta, tb, add;
     enum dpt_dtype factors; /* of a and b: F32, BF16 or F16 */
     enum dpt_dtype sums;    /* of c: that, or F32            */
     enum dpt_activation_kind act;
-    int64_t m, n, k;
+    int64_t m, n, k, a_row; /* a_row 0: a is packed      */
     const void *a, *b, *bias;
     void *c;
     struct dpt_tensor z, t; /* data NULL: none               */

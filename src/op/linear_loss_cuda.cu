@@ -5,6 +5,10 @@
  * into losses, counts and their own gradients; two further products give dx of the chunk and add to dw. With a part of the
  * vocabulary what ranks must know of one another stands between the two halves.
  *
+ * In 16 bits rows of logits are wider than there are tokens, a multiple of WIDTH, since rows of an odd length make the
+ * products slow: the copy of w has rows of zeros at its end, the logits that come of them are not looked at, and their
+ * gradients are 0.
+ *
  * Scratch of linear_loss: losses, counts and hits of all positions, then the logits of a chunk; of the others: logits.
  */
 
@@ -16,17 +20,36 @@ extern "C" {
 
 #include "op/gemm_cuda.h"
 
-enum { CHUNK = 1 << 25 }; /* logits in a chunk, about: 128 MiB */
+#ifndef DPT_LOSS_LOGITS
+#define DPT_LOSS_LOGITS (1 << 25)
+#endif
 
-static int64_t chunk_rows(int64_t positions, int64_t classes)
-{
-    const int64_t rows = CHUNK / (classes > 0 ? classes : 1) / 16 * 16; /* chunks begin at multiples of 64 bytes */
-    return rows >= positions ? positions : rows > 0 ? rows : 16;
-}
+/* About so many logits in a chunk, 128 MiB, but no more chunks than so many: each of them reads and writes all of dw. */
+enum { CHUNK = DPT_LOSS_LOGITS, CHUNKS = 16, WIDTH = 64 };
 
 static int64_t rounded(int64_t n)
 {
     return (n + 15) / 16 * 16;
+}
+
+/* Chunks begin at multiples of 64 bytes. */
+static int64_t chunk_rows(int64_t positions, int64_t classes)
+{
+    const int64_t few = CHUNK / (classes > 0 ? classes : 1) / 16 * 16, many = rounded((positions + CHUNKS - 1) / CHUNKS);
+    const int64_t rows = few > many ? few : many;
+    return rows >= positions ? positions : rows > 0 ? rows : 16;
+}
+
+/* Numbers from row to row of logits. */
+static int64_t width_of(int64_t classes, enum dpt_dtype factors)
+{
+    return factors == DPT_DTYPE_F32 ? classes : (classes + WIDTH - 1) / WIDTH * WIDTH;
+}
+
+/* The factor is not used where it lies. */
+static bool is_copied(const struct dpt_type *type, int64_t rows, enum dpt_dtype factors)
+{
+    return type->dtype != factors || rows != type->dim[0];
 }
 
 static size_t aligned(int64_t count, enum dpt_dtype dtype)
@@ -36,12 +59,12 @@ static size_t aligned(int64_t count, enum dpt_dtype dtype)
 
 /*
  * The products of a call, whose inputs 0 and 1 are x and w. In 16 bits w is rounded first, and so are the gradients of the
- * logits, which are then no longer where the logits are.
+ * logits, which are then no longer where the logits are. Rows of both are `width` apart, and so many rows w has.
  */
 struct products {
     struct dpt_cuda *cuda;
     enum dpt_dtype factors;
-    int64_t n, h, classes, rows; /* n positions, `rows` of a chunk */
+    int64_t n, h, classes, width, rows; /* n positions, `rows` of a chunk */
     const char *x, *w;
     float *z;
     struct dpt_out slope;
@@ -50,13 +73,12 @@ struct products {
 extern "C" size_t dpt_op__vocab_scratch_cuda(const struct dpt_op_types *types)
 {
     const enum dpt_dtype factors = types->half;
-    const int64_t n = types->in[0].dim[0] * types->in[0].dim[1], classes = types->in[1].dim[0];
-    const int64_t rows = chunk_rows(n, classes);
-    size_t nbytes = aligned(rows * classes, DPT_DTYPE_F32);
-    for (int i = 0; i < 2; i++) {
-        nbytes += types->in[i].dtype == factors ? 0 : aligned(dpt_type_numel(&types->in[i]), factors);
-    }
-    return nbytes + (factors == DPT_DTYPE_F32 ? 0 : aligned(rows * classes, factors));
+    const struct dpt_type *x = &types->in[0], *w = &types->in[1];
+    const int64_t n = x->dim[0] * x->dim[1], width = width_of(w->dim[0], factors), rows = chunk_rows(n, width);
+    size_t nbytes = aligned(rows * width, DPT_DTYPE_F32);
+    nbytes += is_copied(x, x->dim[0], factors) ? aligned(dpt_type_numel(x), factors) : 0;
+    nbytes += is_copied(w, width, factors) ? aligned(width * w->dim[1], factors) : 0;
+    return nbytes + (factors == DPT_DTYPE_F32 ? 0 : aligned(rows * width, factors));
 }
 
 extern "C" size_t dpt_op__linear_loss_scratch_cuda(const struct dpt_op_types *types)
@@ -65,31 +87,40 @@ extern "C" size_t dpt_op__linear_loss_scratch_cuda(const struct dpt_op_types *ty
     return (size_t)(3 * rounded(positions)) * sizeof(float) + dpt_op__vocab_scratch_cuda(types);
 }
 
-/* With scratch memory from `at` on. */
-static struct products products_of(const struct dpt_op_call *call, char *at)
+/* A factor with so many rows, as it lies or in memory from *at on, which is moved. */
+static enum dpt_status make_factor(const struct dpt_op_call *call, const struct dpt_tensor *from, int64_t rows,
+                                   enum dpt_dtype factors, char **at, const char **factor)
 {
-    struct products of = {};
-    const void *factor[2];
-    of.cuda = dpt_cuda_of(call->dev);
-    of.factors = call->types->half;
-    of.n = call->in[0].type.dim[0] * call->in[0].type.dim[1];
-    of.h = call->in[0].type.dim[2];
-    of.classes = call->in[1].type.dim[0];
-    of.rows = chunk_rows(of.n, of.classes);
-    for (int i = 0; i < 2; i++) {
-        factor[i] = call->in[i].data;
-        if (call->in[i].type.dtype != of.factors) {
-            dpt_op__convert_cuda(of.cuda, &call->in[i], of.factors, at);
-            factor[i] = at;
-            at += aligned(dpt_type_numel(&call->in[i].type), of.factors);
-        }
+    *factor = (const char *)from->data;
+    if (is_copied(&from->type, rows, factors)) {
+        const int64_t numel = dpt_type_numel(&from->type), row = from->type.dim[0] > 0 ? numel / from->type.dim[0] : 0;
+        const size_t nbytes = (size_t)numel * dpt_dtype_nbytes(factors);
+        dpt_op__convert_cuda(dpt_cuda_of(call->dev), from, factors, *at);
+        DPT_TRY(dpt_dev_zero(call->dev, *at + nbytes, (size_t)(rows * row) * dpt_dtype_nbytes(factors) - nbytes));
+        *factor = *at;
+        *at += aligned(rows * row, factors);
     }
-    of.x = (const char *)factor[0];
-    of.w = (const char *)factor[1];
-    of.z = (float *)at;
-    of.slope.data = of.factors == DPT_DTYPE_F32 ? at : at + aligned(of.rows * of.classes, DPT_DTYPE_F32);
-    of.slope.type = of.factors;
-    return of;
+    return DPT_STATUS_OK;
+}
+
+/* With scratch memory from `at` on. */
+static enum dpt_status products_of(const struct dpt_op_call *call, char *at, struct products *of)
+{
+    const struct dpt_tensor *x = &call->in[0], *w = &call->in[1];
+    *of = {};
+    of->cuda = dpt_cuda_of(call->dev);
+    of->factors = call->types->half;
+    of->n = x->type.dim[0] * x->type.dim[1];
+    of->h = x->type.dim[2];
+    of->classes = w->type.dim[0];
+    of->width = width_of(of->classes, of->factors);
+    of->rows = chunk_rows(of->n, of->width);
+    DPT_TRY(make_factor(call, x, x->type.dim[0], of->factors, &at, &of->x));
+    DPT_TRY(make_factor(call, w, of->width, of->factors, &at, &of->w));
+    of->z = (float *)at;
+    of->slope.data = of->factors == DPT_DTYPE_F32 ? at : at + aligned(of->rows * of->width, DPT_DTYPE_F32);
+    of->slope.type = of->factors;
+    return DPT_STATUS_OK;
 }
 
 /* z: the logits of positions [first, first + rows). */
@@ -100,7 +131,7 @@ static enum dpt_status make_logits(const struct products *of, int64_t first, int
     logits.factors = of->factors;
     logits.sums = DPT_DTYPE_F32;
     logits.m = rows;
-    logits.n = of->classes;
+    logits.n = of->width;
     logits.k = of->h;
     logits.a = of->x + (size_t)(first * of->h) * dpt_dtype_nbytes(of->factors);
     logits.b = of->w;
@@ -108,46 +139,85 @@ static enum dpt_status make_logits(const struct products *of, int64_t first, int
     return dpt_cuda_gemm(of->cuda, &logits);
 }
 
-/* From the gradients of those logits dx of the positions, and what they add to dw. */
+/*
+ * From the gradients of those logits dx of the positions, and what they add to dw: to rows that are a multiple of EVEN, for the
+ * sake of the library's fast kernels, and to the few behind them.
+ */
 static enum dpt_status make_gradients(const struct products *of, int64_t first, int64_t rows, const struct dpt_tensor *dx,
                                       const struct dpt_tensor *dw)
 {
-    struct dpt_cuda_gemm back = {}, add = {};
+    enum { EVEN = 8 };
+    const int64_t even = of->width == of->classes ? of->classes : of->classes / EVEN * EVEN;
+    struct dpt_cuda_gemm back = {}, add = {}, rest;
     back.factors = add.factors = of->factors;
     back.sums = dx->type.dtype;
     back.m = rows;
     back.n = of->h;
-    back.k = of->classes;
+    back.k = of->width;
     back.a = of->slope.data;
     back.b = of->w;
     back.c = (char *)dx->data + (size_t)(first * of->h) * dpt_dtype_nbytes(dx->type.dtype);
     add.ta = true;
     add.add = first > 0;
     add.sums = dw->type.dtype;
-    add.m = of->classes;
+    add.m = even;
     add.n = of->h;
     add.k = rows;
+    add.a_row = of->width;
     add.a = of->slope.data;
     add.b = of->x + (size_t)(first * of->h) * dpt_dtype_nbytes(of->factors);
     add.c = dw->data;
+    rest = add;
+    rest.m = of->classes - even;
+    rest.a = (const char *)add.a + (size_t)even * dpt_dtype_nbytes(of->factors);
+    rest.c = (char *)add.c + (size_t)(even * of->h) * dpt_dtype_nbytes(add.sums);
     DPT_TRY(dpt_cuda_gemm(of->cuda, &back));
-    return dpt_cuda_gemm(of->cuda, &add);
+    DPT_TRY(dpt_cuda_gemm(of->cuda, &add));
+    return dpt_cuda_gemm(of->cuda, &rest);
 }
 
+/* Logit v, which was loaded into a line with others; there are none at the end of a row. */
+static __device__ float logit_at(int64_t v, int64_t classes, float loaded)
+{
+    return v < classes ? loaded : -INFINITY;
+}
+
+/* The largest of some logits, and the sum of exp(logit - most): in one pass (Milakov and Gimelshein, 2018). */
+struct top {
+    float most, sum;
+
+    __device__ void add(float logit)
+    {
+        if (logit > most) {
+            sum *= expf(most - logit);
+            most = logit;
+        }
+        sum += logit > -INFINITY || logit != logit ? expf(logit - most) : 0.0f;
+    }
+
+    /* That of the logits of all threads. */
+    __device__ void whole()
+    {
+        const float mine = most;
+        most = dpt_block_max(most);
+        sum = dpt_block_sum(mine > -INFINITY ? sum * expf(mine - most) : sum);
+    }
+};
+
 /*
- * A block a position of the chunk. slope: scale (softmax(z) - onehot), or 0 where there is no target; it may be z; of equal logits
- * the lowest token is the largest. A target that no token has makes the loss nan.
+ * A block a position of the chunk. slope: scale (softmax(z) - onehot), or 0 where there is no target; it may be z; of equal
+ * logits the lowest token is the largest. A target that no token has makes the loss nan.
  */
-static __global__ void losses(int64_t classes, float scale, const int32_t *target, const float *z, struct dpt_out slope,
-                              float *loss, float *tokens, float *right)
+static __global__ void losses(int64_t classes, int64_t width, float scale, const int32_t *target, const float *z,
+                              struct dpt_out slope, float *loss, float *tokens, float *right)
 {
     const int64_t row = blockIdx.x, wanted = target[row];
-    float most = -INFINITY, sum = 0.0f;
+    struct top top = {-INFINITY, 0.0f};
     int beaten = 0;
-    z += row * classes;
-    slope = slope + row * classes;
+    z += row * width;
+    slope = slope + row * width;
     if (wanted < 0) {
-        for (int64_t v = threadIdx.x; v < classes; v += blockDim.x) {
+        for (int64_t v = threadIdx.x; v < width; v += blockDim.x) {
             slope[v] = 0.0f;
         }
         if (threadIdx.x == 0) {
@@ -157,38 +227,31 @@ static __global__ void losses(int64_t classes, float scale, const int32_t *targe
     }
     const float hit = wanted < classes ? z[wanted] : nanf("");
     const struct dpt_in logits = {z, DPT_DTYPE_F32, DPT_DTYPE_F32};
-    const bool lines = dpt_lines(classes, logits, slope);
-    dpt_row(classes, lines, [&](int64_t v, auto w) {
+    const bool lines = dpt_lines(width, logits, slope);
+    dpt_row(width, lines, [&](int64_t v, auto w) {
         float at[w.n];
         logits.load(v, at);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
-            most = fmaxf(most, at[k]);
-            beaten += at[k] < hit || (at[k] == hit && v + k >= wanted);
+            const float logit = logit_at(v + k, classes, at[k]);
+            top.add(logit);
+            beaten += v + k < classes && (logit < hit || (logit == hit && v + k >= wanted));
         }
     });
-    most = dpt_block_max(most);
-    dpt_row(classes, lines, [&](int64_t v, auto w) {
-        float at[w.n];
-        logits.load(v, at);
-        DPT_UNROLL for (int k = 0; k < w.n; k++)
-        {
-            sum += expf(at[k] - most);
-        }
-    });
-    sum = dpt_block_sum(sum);
+    top.whole();
     beaten = dpt_block_sum(beaten);
-    dpt_row(classes, lines, [&](int64_t v, auto w) {
+    dpt_row(width, lines, [&](int64_t v, auto w) {
         float at[w.n];
         logits.load(v, at);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
-            at[k] = scale * (expf(at[k] - most) / sum - (v + k == wanted ? 1.0f : 0.0f));
+            const float share = expf(logit_at(v + k, classes, at[k]) - top.most) / top.sum;
+            at[k] = scale * (share - (v + k == wanted ? 1.0f : 0.0f));
         }
         slope.store(v, at);
     });
     if (threadIdx.x == 0) {
-        loss[row] = most + logf(sum) - hit;
+        loss[row] = top.most + logf(top.sum) - hit;
         tokens[row] = 1.0f;
         right[row] = beaten == classes ? 1.0f : 0.0f;
     }
@@ -222,15 +285,16 @@ extern "C" enum dpt_status dpt_op__linear_loss_cuda(const struct dpt_op_call *ca
     const int32_t *target = (const int32_t *)call->in[2].data;
     const double scale = dpt_op_seed(call->ctx) / (double)dpt_op_whole(call, 0, 1);
     float *loss = (float *)call->scratch, *tokens = loss + rounded(n), *right = tokens + rounded(n);
-    const struct products of = products_of(call, (char *)(right + rounded(n)));
+    struct products of;
+    DPT_TRY(products_of(call, (char *)(right + rounded(n)), &of));
     if (param->gradients && n == 0) {
         DPT_TRY(dpt_dev_zero(call->dev, call->out[3].data, dpt_type_nbytes(&call->out[3].type)));
     }
     for (int64_t first = 0; first < n; first += of.rows) {
         const int64_t rows = n - first < of.rows ? n - first : of.rows;
         DPT_TRY(make_logits(&of, first, rows));
-        DPT_LAUNCH_ROWS(of.cuda, rows, of.classes, losses, of.classes, (float)scale, target + first, (const float *)of.z,
-                        of.slope, loss + first, tokens + first, right + first);
+        DPT_LAUNCH_ROWS(of.cuda, rows, of.width, losses, of.classes, of.width, (float)scale, target + first,
+                        (const float *)of.z, of.slope, loss + first, tokens + first, right + first);
         if (param->gradients) {
             DPT_TRY(make_gradients(&of, first, rows, &call->out[2], &call->out[3]));
         }
@@ -245,13 +309,13 @@ extern "C" enum dpt_status dpt_op__linear_loss_cuda(const struct dpt_op_call *ca
 enum { NUMBERS = 3 }; /* letter t of vocab_loss.h */
 
 /* A block a position of the chunk; `begin`: the first token that is here. */
-static __global__ void part_stat(int64_t classes, int64_t begin, const int32_t *target, const float *z, double *top,
-                                 double *stat)
+static __global__ void part_stat(int64_t classes, int64_t width, int64_t begin, const int32_t *target, const float *z,
+                                 double *top, double *stat)
 {
     const int64_t row = blockIdx.x, mine = target[row] - begin;
-    float most = -INFINITY;
-    double sum = 0.0, first = -INFINITY; /* less the first token with the largest logit: the largest of those */
-    z += row * classes;
+    struct top part = {-INFINITY, 0.0f};
+    int64_t first = -1; /* the first token with the largest logit of this thread */
+    z += row * width;
     stat += row * NUMBERS;
     if (target[row] < 0) {
         if (threadIdx.x == 0) {
@@ -259,34 +323,39 @@ static __global__ void part_stat(int64_t classes, int64_t begin, const int32_t *
         }
         return;
     }
-    for (int64_t v = threadIdx.x; v < classes; v += blockDim.x) {
-        most = fmaxf(most, z[v]);
-    }
-    most = dpt_block_max(most);
-    for (int64_t v = threadIdx.x; v < classes; v += blockDim.x) {
-        sum += expf(z[v] - most);
-        first = z[v] == most ? fmax(first, -(double)(begin + v)) : first;
-    }
-    sum = dpt_block_sum(sum);
-    first = dpt_block_max(first);
+    const struct dpt_in logits = {z, DPT_DTYPE_F32, DPT_DTYPE_F32};
+    dpt_row(width, dpt_lines(width, logits), [&](int64_t v, auto w) {
+        float at[w.n];
+        logits.load(v, at);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            const float logit = logit_at(v + k, classes, at[k]);
+            first = logit > part.most ? begin + v + k : first;
+            part.add(logit);
+        }
+    });
+    const float most = part.most;
+    part.whole();
+    const double whole_first = dpt_block_max(first >= 0 && most == part.most ? -(double)first : -INFINITY);
     if (threadIdx.x == 0) {
-        top[row] = most;
-        stat[0] = sum; /* nan comes back with it */
+        top[row] = part.most;
+        stat[0] = part.sum; /* nan comes back with it */
         stat[1] = mine >= 0 && mine < classes ? z[mine] : 0.0;
-        stat[2] = -first;
+        stat[2] = -whole_first;
     }
 }
 
 extern "C" enum dpt_status dpt_op__vocab_stat_cuda(const struct dpt_op_call *call)
 {
-    const struct products of = products_of(call, (char *)call->scratch);
+    struct products of;
     const int32_t *target = (const int32_t *)call->in[2].data;
     double *top = (double *)call->out[0].data, *stat = (double *)call->out[1].data;
+    DPT_TRY(products_of(call, (char *)call->scratch, &of));
     for (int64_t first = 0; first < of.n; first += of.rows) {
         const int64_t rows = of.n - first < of.rows ? of.n - first : of.rows;
         DPT_TRY(make_logits(&of, first, rows));
-        DPT_LAUNCH_ROWS(of.cuda, rows, of.classes, part_stat, of.classes, dpt_op_begin(call, 1, 0), target + first,
-                        (const float *)of.z, top + first, stat + first * NUMBERS);
+        DPT_LAUNCH_ROWS(of.cuda, rows, of.width, part_stat, of.classes, of.width, dpt_op_begin(call, 1, 0),
+                        target + first, (const float *)of.z, top + first, stat + first * NUMBERS);
     }
     return DPT_STATUS_OK;
 }
@@ -346,31 +415,40 @@ extern "C" enum dpt_status dpt_op__vocab_loss_cuda(const struct dpt_op_call *cal
 }
 
 /* A block a position: slope is scale (softmax(z) - onehot), or 0 where there is no target; it may be z. */
-static __global__ void part_back(int64_t classes, int64_t begin, float scale, const int32_t *target, const double *top,
-                                 const double *sums, const float *z, struct dpt_out slope)
+static __global__ void part_back(int64_t classes, int64_t width, int64_t begin, float scale, const int32_t *target,
+                                 const double *top, const double *sums, const float *z, struct dpt_out slope)
 {
-    const int64_t row = blockIdx.x, mine = target[row] - begin;
+    const int64_t row = blockIdx.x, here = target[row] - begin, mine = here < classes ? here : -1;
     const float most = (float)top[row], factor = (float)(scale / sums[NUMBERS * row]);
-    z += row * classes;
-    slope = slope + row * classes;
-    for (int64_t v = threadIdx.x; v < classes; v += blockDim.x) {
-        slope[v] = target[row] < 0 ? 0.0f : factor * expf(z[v] - most) - (v == mine ? scale : 0.0f);
-    }
+    z += row * width;
+    slope = slope + row * width;
+    const struct dpt_in logits = {z, DPT_DTYPE_F32, DPT_DTYPE_F32};
+    dpt_row(width, dpt_lines(width, logits, slope), [&](int64_t v, auto w) {
+        float at[w.n];
+        logits.load(v, at);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            const float share = factor * expf(logit_at(v + k, classes, at[k]) - most);
+            at[k] = target[row] < 0 ? 0.0f : share - (v + k == mine ? scale : 0.0f);
+        }
+        slope.store(v, at);
+    });
 }
 
 extern "C" enum dpt_status dpt_op__vocab_loss_dx_cuda(const struct dpt_op_call *call)
 {
-    const struct products of = products_of(call, (char *)call->scratch);
+    struct products of;
     const int32_t *target = (const int32_t *)call->in[2].data;
     const double *top = (const double *)call->in[3].data, *sums = (const double *)call->in[4].data;
     const double scale = dpt_op_seed(call->ctx) / (double)dpt_op_whole(call, 0, 1);
+    DPT_TRY(products_of(call, (char *)call->scratch, &of));
     if (of.n == 0) {
         DPT_TRY(dpt_dev_zero(call->dev, call->out[1].data, dpt_type_nbytes(&call->out[1].type)));
     }
     for (int64_t first = 0; first < of.n; first += of.rows) {
         const int64_t rows = of.n - first < of.rows ? of.n - first : of.rows;
         DPT_TRY(make_logits(&of, first, rows));
-        DPT_LAUNCH_ROWS(of.cuda, rows, of.classes, part_back, of.classes, dpt_op_begin(call, 1, 0), (float)scale,
+        DPT_LAUNCH_ROWS(of.cuda, rows, of.width, part_back, of.classes, of.width, dpt_op_begin(call, 1, 0), (float)scale,
                         target + first, top + first, sums + first * NUMBERS, (const float *)of.z, of.slope);
         DPT_TRY(make_gradients(&of, first, rows, &call->out[0], &call->out[1]));
     }

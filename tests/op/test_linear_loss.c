@@ -21,6 +21,8 @@ static void all_questions(void **state)
                                 .flops = 3 * 2 * 15 * 7 * 4 + 4 * 15 * 7});
     optest_run(&(struct optest){.op = "linear_loss", .param = &training, .nin = 3, .card16 = OPTEST_CARD_LOGITS, /* in lines */
                                 .in = {OPTEST_F32(2, 2, 3), OPTEST_F32(24, 3), OPTEST_I32(2, 2)}, .below = {0, 0, 24}});
+    optest_run(&(struct optest){.op = "linear_loss", .param = &training, .nin = 3, .card16 = OPTEST_CARD_LOGITS, /* 3 chunks */
+                                .in = {OPTEST_F32(2, 20, 4), OPTEST_F32(37, 4), OPTEST_I32(2, 20)}, .below = {0, 0, 37}});
     optest_run(&(struct optest){.op = "linear_loss", .param = &evaluating, .nin = 3, .fixed = 3,
                                 .in = {OPTEST_F32(3, 5, 4), OPTEST_F32(37, 4), OPTEST_I32(3, 5)}, .below = {0, 0, 37},
                                 .flops = 2 * 15 * 37 * 4 + 4 * 15 * 37});
