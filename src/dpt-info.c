@@ -24,7 +24,7 @@ enum { STATE = DPT_COMMAND_LONG, VERIFY, JSON, DEVICES };
 static const struct dpt_command_option table[] = {
     {"tensors", 't', NULL, "list all tensors: name, type, shape"},
     {"config", 'c', NULL, "print the job file that the checkpoint was made with, and nothing else"},
-    {"state", STATE, NULL, "print one word, and nothing else: finished, paused, imported, none or damaged"},
+    {"state", STATE, NULL, "print one word alone: finished, paused, imported, none or damaged"},
     {"verify", VERIFY, NULL, "read every byte and check it; exit status 3 when something is damaged"},
     {"best", 'b', NULL, "look at the best checkpoint of the run, not the newest"},
     {"json", JSON, NULL, "print as JSON"},

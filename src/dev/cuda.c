@@ -314,11 +314,11 @@ static void tape_free(struct dpt_dev *dev, struct dpt_dev_tape *tape)
 static void cuda_close(struct dpt_dev *dev)
 {
     struct dpt_cuda *cuda = dpt_cuda_of(dev);
+    dpt_cuda__close_dnn(cuda); /* which uses cuBLASLt */
     if (cuda->handle) {
         cuda->blas.destroy(cuda->handle);
     }
     dpt_cuda__close_blas(&cuda->blas);
-    dpt_cuda__close_dnn(cuda);
     const cudaEvent_t event[] = {cuda->staged[0], cuda->staged[1], cuda->asked, cuda->arrived};
     const cudaStream_t stream[] = {cuda->stream, cuda->in, cuda->out, cuda->ahead};
     for (size_t i = 0; i < sizeof event / sizeof event[0]; i++) {

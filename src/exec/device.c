@@ -21,6 +21,23 @@ enum dpt_status dpt_exec_check_card(const struct dpt_exec_device_conf *conf)
     return DPT_STATUS_OK;
 }
 
+/* Kernels copy past registers and multiply in bf16: compute capability 8.0. */
+static enum dpt_status check_capability(const struct dpt_dev_info *info)
+{
+    enum { LEAST = 8 };
+    DPT_CHECK(info->major >= LEAST, DPT_STATUS_USAGE,
+              "%s has compute capability %d.%d, and kernels are made for %d.0 and later: set device.kind = cpu", info->name,
+              info->major, info->minor, LEAST);
+    return DPT_STATUS_OK;
+}
+
+/* The card can run kernels, and those of the job. */
+static enum dpt_status check_cards(const struct dpt_exec_device_conf *conf, const struct dpt_dev_info *info)
+{
+    DPT_TRY(check_capability(info));
+    return dpt_exec_check_card(conf);
+}
+
 static enum dpt_status open_cores(const struct dpt_exec_device_conf *conf, struct dpt_dev **dev, enum dpt_run *run)
 {
     *run = DPT_RUN_CPU;
@@ -53,12 +70,16 @@ enum dpt_status dpt_exec_open_device(const struct dpt_exec_device_conf *conf, st
         return open_cores(conf, dev, run);
     }
     const int cards = dpt_dev_cuda_count(&none);
-    if (conf->kind == DPT_DEVICE_CUDA) {
-        DPT_CHECK(cards > 0, DPT_STATUS_USAGE, "[device] kind = cuda on host %s: %s", dpt_comm_host(), none);
-        DPT_TRY(dpt_exec_check_card(conf));
-    } else if (cards == 0) {
+    DPT_CHECK(cards > 0 || conf->kind != DPT_DEVICE_CUDA, DPT_STATUS_USAGE, "[device] kind = cuda on host %s: %s",
+              dpt_comm_host(), none);
+    if (cards == 0) {
         return open_cores(conf, dev, run);
-    } else if (dpt_exec_check_card(conf) != DPT_STATUS_OK) {
+    }
+    struct dpt_dev_info info;
+    DPT_TRY(dpt_dev_cuda_info(card_of(conf->rank, cards), &info));
+    if (conf->kind == DPT_DEVICE_CUDA) {
+        DPT_TRY(check_cards(conf, &info));
+    } else if (check_cards(conf, &info) != DPT_STATUS_OK) {
         snprintf(why, DPT_EXEC_WHY, "%s", dpt_error_text());
         dpt_error_clear();
         return open_cores(conf, dev, run);

@@ -292,7 +292,9 @@ template <int D, int Q, int K> static void backward(struct dpt_cuda *cuda, const
 {
     const struct dpt_attention *at = &flash.at;
     const dim3 rows(tiles(at->s, Q), (unsigned)(at->b * at->a * at->g)), keys(tiles(at->t, Q), (unsigned)(at->b * at->a));
-    DPT_LAUNCH((query_gradients<D, Q, K>), rows, Q * LANES, cuda->stream, flash);
+    if (at->s > 0) { /* a rank may have keys alone */
+        DPT_LAUNCH((query_gradients<D, Q, K>), rows, Q * LANES, cuda->stream, flash);
+    }
     DPT_LAUNCH((key_gradients<D, Q, Q>), keys, Q * LANES, cuda->stream, flash);
 }
 

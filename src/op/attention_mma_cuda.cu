@@ -300,7 +300,8 @@ static __global__ void __launch_bounds__(THREADS) query_gradients(struct flash f
     copy_keys<D, N>(at, block, 0, k, v);
     DPT_UNROLL for (int r = 0; r < 2 * M; r++)
     {
-        const int row = block.first + row_of_lane<M>(r / 2, r % 2), place = block.begin.lse + row * at.a * at.g;
+        const int row = block.first + row_of_lane<M>(r / 2, r % 2);
+        const int64_t place = block.begin.lse + row * at.a * at.g;
         lse[r / 2][r % 2] = row < at.s ? flash.lse[place] * LOG2_E : 0.0f;
         delta[r / 2][r % 2] = row < at.s ? flash.delta[place] : 0.0f;
     }

@@ -397,10 +397,11 @@ static size_t rounded_up(size_t nbytes)
     return (nbytes + 127) / 128 * 128;
 }
 
-/* Sizes within a group are counted in int. */
+/* Sizes within a group, and places of an image plane of all samples, are counted in int. */
 template <class F> static bool is_made_for(const struct dpt_op__conv &conv, enum dpt_dtype half)
 {
-    return half != DPT_DTYPE_F32 && depth_of<F>(conv) < INT32_MAX - DEPTH && depth_of<F>(conv) > 0;
+    return half != DPT_DTYPE_F32 && depth_of<F>(conv) < INT32_MAX - DEPTH && depth_of<F>(conv) > 0 &&
+           conv.n * conv.in[0] * conv.in[1] <= INT32_MAX && conv.n * conv.out[0] * conv.out[1] <= INT32_MAX;
 }
 
 static bool are_lines(struct dpt_in x, int64_t channels, enum dpt_dtype type)

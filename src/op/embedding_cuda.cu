@@ -42,6 +42,7 @@ extern "C" enum dpt_status dpt_op__embedding_cuda(const struct dpt_op_call *call
 static __global__ void embedding_dw(int64_t n, int64_t h, int64_t begin, int64_t rows, const int32_t *token,
                                     struct dpt_in dy, struct dpt_out dw)
 {
+    enum { EACH = 4 }; /* columns of a thread */
     __shared__ int same[DPT_BLOCK];
     const int64_t mine = blockIdx.x, row = local_row(token[mine], begin, rows);
     int earlier = 0;
@@ -51,22 +52,30 @@ static __global__ void embedding_dw(int64_t n, int64_t h, int64_t begin, int64_t
     if (dpt_block_sum(earlier) > 0 || row < 0) { /* the same for all threads */
         return;
     }
-    for (int64_t first = 0; first < h; first += blockDim.x) {
-        const int64_t j = first + threadIdx.x;
-        float sum = 0.0f;
+    for (int64_t from = 0; from < h; from += EACH * blockDim.x) {
+        const int64_t first = from + threadIdx.x;
+        float sum[EACH] = {};
         for (int64_t tile = mine; tile < n; tile += blockDim.x) {
             const int64_t i = tile + threadIdx.x;
             const int found = i < n && token[i] == token[mine];
             const int any = dpt_block_sum(found);
             same[threadIdx.x] = found;
             __syncthreads();
-            for (int k = 0; k < (int)blockDim.x && any > 0 && j < h; k++) {
-                sum += same[k] ? dy[(tile + k) * h + j] : 0.0f;
+            for (int k = 0; k < (int)blockDim.x && any > 0; k++) {
+                if (same[k]) {
+                    DPT_UNROLL for (int e = 0; e < EACH; e++)
+                    {
+                        const int64_t j = first + e * blockDim.x;
+                        sum[e] += j < h ? dy[(tile + k) * h + j] : 0.0f;
+                    }
+                }
             }
             __syncthreads();
         }
-        if (j < h) {
-            dw[row * h + j] = sum;
+        for (int e = 0; e < EACH; e++) {
+            if (first + e * blockDim.x < h) {
+                dw[row * h + first + e * blockDim.x] = sum[e];
+            }
         }
     }
 }
@@ -76,8 +85,9 @@ extern "C" enum dpt_status dpt_op__embedding_dw_cuda(const struct dpt_op_call *c
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const int64_t n = dpt_type_numel(&call->in[0].type), rows = call->out[0].type.dim[0], h = call->out[0].type.dim[1];
     DPT_TRY(dpt_dev_zero(call->dev, call->out[0].data, dpt_type_nbytes(&call->out[0].type)));
-    DPT_LAUNCH_ROWS(cuda, n, h, embedding_dw, n, h, dpt_op_begin(call, 2, 0), rows, (const int32_t *)call->in[0].data,
-                    dpt_in_of(call, 1), dpt_out_of(call, 0));
+    /* Threads look at a token each, so that there are as many as columns, not as runs of them. */
+    DPT_LAUNCH_ROWS(cuda, n, DPT_RUN * h, embedding_dw, n, h, dpt_op_begin(call, 2, 0), rows,
+                    (const int32_t *)call->in[0].data, dpt_in_of(call, 1), dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 
@@ -125,20 +135,22 @@ extern "C" enum dpt_status dpt_op__position_dw_cuda(const struct dpt_op_call *ca
 
 /* ---------------------------------------------------------------------------------------------------------- rotary */
 
-/* n pairs: of each row the first halves of all heads. The angle is made in double: positions are large. */
+/* n: rows times half a head; one angle serves all heads. It is made in double: positions are large. */
 static __global__ void rotary(int64_t n, int64_t s, int64_t heads, int64_t d, int64_t begin, double base, bool inverse,
                               struct dpt_in x, struct dpt_out y)
 {
     const int64_t half = d / 2;
     DPT_EACH(i, n)
     {
-        const int64_t j = i % half, head = i / half, row = head / heads;
+        const int64_t j = i % half, row = i / half;
         const double angle = (double)(begin + row % s) * pow(base, -2.0 * (double)j / (double)d);
         const float c = (float)cos(angle), turn = (float)(inverse ? -sin(angle) : sin(angle));
-        const int64_t at = head * d + j;
-        const float first = x[at], second = x[at + half];
-        y[at] = first * c - second * turn;
-        y[at + half] = second * c + first * turn;
+        for (int64_t head = row * heads; head < (row + 1) * heads; head++) {
+            const int64_t at = head * d + j;
+            const float first = x[at], second = x[at + half];
+            y[at] = first * c - second * turn;
+            y[at + half] = second * c + first * turn;
+        }
     }
 }
 
@@ -148,7 +160,7 @@ extern "C" enum dpt_status dpt_op__rotary_cuda(const struct dpt_op_call *call)
     const struct dpt_rotary_param *param = (const struct dpt_rotary_param *)call->types->param;
     const struct dpt_type *type = &call->in[0].type;
     const int64_t s = type->dim[1], d = type->dim[type->ndim - 1], rows = type->dim[0] * s;
-    const int64_t numel = dpt_type_numel(type), n = numel / 2, heads = rows * d > 0 ? numel / (rows * d) : 1;
+    const int64_t n = rows * (d / 2), heads = rows * d > 0 ? dpt_type_numel(type) / (rows * d) : 1;
     DPT_LAUNCH_EACH(cuda, n, rotary, s, heads, d, dpt_op_begin(call, 0, 1), param->base, param->inverse != 0,
                     dpt_in_of(call, 0), dpt_out_of(call, 0));
     return DPT_STATUS_OK;

@@ -16,12 +16,12 @@ static __device__ void window(const struct dpt_op__pool &pool, int axis, int64_t
     *end = pool.kernel[axis] < left ? pool.kernel[axis] : left;
 }
 
-/* Output place whose window has the image place `in` as its place k, or -1. */
-static __device__ int64_t window_of(const struct dpt_op__pool &pool, int axis, int64_t in, int64_t k)
+/* The windows that element `in` of an axis is in: from *first to *last. Padding of a part of an image may be below 0. */
+static __device__ void windows_of(const struct dpt_op__pool &pool, int axis, int64_t in, int64_t *first, int64_t *last)
 {
-    const int64_t first = in + pool.pad[axis] - k;
-    const bool has = first >= 0 && first % pool.stride[axis] == 0 && first / pool.stride[axis] < pool.out[axis];
-    return has ? first / pool.stride[axis] : -1;
+    const int64_t at = in + pool.pad[axis], stride = pool.stride[axis], before = at - pool.kernel[axis];
+    *first = before >= 0 ? before / stride + 1 : 0;
+    *last = at < 0 ? -1 : at / stride < pool.out[axis] ? at / stride : pool.out[axis] - 1;
 }
 
 /* `at` is NULL for the mean. A number that is not one counts as the greatest. */
@@ -63,21 +63,22 @@ static __global__ void pool_windows_dx(int64_t numel, struct dpt_op__pool pool, 
     {
         const int64_t c = index % pool.c, place = index / pool.c, column = place % pool.in[1];
         const int64_t row = place / pool.in[1] % pool.in[0], n = place / pool.in[1] / pool.in[0];
+        int64_t top, bottom, left, right;
         float sum = 0.0f;
-        for (int64_t i = 0; i < pool.kernel[0]; i++) {
-            for (int64_t j = 0; j < pool.kernel[1]; j++) {
-                const int64_t y = window_of(pool, 0, row, i), x = window_of(pool, 1, column, j);
-                if (y < 0 || x < 0) {
-                    continue;
-                }
+        windows_of(pool, 0, row, &top, &bottom);
+        windows_of(pool, 1, column, &left, &right);
+        for (int64_t y = bottom; y >= top; y--) { /* in the order of places in a window, as the cores do it */
+            const int64_t i = row + pool.pad[0] - y * pool.stride[0];
+            for (int64_t x = right; x >= left; x--) {
+                const int64_t j = column + pool.pad[1] - x * pool.stride[1];
                 const int64_t from = ((n * pool.out[0] + y) * pool.out[1] + x) * pool.c + c;
                 if (at) {
                     sum += at[from] == i * pool.kernel[1] + j ? dy[from] : 0.0f;
                 } else {
-                    int64_t top, bottom, left, right;
-                    window(pool, 0, y, &top, &bottom);
-                    window(pool, 1, x, &left, &right);
-                    sum += dy[from] / (float)((bottom - top) * (right - left));
+                    int64_t begin[2], end[2];
+                    window(pool, 0, y, &begin[0], &end[0]);
+                    window(pool, 1, x, &begin[1], &end[1]);
+                    sum += dy[from] / (float)((end[0] - begin[0]) * (end[1] - begin[1]));
                 }
             }
         }

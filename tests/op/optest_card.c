@@ -19,12 +19,10 @@
 
 static struct dpt_dev *card;
 
-static void close_card(void)
-{
-    dpt_dev_close(card);
-}
-
-/* The card of this process; NULL where there is none, which is said once. */
+/*
+ * The card of this process; NULL where there is none, which is said once. The end of the process closes it: what is called at
+ * exit would come when cuDNN, which is opened later, is gone.
+ */
 static struct dpt_dev *open_card(void)
 {
     static bool asked;
@@ -40,7 +38,6 @@ static struct dpt_dev *open_card(void)
         fail_msg("%s", dpt_error_text());
     } else {
         print_message("kernels for cards run on %s\n", card->name);
-        atexit(close_card);
     }
     return card;
 }
