@@ -45,8 +45,8 @@ static enum dpt_status no_memory(const struct dpt_cuda *cuda, cudaError_t error,
     cudaGetLastError(); /* this one is told; the next kernel is not to find it */
     return dpt_error_set(DPT_STATUS_SPACE, __FILE__, __LINE__,
                          "%s: not enough memory for %s: %s were asked for, %s of %s are free; more micro-batches "
-                         "(batch.micro_batches) and parallel.recompute make activations smaller, parallel.shard on several "
-                         "ranks the state, run.precision = bf16 the former; a smaller model has less of all",
+                         "(batch.micro_batches), parallel.recompute and run.precision = bf16 make activations smaller, "
+                         "parallel.shard on several ranks the rest; a smaller model has less of all",
                          cuda->dev.name, what, dpt_text_bytes(asked, sizeof asked, nbytes),
                          dpt_text_bytes(left, sizeof left, free), dpt_text_bytes(all, sizeof all, total));
 }
