@@ -597,17 +597,20 @@ static void read_file(struct reading *reading, int serial, const char *path)
 {
     char *text, folder[PATH_MAX];
     size_t length;
+    struct stat info;
+    if (stat(path, &info) == 0 && info.st_size > MAX_FILE) {
+        dpt_conf__problem(&reading->problems, path, 0,
+                          "has %lld bytes, at most %d are expected of a job file: this is none; dpt-train -c job.ini takes one that "
+                          "names the data, and dpt-data makes tokens of text",
+                          (long long)info.st_size, MAX_FILE);
+        return;
+    }
     if (dpt_file_read(path, MAX_FILE, &text, &length) != DPT_STATUS_OK) {
         /* The sentence begins with the path. */
         const char *sentence = dpt_error_text();
         const size_t n = strlen(path);
-        struct stat info;
-        const bool large = stat(path, &info) == 0 && info.st_size > MAX_FILE;
-        dpt_conf__problem(&reading->problems, path, 0, "%s%s",
-                          strncmp(sentence, path, n) == 0 && sentence[n] == ':' ? sentence + n + 2 : sentence,
-                          large ? " of a job file: this is none; dpt-train -c job.ini takes one that names the data, and dpt-data "
-                                  "makes tokens of text"
-                                : "");
+        dpt_conf__problem(&reading->problems, path, 0, "%s",
+                          strncmp(sentence, path, n) == 0 && sentence[n] == ':' ? sentence + n + 2 : sentence);
         return;
     }
     char *copy = dpt_arena_strdup(reading->arena, path);

@@ -38,9 +38,8 @@ struct dpt_cublas {
 
 /* A product that was asked for before, and how the library wants it done. */
 struct dpt_cuda_product {
-    int64_t m, n, k, a_row;
-    int form;   /* 0: the entry is free    */
-    bool known; /* the library can do this */
+    int64_t key[5]; /* m, n, k, a_row, and what it is but for its sizes, which is not 0; all 0: the entry is free */
+    bool known;     /* the library can do this */
     cublasLtMatmulAlgo_t algo;
 };
 

@@ -21,20 +21,13 @@ enum dpt_status dpt_exec_check_card(const struct dpt_exec_device_conf *conf)
     return DPT_STATUS_OK;
 }
 
-/* Kernels copy past registers and multiply in bf16: compute capability 8.0. */
-static enum dpt_status check_capability(const struct dpt_dev_info *info)
+/* The card can run kernels, which copy past registers and multiply in bf16 (compute capability 8.0), and those of the job. */
+static enum dpt_status check_this_card(const struct dpt_exec_device_conf *conf, const struct dpt_dev_info *info)
 {
     enum { LEAST = 8 };
     DPT_CHECK(info->major >= LEAST, DPT_STATUS_USAGE,
               "%s has compute capability %d.%d, and kernels are made for %d.0 and later: set device.kind = cpu", info->name,
               info->major, info->minor, LEAST);
-    return DPT_STATUS_OK;
-}
-
-/* The card can run kernels, and those of the job. */
-static enum dpt_status check_cards(const struct dpt_exec_device_conf *conf, const struct dpt_dev_info *info)
-{
-    DPT_TRY(check_capability(info));
     return dpt_exec_check_card(conf);
 }
 
@@ -78,8 +71,8 @@ enum dpt_status dpt_exec_open_device(const struct dpt_exec_device_conf *conf, st
     struct dpt_dev_info info;
     DPT_TRY(dpt_dev_cuda_info(card_of(conf->rank, cards), &info));
     if (conf->kind == DPT_DEVICE_CUDA) {
-        DPT_TRY(check_cards(conf, &info));
-    } else if (check_cards(conf, &info) != DPT_STATUS_OK) {
+        DPT_TRY(check_this_card(conf, &info));
+    } else if (check_this_card(conf, &info) != DPT_STATUS_OK) {
         snprintf(why, DPT_EXEC_WHY, "%s", dpt_error_text());
         dpt_error_clear();
         return open_cores(conf, dev, run);

@@ -12,6 +12,8 @@
 
 #include "op/gemm_cuda.h"
 
+#include <string.h>
+
 #include "base/hash.h"
 #include "dev/cuda.h"
 
@@ -154,21 +156,15 @@ static enum dpt_status ask(const struct dpt_cuda *cuda, bool finish, struct desc
 static enum dpt_status look_up(struct dpt_cuda *cuda, const struct dpt_cuda_gemm *gemm, bool finish,
                                struct described *described, const struct dpt_cuda_product **found)
 {
-    const int form = form_of(gemm, finish);
-    const int64_t key[5] = {gemm->m, gemm->n, gemm->k, gemm->a_row, form};
+    const int64_t key[5] = {gemm->m, gemm->n, gemm->k, gemm->a_row, form_of(gemm, finish)};
     const uint64_t hash = dpt_hash64(key, sizeof key);
     for (uint64_t i = 0; i < DPT_CUDA_PRODUCTS; i++) {
         struct dpt_cuda_product *entry = &cuda->product[(hash + i) % DPT_CUDA_PRODUCTS];
-        if (entry->form == 0) {
+        if (entry->key[4] == 0) {
             DPT_TRY(ask(cuda, finish, described, &entry->algo, &entry->known));
-            entry->m = gemm->m;
-            entry->n = gemm->n;
-            entry->k = gemm->k;
-            entry->a_row = gemm->a_row;
-            entry->form = form;
+            memcpy(entry->key, key, sizeof key);
         }
-        if (entry->m == gemm->m && entry->n == gemm->n && entry->k == gemm->k && entry->a_row == gemm->a_row &&
-            entry->form == form) {
+        if (memcmp(entry->key, key, sizeof key) == 0) {
             *found = entry;
             return DPT_STATUS_OK;
         }

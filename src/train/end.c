@@ -293,10 +293,11 @@ static void write_end(const struct dpt_train *train, const struct tale *tale, in
     }
     dpt_text_add(&record, ", \"share\": {");
     for (int i = 0; i < DPT_SECTION_COUNT; i++) {
-        const int word = (int)strcspn(section_name[i], " ");
-        dpt_text_add(&record, "%s\"%.*s%s%s\": %.6g", i ? ", " : "", word, section_name[i],
-                     section_name[i][word] ? "_" : "", section_name[i][word] ? section_name[i] + word + 1 : "",
-                     spread_of(tale, ranks, i).avg / wall);
+        dpt_text_add(&record, "%s\"", i ? ", " : "");
+        for (const char *c = section_name[i]; *c; c++) {
+            dpt_text_add(&record, "%c", *c == ' ' ? '_' : *c);
+        }
+        dpt_text_add(&record, "\": %.6g", spread_of(tale, ranks, i).avg / wall);
     }
     dpt_text_add(&record, "}");
     dpt_train__write(train, &record);
