@@ -276,13 +276,13 @@ static enum dpt_status grad(struct dpt_op_grad *grad)
         param.kernel[a] = type_w->dim[2 + a];
     }
     const bool bias = grad->types->nin > 2 && grad->need[2];
-    if (grad->need[1]) {
+    if (grad->need[1] || bias) {
         struct dpt_conv_param with = param;
+        int made;
         with.bias = bias;
-        DPT_TRY(dpt_op__add(grad, "conv_dw", &with, 2, (int[]){x, dz}, &grad->din[1]));
-        grad->din[2] = bias ? grad->din[1] + 1 : -1;
-    } else if (bias) {
-        DPT_TRY(dpt_op__add(grad, "bias_dw", NULL, 1, &dz, &grad->din[2]));
+        DPT_TRY(dpt_op__add(grad, "conv_dw", &with, 2, (int[]){x, dz}, &made));
+        grad->din[1] = grad->need[1] ? made : -1;
+        grad->din[2] = bias ? made + 1 : -1;
     }
     if (grad->need[0]) {
         DPT_TRY(dpt_op__add(grad, "conv_dx", &param, 2, (int[]){dz, w}, &grad->din[0]));

@@ -8,7 +8,6 @@
  *   conv     x[byxc], w[ocij], bias[o]?  -> y[byxo]   y = act(conv(x, w) + bias)
  *   conv_dx  dy[byxo], w[ocij]           -> dx[byxc]  needs in[] of the parameters
  *   conv_dw  x[byxc], dy[byxo]           -> dw[ocij], dbias[o]?  needs kernel[], and bias for the second output
- *   Where dbias is wanted without dw, bias_dw of op/linear.h gives it.
  */
 
 #include <stdint.h>

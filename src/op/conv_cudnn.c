@@ -17,6 +17,7 @@
 #include "dev/cuda_dnn.h"
 #include "op/conv_cudnn.h"
 #include "op/cuda.h"
+#include "op/gemm_cuda.h"
 
 enum { WORKSPACE = 256 << 20, ALIGN = 256, CANDIDATES = 8 };
 
@@ -275,16 +276,6 @@ static struct operands take(const struct prep *prep, const struct dpt_op_call *c
     return operands;
 }
 
-/* The bias gradient comes from dy alone. All else in the scratch memory has been read by then. */
-static enum dpt_status dbias(const struct dpt_op_call *call)
-{
-    const struct dpt_op_types types = {
-        .nin = 1, .nout = 1, .in = {call->types->in[1]}, .out = {call->types->out[1]}, .half = DPT_DTYPE_F32};
-    const struct dpt_op_call bias = {.types = &types, .in = &call->in[1], .out = &call->out[1], .scratch = call->scratch,
-                                     .ctx = call->ctx, .dev = call->dev};
-    return dpt_op__bias_dw_cuda(&bias);
-}
-
 static enum dpt_status run(const struct dpt_op_call *call, bool *done)
 {
     const struct prep *prep = call->prep;
@@ -318,8 +309,11 @@ static enum dpt_status run(const struct dpt_op_call *call, bool *done)
     if (prep->pass == PASS_DW && prep->lays) {
         dpt_op__conv_read_weights(cuda, &prep->conv, prep->type, at.weights, &call->out[0]);
     }
-    if (prep->pass == PASS_DW && prep->bias) {
-        return dbias(call);
+    if (prep->pass == PASS_DW && prep->bias) { /* all else in the scratch memory has been read by then */
+        const struct dpt_tensor *dy = &call->in[1], *dbias = &call->out[1];
+        const int64_t channels = dbias->type.dim[0];
+        dpt_op__bias_sums_cuda(cuda, channels ? dpt_type_numel(&dy->type) / channels : 0, channels, dy->type.dtype, dy->data,
+                               call->scratch, dbias->data);
     }
     return DPT_STATUS_OK;
 }

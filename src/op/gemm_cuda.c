@@ -3,8 +3,9 @@
 /*
  * cuBLASLt counts matrices by columns: a packed row-major c[m,n] is there the n x m matrix C^T, and C^T = B^T A^T. So b is
  * its first operand, and is transposed when it is not so here. The bias, one number for each row of C^T, is its epilogue,
- * and so are GELU in its tanh form, of which it can keep the argument, and the gradient of that. Its relu would make 0 of nan
- * and hide that a training diverged, so that it is never asked for that.
+ * and so are GELU in its tanh form, of which it can keep the argument, and the gradient of that. a is its second operand, of
+ * which it can sum up what it reads for the product. Its relu would make 0 of nan and hide that a training diverged, so that it
+ * is never asked for that.
  *
  * The library is asked once for each product how it wants it done; answers are kept in the device's table, so that a later
  * step asks and allocates nothing.
@@ -26,10 +27,16 @@ struct described {
 /* Numbers of the argument of GELU from row to row, of which the library wants a multiple of this. */
 enum { AUX_UNIT = 8 };
 
-/* True when the library may know the activation: the product and what is kept or read beside it have one type. */
+/*
+ * True when the library may know what is beside the product: sums over it, or an activation, where the product and what is kept
+ * or read with that have one type.
+ */
 static bool may_finish(const struct dpt_cuda_gemm *gemm)
 {
     const struct dpt_tensor *aux = gemm->t.data ? &gemm->t : &gemm->z;
+    if (gemm->db) {
+        return gemm->k > 0;
+    }
     return gemm->act == DPT_ACTIVATION_KIND_GELU_TANH && !gemm->add && gemm->k > 0 &&
            (!aux->data || (gemm->n % AUX_UNIT == 0 && aux->type.dtype == gemm->sums));
 }
@@ -47,6 +54,9 @@ static void *place_of_sums(const struct dpt_cuda_gemm *gemm, bool finish)
 
 static cublasLtEpilogue_t epilogue_of(const struct dpt_cuda_gemm *gemm, bool finish)
 {
+    if (finish && gemm->db) {
+        return CUBLASLT_EPILOGUE_BGRADB;
+    }
     if (finish && gemm->t.data) {
         return CUBLASLT_EPILOGUE_DGELU;
     }
@@ -81,9 +91,10 @@ static enum dpt_status describe_epilogue(const struct dpt_cuda *cuda, const stru
     const char *what = "describing what follows a product";
     const cublasLtEpilogue_t epilogue = epilogue_of(gemm, finish);
     const void *aux = !finish ? NULL : gemm->t.data ? gemm->t.data : gemm->z.data;
+    const void *bias = finish && gemm->db ? gemm->db : gemm->bias; /* the library's name for both */
     DPT_BLAS_TRY(cuda, blas->desc_set(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue), what);
-    if (gemm->bias) {
-        DPT_BLAS_TRY(cuda, blas->desc_set(desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &gemm->bias, sizeof gemm->bias), what);
+    if (bias) {
+        DPT_BLAS_TRY(cuda, blas->desc_set(desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias), what);
     }
     if (aux) {
         const int64_t ld = gemm->n;
@@ -197,6 +208,8 @@ enum dpt_status dpt_cuda_gemm(struct dpt_cuda *cuda, const struct dpt_cuda_gemm 
     const enum dpt_dtype type = type_of_sums(gemm, false);
     bool done = false;
     DPT_ASSERT(!gemm->bias || (!gemm->add && gemm->k > 0));
+    DPT_ASSERT(!gemm->db || (gemm->ta && gemm->n > 0 && gemm->act == DPT_ACTIVATION_KIND_NONE &&
+                             gemm->sums == DPT_DTYPE_F32 && gemm->a_row == 0));
     if (gemm->m == 0 || gemm->n == 0) {
         return DPT_STATUS_OK;
     }
@@ -212,6 +225,9 @@ enum dpt_status dpt_cuda_gemm(struct dpt_cuda *cuda, const struct dpt_cuda_gemm 
     } else if (!gemm->add) { /* an empty sum */
         DPT_TRY(dpt_dev_zero(&cuda->dev, place_of_sums(gemm, false),
                              (size_t)gemm->m * (size_t)gemm->n * dpt_dtype_nbytes(type)));
+    }
+    if (gemm->db) {
+        dpt_op__bias_sums_cuda(cuda, gemm->k, gemm->m, gemm->factors, gemm->a, gemm->db_scratch, gemm->db);
     }
     if (gemm->act != DPT_ACTIVATION_KIND_NONE) {
         const struct dpt_tensor sums = {{.dtype = type}, place_of_sums(gemm, false)};

@@ -23,8 +23,9 @@ struct dpt_cuda;
 /*
  * c[m,n] = act(z), z = a b + bias, all row-major and packed but for a, whose rows may be `a_row` numbers apart: a is [m,k], or
  * [k,m] with `ta`; b is [k,n], or [n,k] with `tb`; bias[n], or NULL, has the type of z where that is kept, else that of c. With
- * t[m,n] c = act'(t) (a b), and with `add` the product is added to c; then there is neither bias nor z. All on the card, at
- * multiples of 16 bytes. In 16 bits the library has its fast kernels where rows are such multiples, too.
+ * t[m,n] c = act'(t) (a b), and with `add` the product is added to c; then there is neither bias nor z. With db[m], of F32 as c
+ * then is, db = the sum over k of a, which is packed [k,m], and there is no activation: the gradients of a weight and its bias.
+ * All on the card, at multiples of 16 bytes. In 16 bits the library has its fast kernels where rows are such multiples, too.
  */
 struct dpt_cuda_gemm {
     bool ta, tb, add;
@@ -34,6 +35,8 @@ struct dpt_cuda_gemm {
     int64_t m, n, k, a_row; /* a_row 0: a is packed      */
     const void *a, *b, *bias;
     void *c;
+    float *db;              /* or NULL                       */
+    void *db_scratch;       /* of dpt_op__bias_scratch_cuda  */
     struct dpt_tensor z, t; /* data NULL: none               */
 };
 
@@ -44,6 +47,11 @@ enum dpt_status dpt_cuda_gemm(struct dpt_cuda *cuda, const struct dpt_cuda_gemm 
 void dpt_op__activate_cuda(struct dpt_cuda *cuda, enum dpt_activation_kind act, int64_t n, const struct dpt_tensor *x,
                            const struct dpt_tensor *t, const struct dpt_tensor *y);
 void dpt_op__convert_cuda(struct dpt_cuda *cuda, const struct dpt_tensor *x, enum dpt_dtype dtype, void *y);
+
+/* norm_cuda.cu: db[k] = the sum over n of dy[n,k], of any type, and the bytes of scratch that takes. Local. */
+void dpt_op__bias_sums_cuda(struct dpt_cuda *cuda, int64_t n, int64_t k, enum dpt_dtype dtype, const void *dy, void *scratch,
+                            float *db);
+size_t dpt_op__bias_scratch_cuda(int64_t k);
 
 #ifdef __cplusplus
 }

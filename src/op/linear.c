@@ -9,7 +9,7 @@
  *   backward  dz      = dy act'(t), t = y or z (activation.c)
  *             dx[n,h] = sum_k dz[n,k] w[k,h]; times act'(t) of the layer before, where graph/fuse.c says so
  *             dw[k,h] = sum_n dz[n,k] x[n,h]
- *             db[k]   = sum_n dz[n,k]
+ *             db[k]   = sum_n dz[n,k], in the pass over dz that dw is made in
  */
 
 #include "op/linear.h"
@@ -23,7 +23,6 @@
 DPT_REF_RUN(linear, in[0])
 DPT_REF_RUN(linear_dx, in[0])
 DPT_REF_RUN(linear_dw, in[0])
-DPT_REF_RUN(bias_dw, in[0])
 
 enum dpt_status dpt_op__linear_ref(const struct dpt_op_call *call)
 {
@@ -38,11 +37,6 @@ enum dpt_status dpt_op__linear_dx_ref(const struct dpt_op_call *call)
 enum dpt_status dpt_op__linear_dw_ref(const struct dpt_op_call *call)
 {
     return ref_linear_dw(call);
-}
-
-enum dpt_status dpt_op__bias_dw_ref(const struct dpt_op_call *call)
-{
-    return ref_bias_dw(call);
 }
 
 static int64_t last_dim(const struct dpt_type *type)
@@ -101,22 +95,15 @@ static enum dpt_status shape_dx(struct dpt_op_types *types)
 
 static enum dpt_status shape_dw(struct dpt_op_types *types)
 {
+    const struct dpt_linear_dw_param *param = types->param;
     DPT_TRY(dpt_op__check_inputs(&dpt_op_linear_dw, types));
     DPT_TRY(dpt_op__check_real(types, 2));
     const struct dpt_type *x = &types->in[0], *dy = &types->in[1];
     const struct dpt_type like_x = with_last_dim(*dy, last_dim(x));
     DPT_CHECK(dpt_type_equal(x, &like_x), DPT_STATUS_USAGE, "x and dy differ in more than the last dimension");
-    types->nout = 1;
+    types->nout = param->bias ? 2 : 1;
     types->out[0] = (struct dpt_type){x->dtype, 2, {last_dim(dy), last_dim(x)}};
-    return DPT_STATUS_OK;
-}
-
-static enum dpt_status shape_bias(struct dpt_op_types *types)
-{
-    DPT_TRY(dpt_op__check_inputs(&dpt_op_bias_dw, types));
-    DPT_TRY(dpt_op__check_real(types, 1));
-    types->nout = 1;
-    types->out[0] = (struct dpt_type){types->in[0].dtype, 1, {last_dim(&types->in[0])}};
+    types->out[1] = (struct dpt_type){x->dtype, 1, {last_dim(dy)}};
     return DPT_STATUS_OK;
 }
 
@@ -153,19 +140,35 @@ static void cost_dx(const struct dpt_op_types *types, struct dpt_op_cost *cost)
 static void cost_dw(const struct dpt_op_types *types, struct dpt_op_cost *cost)
 {
     cost->flops = 2.0 * (double)dpt_type_numel(&types->in[0]) * (double)types->out[0].dim[0]; /* n, h, k */
+    cost->flops += dpt_op__linear_bias_flops(types);
     dpt_op_cost_bytes(types, cost);
 }
 
-static void cost_bias(const struct dpt_op_types *types, struct dpt_op_cost *cost)
+double dpt_op__linear_bias_flops(const struct dpt_op_types *types)
 {
-    cost->flops = (double)dpt_type_numel(&types->in[0]); /* n, k: add */
-    dpt_op_cost_bytes(types, cost);
+    return types->nout > 1 ? (double)dpt_type_numel(&types->in[1]) : 0.0; /* n, k: add */
+}
+
+enum dpt_status dpt_op__linear_add_dw(struct dpt_op_grad *grad, const char *dw, int dz)
+{
+    const bool weight = grad->need[1], bias = grad->types->nin > 2 && grad->need[2];
+    const struct dpt_linear_dw_param param = {bias};
+    int made = -1;
+    if (weight || bias) {
+        DPT_TRY(dpt_op__add(grad, dw, &param, 2, (int[]){grad->in[0], dz}, &made));
+    }
+    if (weight) {
+        grad->din[1] = made;
+    }
+    if (bias) {
+        grad->din[2] = made + 1;
+    }
+    return DPT_STATUS_OK;
 }
 
 static enum dpt_status grad(struct dpt_op_grad *grad)
 {
     const struct dpt_linear_param *param = grad->types->param;
-    const int x = grad->in[0], w = grad->in[1];
     int dz = grad->dout[0];
     if (param->act != DPT_ACTIVATION_KIND_NONE) {
         const struct dpt_activation_param act = {param->act};
@@ -173,15 +176,10 @@ static enum dpt_status grad(struct dpt_op_grad *grad)
         DPT_CHECK(!from_z || param->keep, DPT_STATUS_FAILED, "linear: has not kept what the gradient of its activation reads");
         DPT_TRY(dpt_op__add(grad, "activation_dx", &act, 2, (int[]){dz, grad->out[from_z ? 1 : 0]}, &dz));
     }
-    if (grad->types->nin > 2 && grad->need[2]) {
-        DPT_TRY(dpt_op__add(grad, "bias_dw", NULL, 1, &dz, &grad->din[2]));
-    }
-    if (grad->need[1]) {
-        DPT_TRY(dpt_op__add(grad, "linear_dw", NULL, 2, (int[]){x, dz}, &grad->din[1]));
-    }
+    DPT_TRY(dpt_op__linear_add_dw(grad, "linear_dw", dz));
     if (grad->need[0]) {
         const struct dpt_linear_param plain = {DPT_ACTIVATION_KIND_NONE, 0};
-        DPT_TRY(dpt_op__add(grad, "linear_dx", &plain, 2, (int[]){dz, w}, &grad->din[0]));
+        DPT_TRY(dpt_op__add(grad, "linear_dx", &plain, 2, (int[]){dz, grad->in[1]}, &grad->din[0]));
     }
     return DPT_STATUS_OK;
 }
@@ -240,8 +238,10 @@ const struct dpt_op dpt_op_linear_dx = {
 
 const struct dpt_op dpt_op_linear_dw = {
     .name = "linear_dw",
-    .doc = "gradient of the weight of linear",
-    .signature = "b.h,b.k->kh",
+    .doc = "gradients of the weight and the bias of linear",
+    .param_nbytes = sizeof(struct dpt_linear_dw_param),
+    .signature = "b.h,b.k->kh,k",
+    .from = {[1] = 1u << 1}, /* db comes from dy alone */
     .factors = 1u << 0 | 1u << 1,
     .shape = shape_dw,
     .cost = cost_dw,
@@ -251,13 +251,4 @@ const struct dpt_op dpt_op_linear_dw = {
     .adds = 1u << DPT_RUN_CPU | 1u << DPT_RUN_CUDA,
     .run = {[DPT_RUN_REF] = ref_linear_dw, [DPT_RUN_CPU] = dpt_op__linear_dw_cpu},
     .bf16 = &dpt_op__linear_dw_bf16,
-};
-
-const struct dpt_op dpt_op_bias_dw = {
-    .name = "bias_dw",
-    .doc = "gradient of a bias: the sum over all but the last dimension",
-    .signature = "b.k->k",
-    .shape = shape_bias,
-    .cost = cost_bias,
-    .run = {[DPT_RUN_REF] = ref_bias_dw, [DPT_RUN_CPU] = dpt_op__bias_dw_cpu},
 };

@@ -6,21 +6,20 @@
  *
  *   linear     x[b.h], w[kh], bias[k]?  -> y[b.k], z[b.k]?   y = act(z), z = x w^T + bias
  *   linear_dx  dy[b.k], w[kh], t[b.h]?  -> dx[b.h]           with t the gradient of the activation before: act'(t) (dy w)
- *   linear_dw  x[b.h], dy[b.k]          -> dw[kh]
- *   bias_dw    dy[b.k]                  -> db[k]             the sum over all but the last dimension
+ *   linear_dw  x[b.h], dy[b.k]          -> dw[kh], db[k]?    db, with `bias`, the sum of dy over all but the last dimension
  *   bias_act   x[b.k], bias[k]?         -> y[b.k], z[b.k]?   y = act(z), z = x + bias, behind a sum over ranks
  *
  * z is there for the gradient of activations that reads it, as t (activation.h), and only with `keep`.
  *
  * The same products with several named dimensions for the outputs or the inputs, so that heads of attention are split
  * like any other index (linear_heads.c). Letters: a heads, g queries of a head, d width of a head, p query, key, value.
- * Each has _dx and _dw like linear; the bias of those with more than one output dimension has a node of its own.
+ * Each has _dx and _dw like linear.
  *
- *   linear_heads          x[b.h], w[adh], bias[ad]?      -> y[b.ad]      db: heads_bias_dw
- *   linear_grouped        x[b.h], w[agdh], bias[agd]?    -> y[b.agd]     db: grouped_bias_dw
- *   linear_qkv            x[b.h], w[padh], bias[pad]?    -> y[b.pad]     db: qkv_bias_dw
- *   linear_merge          x[b.ad], w[kad], bias[k]?      -> y[b.k]       db: bias_dw
- *   linear_merge_grouped  x[b.agd], w[kagd], bias[k]?    -> y[b.k]       db: bias_dw
+ *   linear_heads          x[b.h], w[adh], bias[ad]?      -> y[b.ad]
+ *   linear_grouped        x[b.h], w[agdh], bias[agd]?    -> y[b.agd]
+ *   linear_qkv            x[b.h], w[padh], bias[pad]?    -> y[b.pad]
+ *   linear_merge          x[b.ad], w[kad], bias[k]?      -> y[b.k]
+ *   linear_merge_grouped  x[b.agd], w[kagd], bias[k]?    -> y[b.k]
  */
 
 #include "base/status.h"
@@ -31,6 +30,11 @@
 struct dpt_linear_param {
     enum dpt_activation_kind act; /* or NONE; fused by graph/fuse.c                  */
     int32_t keep;                 /* 1: output 1 is z; never of linear_dx, nor with NONE */
+};
+
+/* Of linear_dw, and of all _dw of linear_heads.c. */
+struct dpt_linear_dw_param {
+    int32_t bias; /* 1: output 1 is db */
 };
 
 /* A product as one of matrices: y[n,k] = x[n,h] w[k,h]^T. */
@@ -56,7 +60,7 @@ static inline struct dpt_linear_sizes dpt_op__linear_sizes(const struct dpt_type
     return size;
 }
 
-/* The activation of a product; the ops of linear_heads.c have no parameters and no activation. Local. */
+/* The activation of a product forward or to x; that of linear_heads.c has no parameters and no activation. Local. */
 static inline enum dpt_activation_kind dpt_op__linear_act(const struct dpt_op_types *types)
 {
     const struct dpt_linear_param *param = (const struct dpt_linear_param *)types->param; /* C++ wants the cast */
@@ -66,11 +70,16 @@ static inline enum dpt_activation_kind dpt_op__linear_act(const struct dpt_op_ty
 /* For shape rules: refuses an activation that there is not, and z without one or where there cannot be any. Local. */
 enum dpt_status dpt_op__linear_check(const struct dpt_linear_param *param, bool may_keep);
 
+/* For grad rules: adds `dw` for the gradients of the weight, and with it of the bias where there is one, from dz. Local. */
+enum dpt_status dpt_op__linear_add_dw(struct dpt_op_grad *grad, const char *dw, int dz);
+
+/* For cost: a sum over dy where db is wanted. Local. */
+double dpt_op__linear_bias_flops(const struct dpt_op_types *types);
+
 /* Plain kernels of all ops here (linear.c). */
 enum dpt_status dpt_op__linear_ref(const struct dpt_op_call *call);
 enum dpt_status dpt_op__linear_dx_ref(const struct dpt_op_call *call);
 enum dpt_status dpt_op__linear_dw_ref(const struct dpt_op_call *call);
-enum dpt_status dpt_op__bias_dw_ref(const struct dpt_op_call *call);
 
 /* What is prepared for a product with one number of rows, in 32 or 16 bits; freed by dpt_op__linear_release. */
 struct dpt_linear_prep {
@@ -96,4 +105,6 @@ enum dpt_status dpt_op__linear_cpu(const struct dpt_op_call *call);
 enum dpt_status dpt_op__linear_dx_cpu(const struct dpt_op_call *call);
 enum dpt_status dpt_op__linear_dw_cpu(const struct dpt_op_call *call);
 void dpt_op__bias_act_f32(const struct dpt_op_call *call);
-enum dpt_status dpt_op__bias_dw_cpu(const struct dpt_op_call *call);
+
+/* db[k] = the sum over n of dy[n,k], which is F32, F64 or BF16; db has its type, F32 for BF16. Local. */
+void dpt_op__bias_sums(enum dpt_dtype dtype, int64_t n, int64_t k, const void *dy, void *db);

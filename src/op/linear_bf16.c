@@ -54,8 +54,11 @@ static const void *rounded(const struct dpt_tensor *factor, char **at)
     return copy;
 }
 
-/* The product to `out`, where it is prepared for so many rows; `swap`: the second input is the first factor. */
-static enum dpt_status run(const struct dpt_op_call *call, int64_t rows, bool swap, float *bias,
+/*
+ * The product to `out`, where it is prepared for so many rows; `swap`: the second input is the first factor, of which `sums`,
+ * where it is not NULL, takes the sum over the rows.
+ */
+static enum dpt_status run(const struct dpt_op_call *call, int64_t rows, bool swap, float *bias, float *sums,
                            const struct dpt_tensor *out, bool *done)
 {
     const struct dpt_linear_prep *prep = call->prep;
@@ -65,6 +68,9 @@ static enum dpt_status run(const struct dpt_op_call *call, int64_t rows, bool sw
         return DPT_STATUS_OK;
     }
     const void *a = rounded(&call->in[swap ? 1 : 0], &at), *b = rounded(&call->in[swap ? 0 : 1], &at);
+    if (sums) {
+        dpt_op__bias_sums(DPT_DTYPE_BF16, rows, rows > 0 ? dpt_type_numel(&call->in[1].type) / rows : 0, a, sums);
+    }
     void *sum = call->add ? at : out->data;
     at += call->add ? aligned(dpt_type_numel(&out->type), sizeof(float)) : 0;
     DPT_TRY(dpt_onednn_run(prep->library, a, b, bias, sum, at));
@@ -123,7 +129,7 @@ static enum dpt_status run_forward(const struct dpt_op_call *call, bool *done)
 {
     const struct dpt_linear_sizes size = dpt_op__linear_sizes(&call->in[0].type, &call->in[1].type, &call->out[0].type);
     const struct dpt_tensor *z = &call->out[call->types->nout - 1]; /* y itself where z is not kept */
-    DPT_TRY(run(call, size.n, false, call->types->nin > 2 ? call->in[2].data : NULL, z, done));
+    DPT_TRY(run(call, size.n, false, call->types->nin > 2 ? call->in[2].data : NULL, NULL, z, done));
     if (*done) {
         activate(dpt_op__linear_act(call->types), z, NULL, &call->out[0]);
     }
@@ -140,7 +146,7 @@ static enum dpt_status prepare_dx(const struct dpt_op_types *types, int threads,
 static enum dpt_status run_dx(const struct dpt_op_call *call, bool *done)
 {
     const struct dpt_linear_sizes size = dpt_op__linear_sizes(&call->out[0].type, &call->in[1].type, &call->in[0].type);
-    DPT_TRY(run(call, size.n, false, NULL, &call->out[0], done));
+    DPT_TRY(run(call, size.n, false, NULL, NULL, &call->out[0], done));
     if (*done) {
         activate(dpt_op__linear_act(call->types), &call->out[0], call->types->nin > 2 ? &call->in[2] : NULL, &call->out[0]);
     }
@@ -157,7 +163,8 @@ static enum dpt_status prepare_dw(const struct dpt_op_types *types, int threads,
 static enum dpt_status run_dw(const struct dpt_op_call *call, bool *done)
 {
     const struct dpt_linear_sizes size = dpt_op__linear_sizes(&call->in[0].type, &call->out[0].type, &call->in[1].type);
-    return run(call, size.n, true, NULL, &call->out[0], done); /* dw = dy^T x */
+    float *db = call->types->nout > 1 ? call->out[1].data : NULL;
+    return run(call, size.n, true, NULL, db, &call->out[0], done); /* dw = dy^T x */
 }
 
 const struct dpt_op_bf16 dpt_op__linear_bf16 = {prepare_forward, scratch, run_forward};

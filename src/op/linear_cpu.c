@@ -9,7 +9,9 @@
 #include "op/linear.h"
 
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/bf16.h"
 #include "base/simd.h"
 #include "op/gemm.h"
 
@@ -151,30 +153,23 @@ enum dpt_status dpt_op__linear_dx_cpu(const struct dpt_op_call *call)
     return dpt_op__gemm(&gemm, call->scratch);
 }
 
-enum dpt_status dpt_op__linear_dw_cpu(const struct dpt_op_call *call)
-{
-    const struct dpt_tensor *x = &call->in[0], *dy = &call->in[1], *dw = &call->out[0];
-    const struct dpt_linear_sizes size = dpt_op__linear_sizes(&x->type, &dw->type, &dy->type);
-    struct dpt_onednn *library = fitting(call, size.n);
-    if (library && !call->add) {
-        return dpt_onednn_run(library, dy->data, x->data, NULL, dw->data, call->scratch);
-    }
-    const struct dpt_op__gemm gemm = {
-        .dtype = dy->type.dtype, .ta = true, .m = size.k, .n = size.h, .k = size.n, .a = dy->data, .lda = size.k,
-        .b = x->data, .ldb = size.h, .c = dw->data, .ldc = size.h, .add = call->add};
-    return dpt_op__gemm(&gemm, call->scratch);
-}
-
 enum { COLUMNS = 512, ROWS = 128 }; /* sums of so many rows are made in float before they join a sum in double */
 
-/* Adds rows i < n of `count` columns to db; rows lie k apart. */
-DPT_SIMD static void linear_bias_block(int64_t n, int64_t count, int64_t k, const float *dy, double *db)
+/* Adds rows i < n of `count` columns, F32 or BF16, to db; rows lie k apart. */
+DPT_SIMD static void linear_bias_block(enum dpt_dtype dtype, int64_t n, int64_t count, int64_t k, const char *dy,
+                                       double *db)
 {
-    float sum[COLUMNS] = {0};
-    for (int64_t i = 0; i < n; i++, dy += k) {
+    const size_t row = (size_t)k * dpt_dtype_nbytes(dtype);
+    float sum[COLUMNS] = {0}, wide[COLUMNS];
+    for (int64_t i = 0; i < n; i++, dy += row) {
+        const float *at = (const float *)dy;
+        if (dtype == DPT_DTYPE_BF16) {
+            dpt_bf16_widen(count, (const uint16_t *)dy, wide);
+            at = wide;
+        }
 #pragma omp simd
         for (int64_t o = 0; o < count; o++) {
-            sum[o] += dy[o];
+            sum[o] += at[o];
         }
     }
     for (int64_t o = 0; o < count; o++) {
@@ -182,27 +177,49 @@ DPT_SIMD static void linear_bias_block(int64_t n, int64_t count, int64_t k, cons
     }
 }
 
-static void bias_f32(int64_t n, int64_t k, const float *dy, float *db)
+static void bias_f64(int64_t n, int64_t k, const double *dy, double *db)
 {
-    for (int64_t begin = 0; begin < k; begin += COLUMNS) {
-        double sum[COLUMNS] = {0};
-        const int64_t count = k - begin < COLUMNS ? k - begin : COLUMNS;
-        for (int64_t i = 0; i < n; i += ROWS) {
-            linear_bias_block(n - i < ROWS ? n - i : ROWS, count, k, dy + i * k + begin, sum);
-        }
-        for (int64_t o = 0; o < count; o++) {
-            db[begin + o] = (float)sum[o];
+    memset(db, 0, (size_t)k * sizeof *db);
+    for (int64_t i = 0; i < n; i++, dy += k) {
+        for (int64_t o = 0; o < k; o++) {
+            db[o] += dy[o];
         }
     }
 }
 
-enum dpt_status dpt_op__bias_dw_cpu(const struct dpt_op_call *call)
+void dpt_op__bias_sums(enum dpt_dtype dtype, int64_t n, int64_t k, const void *dy, void *db)
 {
-    const struct dpt_type *dy = &call->in[0].type;
-    const int64_t k = dpt_type_numel(&call->out[0].type), n = k ? dpt_type_numel(dy) / k : 0;
-    if (dy->dtype == DPT_DTYPE_F64) {
-        return dpt_op__bias_dw_ref(call);
+    const size_t width = dpt_dtype_nbytes(dtype);
+    if (dtype == DPT_DTYPE_F64) {
+        bias_f64(n, k, dy, db);
+        return;
     }
-    bias_f32(n, k, call->in[0].data, call->out[0].data);
-    return DPT_STATUS_OK;
+    for (int64_t begin = 0; begin < k; begin += COLUMNS) {
+        double sum[COLUMNS] = {0};
+        const int64_t count = k - begin < COLUMNS ? k - begin : COLUMNS;
+        for (int64_t i = 0; i < n; i += ROWS) {
+            linear_bias_block(dtype, n - i < ROWS ? n - i : ROWS, count, k,
+                              (const char *)dy + (size_t)(i * k + begin) * width, sum);
+        }
+        for (int64_t o = 0; o < count; o++) {
+            ((float *)db)[begin + o] = (float)sum[o];
+        }
+    }
+}
+
+enum dpt_status dpt_op__linear_dw_cpu(const struct dpt_op_call *call)
+{
+    const struct dpt_tensor *x = &call->in[0], *dy = &call->in[1], *dw = &call->out[0];
+    const struct dpt_linear_sizes size = dpt_op__linear_sizes(&x->type, &dw->type, &dy->type);
+    struct dpt_onednn *library = fitting(call, size.n);
+    if (call->types->nout > 1) {
+        dpt_op__bias_sums(dy->type.dtype, size.n, size.k, dy->data, call->out[1].data);
+    }
+    if (library && !call->add) {
+        return dpt_onednn_run(library, dy->data, x->data, NULL, dw->data, call->scratch);
+    }
+    const struct dpt_op__gemm gemm = {
+        .dtype = dy->type.dtype, .ta = true, .m = size.k, .n = size.h, .k = size.n, .a = dy->data, .lda = size.k,
+        .b = x->data, .ldb = size.h, .c = dw->data, .ldc = size.h, .add = call->add};
+    return dpt_op__gemm(&gemm, call->scratch);
 }

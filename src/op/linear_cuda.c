@@ -30,6 +30,13 @@ size_t dpt_op__linear_scratch_cuda(const struct dpt_op_types *types)
     return nbytes;
 }
 
+/* The sums of the bias lie behind the copies. */
+size_t dpt_op__linear_dw_scratch_cuda(const struct dpt_op_types *types)
+{
+    const size_t sums = types->nout > 1 ? dpt_op__bias_scratch_cuda(dpt_type_numel(&types->out[1])) : 0;
+    return dpt_op__linear_scratch_cuda(types) + sums;
+}
+
 /* Input i in that type: as it lies, or a copy at *at, which moves on. NULL for an input that the call has not. */
 static const void *operand(const struct dpt_op_call *call, int i, enum dpt_dtype dtype, char **at)
 {
@@ -82,6 +89,10 @@ enum dpt_status dpt_op__linear_dw_cuda(const struct dpt_op_call *call)
 {
     const struct dpt_tensor *x = &call->in[0], *dy = &call->in[1], *dw = &call->out[0];
     const struct dpt_linear_sizes size = dpt_op__linear_sizes(&x->type, &dw->type, &dy->type);
-    const struct dpt_cuda_gemm gemm = {.ta = true, .add = call->add, .m = size.k, .n = size.h, .k = size.n};
+    struct dpt_cuda_gemm gemm = {.ta = true, .add = call->add, .m = size.k, .n = size.h, .k = size.n};
+    if (call->types->nout > 1) {
+        gemm.db = call->out[1].data;
+        gemm.db_scratch = (char *)call->scratch + dpt_op__linear_scratch_cuda(call->types);
+    }
     return run(call, gemm, 1, 0, -1);
 }

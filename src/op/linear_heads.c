@@ -17,7 +17,7 @@
 
 /* One of the forward ops: how many dimensions w has of each kind, and the ops of its gradient. */
 struct variant {
-    const struct dpt_op *op, *dx, *dw, *db;
+    const struct dpt_op *op, *dx, *dw;
     int outs, ins;
 };
 
@@ -86,21 +86,13 @@ static enum dpt_status shape_dw(struct dpt_op_types *types, const struct variant
                   memcmp(x->dim, dy->dim, (size_t)between * sizeof x->dim[0]) == 0,
               DPT_STATUS_USAGE, "x and dy differ in more than the last dimensions");
     struct dpt_type w = {.dtype = x->dtype, .ndim = variant->outs + variant->ins};
+    struct dpt_type db = {.dtype = x->dtype, .ndim = variant->outs};
     memcpy(w.dim, dy->dim + between, (size_t)variant->outs * sizeof w.dim[0]);
     memcpy(w.dim + variant->outs, x->dim + between, (size_t)variant->ins * sizeof w.dim[0]);
-    types->nout = 1;
+    memcpy(db.dim, w.dim, (size_t)variant->outs * sizeof w.dim[0]);
+    types->nout = ((const struct dpt_linear_dw_param *)types->param)->bias ? 2 : 1;
     types->out[0] = w;
-    return DPT_STATUS_OK;
-}
-
-static enum dpt_status shape_db(struct dpt_op_types *types, const struct variant *variant)
-{
-    DPT_TRY(dpt_op__check_inputs(variant->db, types));
-    DPT_TRY(dpt_op__check_real(types, 1));
-    const struct dpt_type *dy = &types->in[0];
-    types->nout = 1;
-    types->out[0] = (struct dpt_type){.dtype = dy->dtype, .ndim = variant->outs};
-    memcpy(types->out[0].dim, dy->dim + dy->ndim - variant->outs, (size_t)variant->outs * sizeof dy->dim[0]);
+    types->out[1] = db;
     return DPT_STATUS_OK;
 }
 
@@ -127,26 +119,16 @@ static void cost_dx(const struct dpt_op_types *types, struct dpt_op_cost *cost)
 static void cost_dw(const struct dpt_op_types *types, struct dpt_op_cost *cost)
 {
     cost->flops = product_flops(&types->in[0], &types->out[0], &types->in[1]);
-    dpt_op_cost_bytes(types, cost);
-}
-
-static void cost_db(const struct dpt_op_types *types, struct dpt_op_cost *cost)
-{
-    cost->flops = (double)dpt_type_numel(&types->in[0]); /* n, k: add */
+    cost->flops += dpt_op__linear_bias_flops(types);
     dpt_op_cost_bytes(types, cost);
 }
 
 static enum dpt_status grad(struct dpt_op_grad *grad, const struct variant *variant)
 {
-    const int x = grad->in[0], w = grad->in[1], dy = grad->dout[0];
-    if (grad->types->nin > 2 && grad->need[2]) {
-        DPT_TRY(dpt_op__add(grad, variant->db->name, NULL, 1, &dy, &grad->din[2]));
-    }
-    if (grad->need[1]) {
-        DPT_TRY(dpt_op__add(grad, variant->dw->name, NULL, 2, (int[]){x, dy}, &grad->din[1]));
-    }
+    const int dy = grad->dout[0];
+    DPT_TRY(dpt_op__linear_add_dw(grad, variant->dw->name, dy));
     if (grad->need[0]) {
-        DPT_TRY(dpt_op__add(grad, variant->dx->name, NULL, 2, (int[]){dy, w}, &grad->din[0]));
+        DPT_TRY(dpt_op__add(grad, variant->dx->name, NULL, 2, (int[]){dy, grad->in[1]}, &grad->din[0]));
     }
     return DPT_STATUS_OK;
 }
@@ -165,9 +147,8 @@ static void strip(void *param, struct dpt_op_rest *rest)
  * that with one IN may not be split, unless plan/ takes the bias out, which it can where the bias has one dimension
  * (STRIP).
  */
-#define VARIANT(NAME, OUT, IN, OUTS, INS, DB, STRIP, DOC)                                                              \
-    static const struct variant NAME = {&dpt_op_##NAME, &dpt_op_##NAME##_dx, &dpt_op_##NAME##_dw, &dpt_op_##DB, OUTS,  \
-                                        INS};                                                                          \
+#define VARIANT(NAME, OUT, IN, OUTS, INS, STRIP, DOC)                                                                  \
+    static const struct variant NAME = {&dpt_op_##NAME, &dpt_op_##NAME##_dx, &dpt_op_##NAME##_dw, OUTS, INS};           \
     static enum dpt_status NAME##_shape(struct dpt_op_types *types)                                                    \
     {                                                                                                                  \
         return shape(types, &NAME);                                                                                    \
@@ -219,8 +200,10 @@ static void strip(void *param, struct dpt_op_rest *rest)
     };                                                                                                                 \
     const struct dpt_op dpt_op_##NAME##_dw = {                                                                         \
         .name = #NAME "_dw",                                                                                           \
-        .doc = "gradient of the weight of " #NAME,                                                                     \
-        .signature = "b." IN ",b." OUT "->" OUT IN,                                                                    \
+        .doc = "gradients of the weight and the bias of " #NAME,                                                       \
+        .param_nbytes = sizeof(struct dpt_linear_dw_param),                                                            \
+        .signature = "b." IN ",b." OUT "->" OUT IN "," OUT,                                                            \
+        .from = {[1] = 1u << 1},                                                                                       \
         .factors = 1u << 0 | 1u << 1,                                                                                  \
         .shape = NAME##_shape_dw,                                                                                      \
         .cost = cost_dw,                                                                                               \
@@ -232,29 +215,8 @@ static void strip(void *param, struct dpt_op_rest *rest)
         .bf16 = &dpt_op__linear_dw_bf16,                                                                               \
     }
 
-/* The gradient of the bias of variant OF, with more than one output dimension. */
-#define BIAS(NAME, OUT, OF)                                                                                            \
-    static enum dpt_status NAME##_shape(struct dpt_op_types *types)                                                    \
-    {                                                                                                                  \
-        return shape_db(types, &OF);                                                                                   \
-    }                                                                                                                  \
-    const struct dpt_op dpt_op_##NAME = {                                                                              \
-        .name = #NAME,                                                                                                 \
-        .doc = "gradient of the bias of " #OF,                                                                         \
-        .signature = "b." OUT "->" OUT,                                                                                \
-        .shape = NAME##_shape,                                                                                         \
-        .cost = cost_db,                                                                                               \
-        .run = {[DPT_RUN_REF] = dpt_op__bias_dw_ref, [DPT_RUN_CPU] = dpt_op__bias_dw_cpu},                             \
-    }
-
-VARIANT(linear_heads, "ad", "h", 2, 1, heads_bias_dw, NULL, "a product whose outputs are heads");
-BIAS(heads_bias_dw, "ad", linear_heads);
-VARIANT(linear_grouped, "agd", "h", 3, 1, grouped_bias_dw, NULL,
-        "a product whose outputs are groups of queries of a head");
-BIAS(grouped_bias_dw, "agd", linear_grouped);
-VARIANT(linear_qkv, "pad", "h", 3, 1, qkv_bias_dw, NULL,
-        "a product whose outputs are queries, keys and values of heads");
-BIAS(qkv_bias_dw, "pad", linear_qkv);
-VARIANT(linear_merge, "k", "ad", 1, 2, bias_dw, strip, "a product whose inputs are heads");
-VARIANT(linear_merge_grouped, "k", "agd", 1, 3, bias_dw, strip,
-        "a product whose inputs are groups of queries of a head");
+VARIANT(linear_heads, "ad", "h", 2, 1, NULL, "a product whose outputs are heads");
+VARIANT(linear_grouped, "agd", "h", 3, 1, NULL, "a product whose outputs are groups of queries of a head");
+VARIANT(linear_qkv, "pad", "h", 3, 1, NULL, "a product whose outputs are queries, keys and values of heads");
+VARIANT(linear_merge, "k", "ad", 1, 2, strip, "a product whose inputs are heads");
+VARIANT(linear_merge_grouped, "k", "agd", 1, 3, strip, "a product whose inputs are groups of queries of a head");

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Twins of layer_norm.c and rms_norm.c, a block a row; and of bias_dw (linear.c), which is a sum over rows as theirs. */
+/* Twins of layer_norm.c and rms_norm.c, a block a row; and the gradient of a bias, which is a sum over rows as theirs. */
 
 #include "op/cuda.cuh"
 
 extern "C" {
+#include "op/gemm_cuda.h"
 #include "op/layer_norm.h"
 #include "op/rms_norm.h"
 }
@@ -345,15 +346,14 @@ extern "C" enum dpt_status dpt_op__rms_norm_dw_cuda(const struct dpt_op_call *ca
     return DPT_STATUS_OK;
 }
 
-/* Of ops with one sum for each element of output 0. */
-extern "C" size_t dpt_op__column_scratch_cuda(const struct dpt_op_types *types)
+extern "C" size_t dpt_op__rms_norm_dw_scratch_cuda(const struct dpt_op_types *types)
 {
     return dpt_column_scratch(1, dpt_type_numel(&types->out[0]));
 }
 
 /* ------------------------------------------------------------------------------------------------------------ bias */
 
-struct bias_dw {
+struct bias {
     int64_t k;
     struct dpt_in dy;
 
@@ -365,11 +365,15 @@ struct bias_dw {
     }
 };
 
-extern "C" enum dpt_status dpt_op__bias_dw_cuda(const struct dpt_op_call *call)
+extern "C" void dpt_op__bias_sums_cuda(struct dpt_cuda *cuda, int64_t n, int64_t k, enum dpt_dtype dtype, const void *dy,
+                                       void *scratch, float *db)
 {
-    const int64_t k = dpt_type_numel(&call->out[0].type), n = k ? dpt_type_numel(&call->in[0].type) / k : 0;
-    const struct bias_dw value = {k, dpt_in_of(call, 0)};
-    const struct dpt_columns<1> out = {{(float *)call->out[0].data}};
-    dpt_column_sums<1>(dpt_cuda_of(call->dev), n, k, value, call->scratch, out);
-    return DPT_STATUS_OK;
+    const struct bias value = {k, {dy, dtype, DPT_DTYPE_F32}};
+    const struct dpt_columns<1> out = {{db}};
+    dpt_column_sums<1>(cuda, n, k, value, scratch, out);
+}
+
+extern "C" size_t dpt_op__bias_scratch_cuda(int64_t k)
+{
+    return dpt_column_scratch(1, k);
 }

@@ -439,8 +439,9 @@ static void find_sums(struct dpt_plan *plan)
             continue;
         }
         const struct dpt_node *node = &plan->graph->node[n];
-        plan->node[n].adds = node->out[0] == gradient && (node->op->adds >> plan->conf.run & 1);
-        plan->value[gradient].apart = !plan->node[n].adds;
+        const bool adds = node->out[0] == gradient && (node->op->adds >> plan->conf.run & 1);
+        plan->node[n].adds = plan->node[n].adds || adds; /* its other outputs may be gradients, too */
+        plan->value[gradient].apart = !adds;
     }
 }
 

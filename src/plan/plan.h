@@ -133,7 +133,7 @@ struct dpt_plan_node {
     int logical;     /* node of plan->logical, or -1: put in                  */
     int chunk;
     const struct dpt_op_part *part; /* of its operands; NULL: all are whole   */
-    bool adds;       /* its output to that of the micro-batches before        */
+    bool adds;       /* its output 0 to that of the micro-batches before      */
 };
 
 enum dpt_action_kind {

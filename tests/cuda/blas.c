@@ -3,8 +3,9 @@
 /*
  * cuBLASLt for the card that is not there, after its documentation: matrices by columns, D = op(A) op(B) + beta C, with a
  * number of D's type added to each row where the epilogue has BIAS; A and B of one type, D of that or F32. GELU is its tanh
- * form, with AUX its argument is kept, and DGELU reads it; that has D's type and rows at multiples of 8 numbers. Shapes that
- * do not fit are refused, and so is an answer that was given for another product. Of what follows a product this library
+ * form, with AUX its argument is kept, and DGELU reads it; that has D's type and rows at multiples of 8 numbers. BGRADB gives
+ * the sum of each column of op(B), in D's type and from the numbers that are multiplied, where D itself is from. Shapes that do
+ * not fit are refused, and so is an answer that was given for another product. Of what follows a product this library
  * knows nothing where a row of D has an odd multiple of 8 numbers: one need not know everything.
  */
 
@@ -110,7 +111,7 @@ static cublasStatus_t heuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t de
 {
     (void)handle, (void)c, (void)preference, (void)wanted;
     result[0].algo.known = hash_of(desc, a, b, d);
-    *found = !has(desc, CUBLASLT_EPILOGUE_GELU) && !has(desc, GRADIENT) ? 1 : d->rows % 16 != 8;
+    *found = !has(desc, CUBLASLT_EPILOGUE_GELU) && !has(desc, GRADIENT) && !has(desc, CUBLASLT_EPILOGUE_BGRADB) ? 1 : d->rows % 16 != 8;
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -197,6 +198,13 @@ static void multiply(const void *argument)
             }
             put(p->d, type, j * (uint64_t)p->d_layout.ld + i, (float)sum);
         }
+        double column = 0.0;
+        for (uint64_t l = 0; l < p->k && has(&p->desc, CUBLASLT_EPILOGUE_BGRADB); l++) {
+            column += at(p->b, &p->b_layout, &p->desc, p->desc.b, l, j);
+        }
+        if (has(&p->desc, CUBLASLT_EPILOGUE_BGRADB)) {
+            put(p->desc.bias, type, j, (float)column);
+        }
     }
 }
 
@@ -225,6 +233,9 @@ static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
     const uint64_t k_of_b = desc->b == CUBLAS_OP_N ? b_layout->rows : b_layout->columns;
     const uint64_t m = product.m, n = product.n, k = product.k;
     (void)handle, (void)workspace, (void)workspace_nbytes;
+    if (has(desc, CUBLASLT_EPILOGUE_BGRADB) && !desc->bias) {
+        return CUBLAS_STATUS_INVALID_VALUE;
+    }
     if (has(desc, AUX) && (!desc->aux || (uintptr_t)desc->aux % 16 || desc->aux_ld % 8 || desc->aux_ld < (int64_t)m)) {
         return CUBLAS_STATUS_INVALID_VALUE;
     }

@@ -103,6 +103,24 @@ static void with_gradient_of_activation(void **state)
     }
 }
 
+/* The gradients of the weight and the bias; a card's library does both at some sizes, at some the product alone. */
+static void gradients_of_parameters(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t n, h, k;
+    } size[] = {{7, 5, 3}, {1, 1, 1}, {130, 3, 5}, {9, 16, 8}, {9, 24, 8}, {300, 8, 530}};
+    for (size_t i = 0; i < sizeof size / sizeof size[0]; i++) {
+        const double products = (double)(size[i].n * size[i].h * size[i].k);
+        for (int bias = 0; bias < 2; bias++) {
+            const struct dpt_linear_dw_param param = {bias};
+            optest_run(&(struct optest){.op = "linear_dw", .param = &param, .nin = 2,
+                                        .in = {OPTEST_F32(size[i].n, size[i].h), OPTEST_F32(size[i].n, size[i].k)},
+                                        .flops = 2.0 * products + (bias ? (double)(size[i].n * size[i].k) : 0.0)});
+        }
+    }
+}
+
 static void refusals(void **state)
 {
     (void)state;
@@ -146,6 +164,7 @@ int main(void)
         cmocka_unit_test(with_activation),
         cmocka_unit_test(nothing_is_kept_in_vain),
         cmocka_unit_test(with_gradient_of_activation),
+        cmocka_unit_test(gradients_of_parameters),
         cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

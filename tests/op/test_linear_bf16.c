@@ -167,8 +167,9 @@ static void adds_and_falls_back(void **state)
 {
     (void)state;
     enum { N = 5, H = 3, K = 2 };
+    const struct dpt_linear_dw_param param = {true};
     uint16_t x[N * H], dy[N * K];
-    float dw[K * H], expected[K * H];
+    float dw[K * H], expected[K * H], db[K];
     for (int i = 0; i < N * H; i++) {
         const float value = (float)(i % 7 - 3);
         dpt_bf16_narrow(1, &value, &x[i]);
@@ -179,12 +180,12 @@ static void adds_and_falls_back(void **state)
     }
     for (int64_t rows = N; rows >= N - 2; rows -= 2) {
         const struct dpt_type tx = {DPT_DTYPE_BF16, 2, {N, H}}, tdy = {DPT_DTYPE_BF16, 2, {N, K}};
-        struct dpt_op_types types = {.nin = 2, .in = {tx, tdy}, .half = DPT_DTYPE_BF16};
+        struct dpt_op_types types = {.param = &param, .nin = 2, .in = {tx, tdy}, .half = DPT_DTYPE_BF16};
         assert_int_equal(dpt_op_shape(&dpt_op_linear_dw, &types), DPT_STATUS_OK);
         struct dpt_tensor in[2] = {{tx, x}, {tdy, dy}};
-        const struct dpt_tensor out = {types.out[0], dw};
+        const struct dpt_tensor out[2] = {{types.out[0], dw}, {types.out[1], db}};
         in[0].type.dim[0] = in[1].type.dim[0] = rows;
-        struct dpt_op_call call = {.types = &types, .in = in, .out = &out, .add = true};
+        struct dpt_op_call call = {.types = &types, .in = in, .out = out, .add = true};
         assert_int_equal(dpt_op_prepare(&dpt_op_linear_dw, &types, DPT_RUN_CPU, 1, NULL, &call.prep), DPT_STATUS_OK);
         const size_t nbytes = dpt_op_scratch(&dpt_op_linear_dw, &types, DPT_RUN_CPU, 1, call.prep);
         call.scratch = aligned_alloc(64, (nbytes + 63) / 64 * 64);
@@ -201,6 +202,13 @@ static void adds_and_falls_back(void **state)
         assert_int_equal(dpt_op_call(&dpt_op_linear_dw, DPT_RUN_CPU, &call), DPT_STATUS_OK);
         assert_int_equal(products - before, rows == N);
         assert_memory_equal(dw, expected, sizeof dw); /* small integers: exact in any order */
+        for (int o = 0; o < K; o++) { /* not added to */
+            float sum = 0.0f;
+            for (int n = 0; n < rows; n++) {
+                sum += (float)((n * K + o) % 5 - 2);
+            }
+            assert_true(db[o] == sum);
+        }
         free(call.scratch);
         dpt_op_release(&dpt_op_linear_dw, &types, DPT_RUN_CPU, call.prep);
     }

@@ -246,8 +246,9 @@ static void a_partial_sum_has_readers_of_two_kinds(void **state)
         made.graph = dpt_graph_new(DPT_DTYPE_F64, 13, false);
         made.graph->input = dpt_graph_input(made.graph, "input", DPT_DTYPE_F64, 1, dim);
         const int x = made.graph->input;
-        const int one = dpt_graph_add(made.graph, "linear_dw", NULL, 2, (const int[]){x, x});
-        const int two = dpt_graph_add(made.graph, "linear_dw", NULL, 2, (const int[]){x, x});
+        const struct dpt_linear_dw_param weight = {false};
+        const int one = dpt_graph_add(made.graph, "linear_dw", &weight, 2, (const int[]){x, x});
+        const int two = dpt_graph_add(made.graph, "linear_dw", &weight, 2, (const int[]){x, x});
         const int whole = dpt_build_activation(made.graph, "whole", two, DPT_ACTIVATION_KIND_TANH);
         const int sum = dpt_graph_add(made.graph, "add", NULL, 2, (const int[]){one, two});
         made.graph->output = dpt_build_activation(made.graph, "end", sum, DPT_ACTIVATION_KIND_TANH);
