@@ -13,6 +13,8 @@ extern "C" {
 #include "op/batch_norm.h"
 }
 
+enum { NONE = DPT_OP_MAX_IN }; /* an input that no call has */
+
 /* Rows of the table: z = A x + B; xhat = R x + S, or of dx = A dz + G x + H. */
 enum { A, B, R, S, G = R, H = S, ROWS };
 
@@ -85,6 +87,12 @@ static float *table_of(const struct dpt_op_call *call, int stat, int gstat, int 
     return table;
 }
 
+static struct dpt_floats row_of(const float *table, int row, int64_t c)
+{
+    const struct dpt_floats floats = {table + row * c};
+    return floats;
+}
+
 static bool is_relu(const struct dpt_op_call *call)
 {
     return ((const struct dpt_batch_norm_param *)call->types->param)->act == DPT_ACTIVATION_KIND_RELU;
@@ -92,115 +100,176 @@ static bool is_relu(const struct dpt_op_call *call)
 
 /* ------------------------------------------------------------------------------------------------------------- sums */
 
-/* What an element adds to the sums of x and x^2. */
-struct powers {
+/*
+ * What an element adds to the sums of x and x^2. The products of 16 bits are exact in float, and so are, nearly, the sums of a
+ * few; those of 32 are made and added in double, since the variance is a small difference of the two.
+ */
+template <class NUMBER> struct powers : dpt_column_rule {
+    using number = NUMBER;
+    static constexpr int rows = 4;
     int64_t c;
     struct dpt_in x;
 
+    template <int W> using read = struct dpt_raw<W>;
+
     __device__ bool lines() const { return dpt_lines(c, x); }
 
-    template <int W> __device__ void operator()(int64_t row, int64_t k, double (&out)[2][W]) const
+    template <int W> __device__ void fetch(int64_t row, int64_t k, bool wanted, read<W> &at) const
+    {
+        x.fetch(row * c + k, at, wanted);
+    }
+
+    template <int W>
+    __device__ void add(int64_t, int64_t, const held<W> &, const read<W> &read, NUMBER (&sum)[2][W]) const
     {
         float at[W];
-        x.load(row * c + k, at);
+        x.widen(read, at);
         DPT_UNROLL for (int e = 0; e < W; e++)
         {
-            out[0][e] = at[e];
-            out[1][e] = (double)at[e] * at[e];
+            sum[0][e] += at[e];
+            sum[1][e] += (NUMBER)at[e] * at[e];
         }
     }
 };
+
+template <class NUMBER> static void sum_powers(const struct dpt_op_call *call)
+{
+    const int64_t c = channels_of(&call->in[0].type), n = dpt_type_numel(&call->in[0].type) / c;
+    double *stat = (double *)call->out[0].data;
+    const struct dpt_columns<2, double> out = {{stat, stat + c}};
+    struct powers<NUMBER> value;
+    value.c = c;
+    value.x = dpt_in_of(call, 0);
+    dpt_column_sums<2, double>(dpt_cuda_of(call->dev), n, c, value, call->scratch, out);
+}
 
 extern "C" enum dpt_status dpt_op__batch_stat_cuda(const struct dpt_op_call *call)
 {
-    const int64_t c = channels_of(&call->in[0].type), n = dpt_type_numel(&call->in[0].type) / c;
-    const struct powers value = {c, dpt_in_of(call, 0)};
-    double *stat = (double *)call->out[0].data;
-    const struct dpt_columns<2, double> out = {{stat, stat + c}};
-    dpt_column_sums<2, double>(dpt_cuda_of(call->dev), n, c, value, call->scratch, out);
+    if (call->in[0].type.dtype == DPT_DTYPE_F32) {
+        sum_powers<double>(call);
+    } else {
+        sum_powers<float>(call);
+    }
     return DPT_STATUS_OK;
 }
 
-/* What an element adds to the sums of dz and dz xhat: dz is dy where z > 0, or where y > 0, or dy. */
-struct terms {
+/* Where dz is dy: everywhere, where z = a x + b > 0, or where y > 0; then dz is an output. Elsewhere it is 0. */
+enum mask { MASK_NONE, MASK_Z, MASK_Y };
+
+/* What an element adds to the sums of dz and dz xhat. */
+template <enum mask MASK> struct terms {
+    using number = float;
+    static constexpr int rows = 2;
     int64_t c;
-    bool relu;
-    const float *table;
-    struct dpt_in dy, x, y; /* y, dz: where dz is an output */
+    struct dpt_floats a, b, r, s; /* rows of the table */
+    struct dpt_in dy, x, y;
     struct dpt_out dz;
 
-    __device__ bool lines() const { return dpt_lines(c, dy, x, y, dz); }
+    template <int W> struct held {
+        float a[W], b[W], r[W], s[W];
+    };
 
-    template <int W> __device__ void operator()(int64_t row, int64_t k, double (&out)[2][W]) const
+    template <int W> struct read {
+        struct dpt_raw<W> dy, x, y;
+    };
+
+    __device__ bool lines() const { return dpt_lines(c, a, dy, x, y, dz); }
+
+    template <int W> __device__ void hold(int64_t k, held<W> &at) const
     {
-        const int64_t i = row * c + k;
+        if (MASK == MASK_Z) {
+            dpt_load(k, a, at.a, b, at.b);
+        }
+        dpt_load(k, r, at.r, s, at.s);
+    }
+
+    template <int W> __device__ void fetch(int64_t row, int64_t k, bool wanted, read<W> &at) const
+    {
+        dy.fetch(row * c + k, at.dy, wanted);
+        x.fetch(row * c + k, at.x, wanted);
+        if (MASK == MASK_Y) {
+            y.fetch(row * c + k, at.y, wanted);
+        }
+    }
+
+    template <int W>
+    __device__ void add(int64_t row, int64_t k, const held<W> &held, const read<W> &read, float (&sum)[2][W]) const
+    {
         float at[W], slope[W], z[W];
-        x.load(i, at);
-        dy.load(i, slope);
-        if (y.data) {
-            y.load(i, z);
+        x.widen(read.x, at);
+        dy.widen(read.dy, slope);
+        if (MASK == MASK_Y) {
+            y.widen(read.y, z);
         }
         DPT_UNROLL for (int e = 0; e < W; e++)
         {
-            const float before = relu ? table[A * c + k + e] * at[e] + table[B * c + k + e] : 1.0f;
-            slope[e] = (y.data ? z[e] : before) > 0.0f ? slope[e] : 0.0f;
-            out[0][e] = slope[e];
-            out[1][e] = (double)slope[e] * (table[R * c + k + e] * at[e] + table[S * c + k + e]);
+            if (MASK == MASK_Z) {
+                z[e] = held.a[e] * at[e] + held.b[e];
+            }
+            slope[e] = MASK == MASK_NONE || z[e] > 0.0f ? slope[e] : 0.0f;
+            sum[0][e] += slope[e];
+            sum[1][e] += slope[e] * (held.r[e] * at[e] + held.s[e]);
         }
-        if (y.data) {
-            dz.store(i, slope);
+        if (MASK == MASK_Y) {
+            dz.store(row * c + k, slope);
         }
     }
 };
 
-static void sum_terms(const struct dpt_op_call *call, const struct terms &value, double *gstat)
+/* Of inputs dy, x and y; the table lies behind the sums. */
+template <enum mask MASK>
+static void sum_terms(const struct dpt_op_call *call, const float *table, int x, int y, const struct dpt_out &dz, double *gstat)
 {
-    const int64_t c = value.c, n = dpt_type_numel(&call->in[0].type) / c;
+    const int64_t c = channels_of(&call->in[0].type), n = dpt_type_numel(&call->in[0].type) / c;
     const struct dpt_columns<2, double> out = {{gstat, gstat + c}};
+    struct terms<MASK> value;
+    value.c = c;
+    value.a = row_of(table, A, c);
+    value.b = row_of(table, B, c);
+    value.r = row_of(table, R, c);
+    value.s = row_of(table, S, c);
+    value.dy = dpt_in_of(call, 0);
+    value.x = dpt_in_of(call, x);
+    value.y = dpt_in_of(call, y);
+    value.dz = dz;
     dpt_column_sums<2, double>(dpt_cuda_of(call->dev), n, c, value, call->scratch, out);
 }
 
 extern "C" enum dpt_status dpt_op__batch_grad_stat_cuda(const struct dpt_op_call *call)
 {
-    struct terms value = {};
-    value.c = channels_of(&call->in[0].type);
-    value.relu = is_relu(call);
-    value.table = table_of(call, 2, -1, 3, dpt_column_scratch<double>(2, value.c));
-    value.dy = dpt_in_of(call, 0);
-    value.x = dpt_in_of(call, 1);
-    sum_terms(call, value, (double *)call->out[0].data);
+    const int64_t c = channels_of(&call->in[0].type);
+    const float *table = table_of(call, 2, -1, 3, dpt_column_scratch<double>(2, c));
+    const struct dpt_out nowhere = {NULL, DPT_DTYPE_F32};
+    double *gstat = (double *)call->out[0].data;
+    if (is_relu(call)) {
+        sum_terms<MASK_Z>(call, table, 1, NONE, nowhere, gstat);
+    } else {
+        sum_terms<MASK_NONE>(call, table, 1, NONE, nowhere, gstat);
+    }
     return DPT_STATUS_OK;
 }
 
 extern "C" enum dpt_status dpt_op__batch_residual_dx_cuda(const struct dpt_op_call *call)
 {
-    struct terms value = {};
-    value.c = channels_of(&call->in[0].type);
-    value.table = table_of(call, 3, -1, -1, dpt_column_scratch<double>(2, value.c));
-    value.dy = dpt_in_of(call, 0);
-    value.y = dpt_in_of(call, 1);
-    value.x = dpt_in_of(call, 2);
-    value.dz = dpt_out_of(call, 0);
-    sum_terms(call, value, (double *)call->out[1].data);
+    const int64_t c = channels_of(&call->in[0].type);
+    const float *table = table_of(call, 3, -1, -1, dpt_column_scratch<double>(2, c));
+    sum_terms<MASK_Y>(call, table, 2, 1, dpt_out_of(call, 0), (double *)call->out[1].data);
     return DPT_STATUS_OK;
 }
 
 /* ---------------------------------------------------------------------------------------------------------- y and dx */
 
 /* n elements: y = act(a x + b + residual). A nan stays one. */
-static __global__ void normalise(int64_t n, int64_t c, bool relu, const float *table, struct dpt_in x,
-                                 struct dpt_in residual, struct dpt_out y)
+static __global__ void normalise(int64_t n, int64_t c, bool relu, struct dpt_floats a, struct dpt_floats b,
+                                 struct dpt_in x, struct dpt_in residual, struct dpt_out y)
 {
-    dpt_each(n, dpt_lines(c, x, residual, y), [&](int64_t i, auto w) {
-        const float *const at = table + dpt_mod(i, c);
-        float z[w.n], more[w.n] = {};
-        x.load(i, z);
-        if (residual.data) {
-            residual.load(i, more);
-        }
+    dpt_each(n, dpt_lines(c, a, x, residual, y), [&](int64_t i, auto w) {
+        float z[w.n], more[w.n], scale[w.n], shift[w.n];
+        dpt_load(i, x, z, residual, more);
+        dpt_load(dpt_mod(i, c), a, scale, b, shift);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
-            z[k] = at[A * c + k] * z[k] + at[B * c + k] + more[k];
+            z[k] = scale[k] * z[k] + shift[k] + more[k];
             z[k] = relu && z[k] < 0.0f ? 0.0f : z[k];
         }
         y.store(i, z);
@@ -211,8 +280,8 @@ static enum dpt_status normalise_all(const struct dpt_op_call *call, const float
 {
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const int64_t c = channels_of(&call->in[0].type), n = dpt_type_numel(&call->in[0].type);
-    DPT_LAUNCH_EACH(cuda, n, normalise, c, is_relu(call), table, dpt_in_of(call, 0), dpt_in_of(call, residual),
-                    dpt_out_of(call, 0));
+    DPT_LAUNCH_EACH(cuda, n, normalise, c, is_relu(call), row_of(table, A, c), row_of(table, B, c), dpt_in_of(call, 0),
+                    dpt_in_of(call, residual), dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 
@@ -233,18 +302,17 @@ extern "C" enum dpt_status dpt_op__batch_norm_eval_cuda(const struct dpt_op_call
 }
 
 /* n elements: dx = a dz + g x + h, where with `relu` dz = dy where a x + b > 0. */
-static __global__ void back(int64_t n, int64_t c, bool relu, const float *table, struct dpt_in dy, struct dpt_in x,
-                            struct dpt_out dx)
+static __global__ void back(int64_t n, int64_t c, bool relu, struct dpt_floats a, struct dpt_floats b, struct dpt_floats g,
+                            struct dpt_floats h, struct dpt_in dy, struct dpt_in x, struct dpt_out dx)
 {
-    dpt_each(n, dpt_lines(c, dy, x, dx), [&](int64_t i, auto w) {
-        const float *const at = table + dpt_mod(i, c);
-        float slope[w.n], value[w.n];
-        dy.load(i, slope);
-        x.load(i, value);
+    dpt_each(n, dpt_lines(c, a, dy, x, dx), [&](int64_t i, auto w) {
+        float slope[w.n], value[w.n], scale[w.n], shift[w.n], more[w.n], rest[w.n];
+        dpt_load(i, dy, slope, x, value);
+        dpt_load(dpt_mod(i, c), a, scale, b, shift, g, more, h, rest);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
-            const float a = at[A * c + k], dz = relu && !(a * value[k] + at[B * c + k] > 0.0f) ? 0.0f : slope[k];
-            slope[k] = a * dz + (at[G * c + k] * value[k] + at[H * c + k]);
+            const float dz = relu && !(scale[k] * value[k] + shift[k] > 0.0f) ? 0.0f : slope[k];
+            slope[k] = scale[k] * dz + (more[k] * value[k] + rest[k]);
         }
         dx.store(i, slope);
     });
@@ -255,7 +323,8 @@ extern "C" enum dpt_status dpt_op__batch_norm_dx_cuda(const struct dpt_op_call *
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
     const int64_t c = channels_of(&call->in[0].type), n = dpt_type_numel(&call->in[0].type);
     const float *table = table_of(call, 2, 3, 4, 0);
-    DPT_LAUNCH_EACH(cuda, n, back, c, is_relu(call), table, dpt_in_of(call, 0), dpt_in_of(call, 1), dpt_out_of(call, 0));
+    DPT_LAUNCH_EACH(cuda, n, back, c, is_relu(call), row_of(table, A, c), row_of(table, B, c), row_of(table, G, c),
+                    row_of(table, H, c), dpt_in_of(call, 0), dpt_in_of(call, 1), dpt_out_of(call, 0));
     return DPT_STATUS_OK;
 }
 

@@ -237,18 +237,6 @@ extern "C" enum dpt_status dpt_op__conv_dx_cuda(const struct dpt_op_call *call)
 }
 
 /* What an element adds to dbias. */
-struct conv_dbias {
-    int64_t k;
-    struct dpt_in dy;
-
-    __device__ bool lines() const { return dpt_lines(k, dy); }
-
-    template <int W> __device__ void operator()(int64_t row, int64_t o, float (&out)[1][W]) const
-    {
-        dy.load(row * k + o, out[0]);
-    }
-};
-
 extern "C" enum dpt_status dpt_op__conv_dw_cuda(const struct dpt_op_call *call)
 {
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);
@@ -269,7 +257,9 @@ extern "C" enum dpt_status dpt_op__conv_dw_cuda(const struct dpt_op_call *call)
     }
     if (call->types->nout > 1) {
         const int64_t channels = im.conv.groups * im.conv.o;
-        const struct conv_dbias value = {channels, im.dy};
+        struct dpt_column_values value;
+        value.k = channels;
+        value.x = im.dy;
         const struct dpt_columns<1> out = {{(float *)call->out[1].data}};
         dpt_column_sums<1>(cuda, weight_gradient::k(im.conv), channels, value, scratch, out);
     }

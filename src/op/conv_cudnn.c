@@ -268,7 +268,7 @@ static struct operands take(const struct prep *prep, const struct dpt_op_call *c
     for (int i = 0; i < 2; i++) {
         operands.image[i] = prep->rounds[i] ? at : call->in[i].data;
         if (prep->rounds[i]) {
-            dpt_op__conv_round(cuda, &call->in[i], prep->type, at);
+            dpt_op__convert_cuda(cuda, &call->in[i], prep->type, at);
         }
         at += prep->rounded_nbytes[i];
     }
@@ -304,7 +304,8 @@ static enum dpt_status run(const struct dpt_op_call *call, bool *done)
     DPT_CHECK(status == CUDNN_STATUS_SUCCESS, DPT_STATUS_FAILED, "%s: %s: %s; device.convolution = own does without it",
               cuda->dev.name, cuda->dev.convolutions, dnn->text(status));
     if (prep->pass == PASS_Y && (prep->bias || prep->relu)) {
-        dpt_op__conv_finish(cuda, prep->bias ? &call->in[2] : NULL, prep->relu, &call->out[0]);
+        dpt_op__bias_cuda(cuda, prep->relu ? DPT_ACTIVATION_KIND_RELU : DPT_ACTIVATION_KIND_NONE, &call->out[0],
+                          prep->bias ? &call->in[2] : NULL);
     }
     if (prep->pass == PASS_DW && prep->lays) {
         dpt_op__conv_read_weights(cuda, &prep->conv, prep->type, at.weights, &call->out[0]);

@@ -37,23 +37,6 @@ static __global__ void read_weights(int64_t n, int64_t places, int64_t c, struct
     }
 }
 
-static __global__ void round_all(int64_t n, struct dpt_in x, struct dpt_out to)
-{
-    DPT_EACH(i, n)
-    {
-        to[i] = x[i];
-    }
-}
-
-static __global__ void finish(int64_t n, int64_t channels, struct dpt_in bias, bool relu, struct dpt_in z, struct dpt_out y)
-{
-    DPT_EACH(i, n)
-    {
-        const float sum = z[i] + (bias.data ? bias[dpt_mod(i, channels)] : 0.0f);
-        y[i] = relu && sum < 0.0f ? 0.0f : sum;
-    }
-}
-
 extern "C" void dpt_op__conv_lay_weights(struct dpt_cuda *cuda, const struct dpt_op__conv *conv, const struct dpt_tensor *w,
                                          enum dpt_dtype type, void *to)
 {
@@ -68,20 +51,4 @@ extern "C" void dpt_op__conv_read_weights(struct dpt_cuda *cuda, const struct dp
     const int64_t n = dpt_type_numel(&dw->type), places = conv->kernel[0] * conv->kernel[1];
     const struct dpt_out out = {dw->data, dw->type.dtype};
     DPT_LAUNCH_EACH(cuda, n, read_weights, places, conv->c, in_of(type, from), out);
-}
-
-extern "C" void dpt_op__conv_round(struct dpt_cuda *cuda, const struct dpt_tensor *x, enum dpt_dtype type, void *to)
-{
-    const int64_t n = dpt_type_numel(&x->type);
-    const struct dpt_out out = {to, type};
-    DPT_LAUNCH_EACH(cuda, n, round_all, in_of(x->type.dtype, x->data), out);
-}
-
-extern "C" void dpt_op__conv_finish(struct dpt_cuda *cuda, const struct dpt_tensor *bias, bool relu,
-                                    const struct dpt_tensor *y)
-{
-    const int64_t n = dpt_type_numel(&y->type), channels = y->type.dim[3];
-    const struct dpt_out out = {y->data, y->type.dtype};
-    const struct dpt_in b = bias ? in_of(bias->type.dtype, bias->data) : in_of(DPT_DTYPE_F32, NULL);
-    DPT_LAUNCH_EACH(cuda, n, finish, channels, b, relu, in_of(y->type.dtype, y->data), out);
 }

@@ -101,8 +101,32 @@ template <class T> struct alignas(16) dpt_line_of {
     T at[16 / sizeof(T)];
 };
 
+/* The line at an address, whatever was written there; and the elements of one. */
+static __device__ inline struct dpt_line dpt_line_at(const void *from)
+{
+    struct dpt_line line;
+    memcpy(&line, __builtin_assume_aligned(from, sizeof line), sizeof line);
+    return line;
+}
+
+template <class T> static __device__ inline struct dpt_line_of<T> dpt_line_as(const struct dpt_line &line)
+{
+    struct dpt_line_of<T> elements;
+    memcpy(&elements, &line, sizeof elements);
+    return elements;
+}
+
 /* A run of elements that a thread takes at once: one, or DPT_RUN of them in lines. */
 enum { DPT_RUN = 8 };
+
+/* A run as it was read: of 16 bits in the first half of the lines, of 32 in all. */
+template <int W> struct dpt_raw {
+    struct dpt_line line[W * 4 / 16];
+};
+
+template <> struct dpt_raw<1> {
+    float value;
+};
 
 template <int W> struct dpt_run_of {
     static constexpr int n = W;
@@ -156,7 +180,7 @@ template <class... T> static __device__ inline bool dpt_lines(int64_t n, const T
 }
 
 /*
- * i % n, for indices and sizes of tensors: those that fit into 32 bits, nearly all, are divided in a fifth of the
+ * i % n and i / n, for indices and sizes of tensors: those that fit into 32 bits, nearly all, are divided in a fifth of the
  * instructions.
  */
 static __device__ inline int64_t dpt_mod(int64_t i, int64_t n)
@@ -164,7 +188,67 @@ static __device__ inline int64_t dpt_mod(int64_t i, int64_t n)
     return (i | n) >> 32 == 0 ? (int64_t)((uint32_t)i % (uint32_t)n) : i % n;
 }
 
+static __device__ inline int64_t dpt_div(int64_t i, int64_t n)
+{
+    return (i | n) >> 32 == 0 ? (int64_t)((uint32_t)i / (uint32_t)n) : i / n;
+}
+
+/*
+ * The same value, of which the compiler of a card does not know that it is the same the next time: else it makes a copy of a
+ * loop for each answer to a question that is asked in it, and of each of those for the next question.
+ */
+template <class T> static __device__ inline T dpt_veiled(T value)
+{
+#ifdef __CUDA_ARCH__
+    int32_t copy;
+    asm volatile("mov.b32 %0, %1;" : "=r"(copy) : "r"((int32_t)value));
+    return (T)copy;
+#else
+    return value;
+#endif
+}
+
 /* ------------------------------------------------------------------------------------------------ real operands */
+
+/* What is F32 in any case: as struct dpt_in below, with nothing to ask. */
+struct dpt_floats {
+    const float *data;
+
+    __device__ void fetch(int64_t i, struct dpt_raw<1> &raw) const { raw.value = data[i]; }
+
+    template <int W> __device__ void fetch(int64_t i, struct dpt_raw<W> &raw) const
+    {
+        DPT_UNROLL for (int l = 0; l < W / 4; l++)
+        {
+            raw.line[l] = dpt_line_at(data + i + l * 4);
+        }
+    }
+
+    __device__ void widen(const struct dpt_raw<1> &raw, float (&to)[1]) const { to[0] = raw.value; }
+
+    template <int W> __device__ void widen(const struct dpt_raw<W> &raw, float (&to)[W]) const
+    {
+        DPT_UNROLL for (int k = 0; k < W; k++)
+        {
+            to[k] = dpt_line_as<float>(raw.line[k / 4]).at[k % 4];
+        }
+    }
+};
+
+/* W elements from i on of that. */
+static __device__ inline void dpt_store(float *to, int64_t i, const float (&from)[1])
+{
+    to[i] = from[0];
+}
+
+template <int W> static __device__ inline void dpt_store(float *to, int64_t i, const float (&from)[W])
+{
+    DPT_UNROLL for (int k = 0; k < W; k += 4)
+    {
+        const struct dpt_line_of<float> line = {{from[k], from[k + 1], from[k + 2], from[k + 3]}};
+        *(struct dpt_line_of<float> *)(to + i + k) = line;
+    }
+}
 
 /*
  * Kernels compute in float, whatever their operands are kept in: x[i] is a float, y[i] = value rounds once. The type of an
@@ -179,7 +263,7 @@ struct dpt_in {
 
     __device__ float operator[](int64_t i) const
     {
-        switch (type) {
+        switch (dpt_veiled(type)) {
         case DPT_DTYPE_BF16:
             return __bfloat162float(((const __nv_bfloat16 *)data)[i]);
         case DPT_DTYPE_F16:
@@ -189,38 +273,62 @@ struct dpt_in {
         }
     }
 
-    /* W elements from i on. Lines are of DPT_RUN elements, and dpt_lines said that there are any. */
-    template <int W> __device__ void load(int64_t i, float (&to)[W]) const
+    /*
+     * W elements from i on in two steps, so that what a thread needs of several operands is all on its way before it waits for
+     * any: a choice among types between two loads would keep them apart. Lines are of DPT_RUN elements, and dpt_lines said that
+     * there are any. A missing operand is zeros, and so is what is not wanted.
+     */
+    __device__ void fetch(int64_t i, struct dpt_raw<1> &raw, bool wanted = true) const
     {
-        if (W == 1) {
-            to[0] = (*this)[i];
-        } else if (type == DPT_DTYPE_BF16) {
-            const dpt_line_of<__nv_bfloat16> line = *(const dpt_line_of<__nv_bfloat16> *)((const __nv_bfloat16 *)data + i);
+        raw.value = wanted && dpt_veiled(data != NULL) ? (*this)[i] : 0.0f;
+    }
+
+    template <int W> __device__ void fetch(int64_t i, struct dpt_raw<W> &raw, bool wanted = true) const
+    {
+        const bool wide = dpt_veiled(type) == DPT_DTYPE_F32, here = wanted && dpt_veiled(data != NULL);
+        const char *from = (const char *)data + i * (wide ? 4 : 2);
+        DPT_UNROLL for (int l = 0; l < W / 4; l++)
+        {
+            raw.line[l] = here && (wide || l < W / 8) ? dpt_line_at(from + l * 16) : dpt_line();
+        }
+    }
+
+    __device__ void widen(const struct dpt_raw<1> &raw, float (&to)[1]) const { to[0] = raw.value; }
+
+    template <int W> __device__ void widen(const struct dpt_raw<W> &raw, float (&to)[W]) const
+    {
+        switch (dpt_veiled(type)) {
+        case DPT_DTYPE_BF16:
             DPT_UNROLL for (int k = 0; k < W; k++)
             {
-                to[k] = __bfloat162float(line.at[k % 8]);
+                to[k] = __bfloat162float(dpt_line_as<__nv_bfloat16>(raw.line[k / 8]).at[k % 8]);
             }
-        } else if (type == DPT_DTYPE_F16) {
-            const dpt_line_of<__half> line = *(const dpt_line_of<__half> *)((const __half *)data + i);
+            break;
+        case DPT_DTYPE_F16:
             DPT_UNROLL for (int k = 0; k < W; k++)
             {
-                to[k] = __half2float(line.at[k % 8]);
+                to[k] = __half2float(dpt_line_as<__half>(raw.line[k / 8]).at[k % 8]);
             }
-        } else {
-            DPT_UNROLL for (int k = 0; k < W; k += 4)
-            {
-                const dpt_line_of<float> line = *(const dpt_line_of<float> *)((const float *)data + i + k);
-                DPT_UNROLL for (int q = 0; q < 4 && k + q < W; q++)
-                {
-                    to[k + q] = rounded(line.at[q]);
-                }
-            }
+            break;
+        default:
+            dpt_floats().widen(raw, to);
+            round(to);
+            break;
+        }
+    }
+
+    template <int W> __device__ void round(float (&at)[W]) const
+    {
+        const enum dpt_dtype to = dpt_veiled(as);
+        DPT_UNROLL for (int k = 0; k < W && to != DPT_DTYPE_F32; k++)
+        {
+            at[k] = to == DPT_DTYPE_BF16 ? __bfloat162float(__float2bfloat16_rn(at[k])) : __half2float(__float2half_rn(at[k]));
         }
     }
 
     __device__ float rounded(float value) const
     {
-        switch (as) {
+        switch (dpt_veiled(as)) {
         case DPT_DTYPE_BF16:
             return __bfloat162float(__float2bfloat16_rn(value));
         case DPT_DTYPE_F16:
@@ -239,6 +347,18 @@ struct dpt_in {
     }
 };
 
+/* W elements from i on of each operand: dpt_load(i, x, to, y, to, ...). */
+static __device__ inline void dpt_load(int64_t) {}
+
+template <class IN, int W, class... REST>
+static __device__ inline void dpt_load(int64_t i, const IN &x, float (&to)[W], REST &&...rest)
+{
+    struct dpt_raw<W> raw;
+    x.fetch(i, raw);
+    dpt_load(i, rest...);
+    x.widen(raw, to);
+}
+
 struct dpt_out {
     void *data;
     enum dpt_dtype type;
@@ -250,7 +370,7 @@ struct dpt_out {
 
         __device__ void operator=(float value) const
         {
-            switch (type) {
+            switch (dpt_veiled(type)) {
             case DPT_DTYPE_BF16:
                 ((__nv_bfloat16 *)data)[i] = __float2bfloat16_rn(value);
                 break;
@@ -276,19 +396,20 @@ struct dpt_out {
     /* W elements from i on, as dpt_in loads them. */
     template <int W> __device__ void store(int64_t i, const float (&from)[W]) const
     {
-        if (W == 1 || type == DPT_DTYPE_F64) {
+        const enum dpt_dtype kind = dpt_veiled(type);
+        if (W == 1 || kind == DPT_DTYPE_F64) {
             DPT_UNROLL for (int k = 0; k < W; k++)
             {
                 (*this)[i + k] = from[k];
             }
-        } else if (type == DPT_DTYPE_BF16) {
+        } else if (kind == DPT_DTYPE_BF16) {
             dpt_line_of<__nv_bfloat16> line;
             DPT_UNROLL for (int k = 0; k < W; k++)
             {
                 line.at[k % 8] = __float2bfloat16_rn(from[k]);
             }
             *(dpt_line_of<__nv_bfloat16> *)((__nv_bfloat16 *)data + i) = line;
-        } else if (type == DPT_DTYPE_F16) {
+        } else if (kind == DPT_DTYPE_F16) {
             dpt_line_of<__half> line;
             DPT_UNROLL for (int k = 0; k < W; k++)
             {
@@ -390,27 +511,90 @@ template <class T> static __device__ inline T dpt_block_max(T value)
 /* --------------------------------------------------------------------------------------------- sums over all rows */
 
 /*
- * S sums over n rows for each of k columns. value(row, column, out) gives what is added for W columns from `column` on, where
- * out is [S][W]; W is DPT_RUN where value.lines() says that its operands can be taken so, and where a tile of columns is
- * whole, else 1. Parts of the rows first, in SUM, then the parts in double; the totals are kept as OUT. scratch holds what
- * dpt_column_scratch says.
+ * S sums over n rows for each of k columns. What is added is said by a functor F, of W columns at a time; W is DPT_RUN where
+ * value.lines() says that its operands can be taken so, and where a tile of columns is whole, else 1.
+ *
+ *   number                          float or double: of what is added, and of the sum of a few rows
+ *   rows                            how many rows a thread reads before it goes on with the first
+ *   held<W>, hold(column, held)     what is the same for all rows
+ *   read<W>, fetch(row, column, wanted, read)        what is read of a row, as it lies; nothing where it is not wanted
+ *   add(row, column, held, read, sum[S][W])          adds what the row has for the columns
+ *
+ * Each thread adds up a few rows, and those sums in SUM; then the parts are added up in double; the totals are kept as OUT.
+ * scratch holds what dpt_column_scratch says.
  */
 enum { DPT_COLUMN_THREADS = 8, DPT_COLUMN_ROWS = 32, DPT_COLUMN_TILE = DPT_COLUMN_THREADS * DPT_RUN };
+
+/* So many rows a thread adds up before that sum joins the others. */
+#ifndef DPT_FEW_ROWS
+#define DPT_FEW_ROWS 32
+#endif
 
 template <int S, class OUT = float> struct dpt_columns {
     OUT *at[S];
 };
 
-/* Rows from `first` to `end` of a tile of columns, of which this thread adds up every DPT_COLUMN_ROWS-th. */
+/* For functors that hold nothing. */
+struct dpt_column_rule {
+    template <int W> struct held {};
+
+    template <int W> __device__ void hold(int64_t, held<W> &) const {}
+};
+
+/* The sums of an operand itself. */
+struct dpt_column_values : dpt_column_rule {
+    using number = float;
+    static constexpr int rows = 4;
+    int64_t k;
+    struct dpt_in x;
+
+    template <int W> using read = struct dpt_raw<W>;
+
+    __device__ bool lines() const { return dpt_lines(k, x); }
+
+    template <int W> __device__ void fetch(int64_t row, int64_t column, bool wanted, read<W> &at) const
+    {
+        x.fetch(row * k + column, at, wanted);
+    }
+
+    template <int W>
+    __device__ void add(int64_t, int64_t, const held<W> &, const read<W> &read, float (&sum)[1][W]) const
+    {
+        float at[W];
+        x.widen(read, at);
+        DPT_UNROLL for (int e = 0; e < W; e++)
+        {
+            sum[0][e] += at[e];
+        }
+    }
+};
+
+/* Of the rows from `first` to `end` every DPT_COLUMN_ROWS-th from this thread's on, for W columns; adds to `total`. */
 template <int S, int W, class SUM, class F>
-static __device__ inline void dpt_column_run(int64_t first, int64_t end, int64_t column, const F &value, SUM mine[S][W])
+static __device__ inline void dpt_column_run(int64_t first, int64_t end, int64_t column, const F &value,
+                                             SUM (&total)[S][DPT_COLUMN_ROWS][DPT_COLUMN_TILE], int at)
 {
-    for (int64_t i = first + threadIdx.y; i < end; i += DPT_COLUMN_ROWS) {
-        SUM more[S][W];
-        value(i, column, more);
+    typename F::template held<W> held;
+    value.hold(column, held);
+    for (int64_t i = first + threadIdx.y; i < end;) {
+        const int64_t few = i + DPT_FEW_ROWS * DPT_COLUMN_ROWS, stop = few < end ? few : end;
+        typename F::number sum[S][W] = {};
+        for (; i < stop; i += F::rows * DPT_COLUMN_ROWS) {
+            typename F::template read<W> read[F::rows];
+            DPT_UNROLL for (int r = 0; r < F::rows; r++)
+            {
+                value.fetch(i + r * DPT_COLUMN_ROWS, column, i + r * DPT_COLUMN_ROWS < end, read[r]);
+            }
+            DPT_UNROLL for (int r = 0; r < F::rows; r++)
+            {
+                if (i + r * DPT_COLUMN_ROWS < end) {
+                    value.add(i + r * DPT_COLUMN_ROWS, column, held, read[r], sum);
+                }
+            }
+        }
         DPT_UNROLL for (int e = 0; e < S * W; e++)
         {
-            mine[e / W][e % W] += more[e / W][e % W];
+            total[e / W][threadIdx.y][at + e % W] += sum[e / W][e % W];
         }
     }
 }
@@ -421,25 +605,20 @@ static __global__ void dpt_column_parts(int64_t n, int64_t k, int64_t rows, F va
     __shared__ SUM sum[S][DPT_COLUMN_ROWS][DPT_COLUMN_TILE];
     const int64_t tile = (int64_t)blockIdx.x * DPT_COLUMN_TILE, p = blockIdx.y;
     const int64_t first = p * rows, end = first + rows < n ? first + rows : n;
+    const int thread = (int)(threadIdx.y * DPT_COLUMN_THREADS + threadIdx.x), threads = DPT_COLUMN_THREADS * DPT_COLUMN_ROWS;
+    for (int e = thread; e < S * DPT_COLUMN_ROWS * DPT_COLUMN_TILE; e += threads) {
+        (&sum[0][0][0])[e] = 0;
+    }
+    __syncthreads();
     if (value.lines() && tile + DPT_COLUMN_TILE <= k) {
         const int at = (int)threadIdx.x * DPT_RUN;
-        SUM mine[S][DPT_RUN] = {};
-        dpt_column_run<S, DPT_RUN, SUM>(first, end, tile + at, value, mine);
-        DPT_UNROLL for (int e = 0; e < S * DPT_RUN; e++)
-        {
-            sum[e / DPT_RUN][threadIdx.y][at + e % DPT_RUN] = mine[e / DPT_RUN][e % DPT_RUN];
-        }
+        dpt_column_run<S, DPT_RUN, SUM>(first, end, tile + at, value, sum, at);
     } else {
-        for (int at = (int)threadIdx.x; at < DPT_COLUMN_TILE; at += DPT_COLUMN_THREADS) {
-            SUM mine[S][1] = {};
-            dpt_column_run<S, 1, SUM>(first, tile + at < k ? end : first, tile + at, value, mine);
-            for (int s = 0; s < S; s++) {
-                sum[s][threadIdx.y][at] = mine[s][0];
-            }
+        for (int at = (int)threadIdx.x; at < DPT_COLUMN_TILE && tile + at < k; at += DPT_COLUMN_THREADS) {
+            dpt_column_run<S, 1, SUM>(first, end, tile + at, value, sum, at);
         }
     }
     __syncthreads();
-    const int thread = (int)(threadIdx.y * DPT_COLUMN_THREADS + threadIdx.x), threads = DPT_COLUMN_THREADS * DPT_COLUMN_ROWS;
     for (int e = thread; e < S * DPT_COLUMN_TILE; e += threads) {
         const int s = e / DPT_COLUMN_TILE, at = e % DPT_COLUMN_TILE;
         SUM total = 0;
@@ -452,23 +631,25 @@ static __global__ void dpt_column_parts(int64_t n, int64_t k, int64_t rows, F va
     }
 }
 
-/* A block for DPT_WARP columns: every DPT_BLOCK / DPT_WARP-th part a warp, then the warps in order. */
+/* A block for DPT_WARP columns: every DPT_COLUMN_WARPS-th part a warp, then the warps in order. */
+enum { DPT_COLUMN_WARPS = 32 };
+
 template <int S, class SUM, class OUT>
 static __global__ void dpt_column_totals(int64_t k, int64_t parts, const SUM *part, struct dpt_columns<S, OUT> out)
 {
-    enum { WARPS = DPT_BLOCK / DPT_WARP };
-    __shared__ double sum[WARPS][DPT_WARP];
+    __shared__ double sum[DPT_COLUMN_WARPS][DPT_WARP];
     const int lane = (int)threadIdx.x % DPT_WARP, warp = (int)threadIdx.x / DPT_WARP;
     const int64_t column = (int64_t)blockIdx.x * DPT_WARP + lane;
     for (int s = 0; s < S; s++) {
         double total = 0.0;
-        for (int64_t p = warp; p < parts && column < k; p += WARPS) {
+        DPT_UNROLL_BY(8) for (int64_t p = warp; p < (column < k ? parts : 0); p += DPT_COLUMN_WARPS)
+        {
             total += part[(p * S + s) * k + column];
         }
         sum[warp][lane] = total;
         __syncthreads();
         total = 0.0;
-        for (int w = 0; w < WARPS && warp == 0; w++) {
+        for (int w = 0; w < DPT_COLUMN_WARPS && warp == 0; w++) {
             total += sum[w][lane];
         }
         if (warp == 0 && column < k) {
@@ -503,8 +684,8 @@ static inline void dpt_column_sums(struct dpt_cuda *cuda, int64_t n, int64_t k, 
         const dim3 grid((unsigned)((k + DPT_COLUMN_TILE - 1) / DPT_COLUMN_TILE), (unsigned)parts);
         const dim3 block(DPT_COLUMN_THREADS, DPT_COLUMN_ROWS);
         DPT_LAUNCH((dpt_column_parts<S, SUM, F>), grid, block, cuda->stream, n, k, rows, value, (SUM *)scratch);
-        DPT_LAUNCH((dpt_column_totals<S, SUM, OUT>), (unsigned)((k + DPT_WARP - 1) / DPT_WARP), DPT_BLOCK, cuda->stream, k,
-                   parts, (const SUM *)scratch, out);
+        DPT_LAUNCH((dpt_column_totals<S, SUM, OUT>), (unsigned)((k + DPT_WARP - 1) / DPT_WARP),
+                   DPT_COLUMN_WARPS * DPT_WARP, cuda->stream, k, parts, (const SUM *)scratch, out);
     }
 }
 

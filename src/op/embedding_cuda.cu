@@ -18,11 +18,14 @@ static __device__ int64_t local_row(int64_t token, int64_t begin, int64_t rows)
 static __global__ void embedding(int64_t n, int64_t h, int64_t begin, int64_t rows, const int32_t *token,
                                  struct dpt_in w, struct dpt_out y)
 {
-    DPT_EACH(i, n)
-    {
-        const int64_t row = local_row(token[i / h], begin, rows);
-        y[i] = row >= 0 ? w[row * h + i % h] : 0.0f;
-    }
+    dpt_each(n, dpt_lines(h, w, y), [&](int64_t i, auto run) {
+        const int64_t place = dpt_div(i, h), row = local_row(token[place], begin, rows);
+        float at[run.n] = {};
+        if (row >= 0) {
+            dpt_load(row * h + (i - place * h), w, at);
+        }
+        y.store(i, at);
+    });
 }
 
 extern "C" enum dpt_status dpt_op__embedding_cuda(const struct dpt_op_call *call)
@@ -94,10 +97,16 @@ extern "C" enum dpt_status dpt_op__embedding_dw_cuda(const struct dpt_op_call *c
 /* w begins at the row of the first position. */
 static __global__ void position(int64_t n, int64_t sample, struct dpt_in x, struct dpt_in w, struct dpt_out y)
 {
-    DPT_EACH(i, n)
-    {
-        y[i] = x[i] + w[i % sample];
-    }
+    dpt_each(n, dpt_lines(sample, x, w, y), [&](int64_t i, auto run) {
+        float at[run.n], more[run.n];
+        dpt_load(i, x, at);
+        dpt_load(dpt_mod(i, sample), w, more);
+        DPT_UNROLL for (int k = 0; k < run.n; k++)
+        {
+            at[k] += more[k];
+        }
+        y.store(i, at);
+    });
 }
 
 extern "C" enum dpt_status dpt_op__position_cuda(const struct dpt_op_call *call)

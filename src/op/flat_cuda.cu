@@ -8,33 +8,46 @@ extern "C" {
 #include "op/flat.h"
 }
 
-static __global__ void add(int64_t n, const float *x, const float *y, float *z)
+/* z may be x or y. */
+static __global__ void add(int64_t n, struct dpt_floats x, struct dpt_floats y, struct dpt_floats z, float *to)
 {
-    DPT_EACH(i, n)
-    {
-        z[i] = x[i] + y[i];
-    }
+    dpt_each(n, dpt_lines(0, x, y, z), [&](int64_t i, auto w) {
+        float a[w.n], b[w.n];
+        dpt_load(i, x, a, y, b);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            a[k] += b[k];
+        }
+        dpt_store(to, i, a);
+    });
 }
 
 extern "C" enum dpt_status dpt_flat__add_cuda(struct dpt_dev *dev, int64_t n, const float *x, const float *y, float *z)
 {
     struct dpt_cuda *cuda = dpt_cuda_of(dev);
-    DPT_LAUNCH_EACH(cuda, n, add, x, y, z);
+    const struct dpt_floats from = {x}, more = {y}, to = {z};
+    DPT_LAUNCH_EACH(cuda, n, add, from, more, to, z);
     return DPT_STATUS_OK;
 }
 
-static __global__ void scale(int64_t n, float factor, float *x)
+static __global__ void scale(int64_t n, float factor, struct dpt_floats x, float *to)
 {
-    DPT_EACH(i, n)
-    {
-        x[i] *= factor;
-    }
+    dpt_each(n, dpt_lines(0, x), [&](int64_t i, auto w) {
+        float at[w.n];
+        dpt_load(i, x, at);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            at[k] *= factor;
+        }
+        dpt_store(to, i, at);
+    });
 }
 
 extern "C" enum dpt_status dpt_flat__scale_cuda(struct dpt_dev *dev, int64_t n, double factor, float *x)
 {
     struct dpt_cuda *cuda = dpt_cuda_of(dev);
-    DPT_LAUNCH_EACH(cuda, n, scale, (float)factor, x);
+    const struct dpt_floats from = {x};
+    DPT_LAUNCH_EACH(cuda, n, scale, (float)factor, from, x);
     return DPT_STATUS_OK;
 }
 

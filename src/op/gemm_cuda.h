@@ -43,10 +43,15 @@ struct dpt_cuda_gemm {
 /* Local. */
 enum dpt_status dpt_cuda_gemm(struct dpt_cuda *cuda, const struct dpt_cuda_gemm *gemm);
 
-/* pointwise_cuda.cu: y = act(x), or with t y = act'(t) x, of n numbers; y may be x. y = x in another type. Local. */
+/*
+ * pointwise_cuda.cu: y = act(x), or with t y = act'(t) x, of n numbers; y may be x. y = x in another type. y = act(y + bias), one
+ * number of bias, which may be NULL, for each of the last dimension of y. Local.
+ */
 void dpt_op__activate_cuda(struct dpt_cuda *cuda, enum dpt_activation_kind act, int64_t n, const struct dpt_tensor *x,
                            const struct dpt_tensor *t, const struct dpt_tensor *y);
 void dpt_op__convert_cuda(struct dpt_cuda *cuda, const struct dpt_tensor *x, enum dpt_dtype dtype, void *y);
+void dpt_op__bias_cuda(struct dpt_cuda *cuda, enum dpt_activation_kind act, const struct dpt_tensor *y,
+                       const struct dpt_tensor *bias);
 
 /* norm_cuda.cu: db[k] = the sum over n of dy[n,k], of any type, and the bytes of scratch that takes. Local. */
 void dpt_op__bias_sums_cuda(struct dpt_cuda *cuda, int64_t n, int64_t k, enum dpt_dtype dtype, const void *dy, void *scratch,

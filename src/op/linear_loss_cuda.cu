@@ -226,11 +226,11 @@ static __global__ void losses(int64_t classes, int64_t width, float scale, const
         return;
     }
     const float hit = wanted < classes ? z[wanted] : nanf("");
-    const struct dpt_in logits = {z, DPT_DTYPE_F32, DPT_DTYPE_F32};
+    const struct dpt_floats logits = {z};
     const bool lines = dpt_lines(width, logits, slope);
     dpt_row(width, lines, [&](int64_t v, auto w) {
         float at[w.n];
-        logits.load(v, at);
+        dpt_load(v, logits, at);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             const float logit = logit_at(v + k, classes, at[k]);
@@ -242,7 +242,7 @@ static __global__ void losses(int64_t classes, int64_t width, float scale, const
     beaten = dpt_block_sum(beaten);
     dpt_row(width, lines, [&](int64_t v, auto w) {
         float at[w.n];
-        logits.load(v, at);
+        dpt_load(v, logits, at);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             const float share = expf(logit_at(v + k, classes, at[k]) - top.most) / top.sum;
@@ -323,10 +323,10 @@ static __global__ void part_stat(int64_t classes, int64_t width, int64_t begin, 
         }
         return;
     }
-    const struct dpt_in logits = {z, DPT_DTYPE_F32, DPT_DTYPE_F32};
+    const struct dpt_floats logits = {z};
     dpt_row(width, dpt_lines(width, logits), [&](int64_t v, auto w) {
         float at[w.n];
-        logits.load(v, at);
+        dpt_load(v, logits, at);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             const float logit = logit_at(v + k, classes, at[k]);
@@ -422,10 +422,10 @@ static __global__ void part_back(int64_t classes, int64_t width, int64_t begin, 
     const float most = (float)top[row], factor = (float)(scale / sums[NUMBERS * row]);
     z += row * width;
     slope = slope + row * width;
-    const struct dpt_in logits = {z, DPT_DTYPE_F32, DPT_DTYPE_F32};
+    const struct dpt_floats logits = {z};
     dpt_row(width, dpt_lines(width, logits, slope), [&](int64_t v, auto w) {
         float at[w.n];
-        logits.load(v, at);
+        dpt_load(v, logits, at);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             const float share = factor * expf(logit_at(v + k, classes, at[k]) - most);

@@ -15,7 +15,7 @@ static __device__ void softmax_sums(struct dpt_in x, int64_t classes, float *max
     const bool lines = dpt_lines(classes, x);
     dpt_row(classes, lines, [&](int64_t v, auto w) {
         float at[w.n];
-        x.load(v, at);
+        dpt_load(v, x, at);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             most = fmaxf(most, at[k]);
@@ -24,7 +24,7 @@ static __device__ void softmax_sums(struct dpt_in x, int64_t classes, float *max
     *max = dpt_block_max(most);
     dpt_row(classes, lines, [&](int64_t v, auto w) {
         float at[w.n];
-        x.load(v, at);
+        dpt_load(v, x, at);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             mine += expf(at[k] - *max);
@@ -42,7 +42,7 @@ static __global__ void cross_entropy(int64_t classes, float smoothing, struct dp
     softmax_sums(x, classes, &max, &sum);
     dpt_row(classes, dpt_lines(classes, x), [&](int64_t v, auto w) {
         float at[w.n];
-        x.load(v, at);
+        dpt_load(v, x, at);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             above += at[k] - max;
@@ -77,7 +77,7 @@ static __global__ void cross_entropy_dx(int64_t classes, float smoothing, float 
     const int64_t right = target[row];
     dpt_row(classes, dpt_lines(classes, x, dx), [&](int64_t v, auto w) {
         float at[w.n];
-        x.load(v, at);
+        dpt_load(v, x, at);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             const float wanted = (v + k == right ? 1.0f - smoothing : 0.0f) + others;
@@ -123,8 +123,7 @@ static __global__ void mse_dx(int64_t n, float factor, struct dpt_in y, struct d
 {
     dpt_each(n, dpt_lines(0, y, t, dy), [&](int64_t i, auto w) {
         float a[w.n], b[w.n];
-        y.load(i, a);
-        t.load(i, b);
+        dpt_load(i, y, a, t, b);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             a[k] = factor * (a[k] - b[k]);

@@ -16,7 +16,7 @@ template <int W> static __device__ inline void add_more(const struct dpt_in &mor
     if (more.data) {
         const struct dpt_in as = {NULL, DPT_DTYPE_F32, kept};
         float with[W];
-        more.load(j, with);
+        dpt_load(j, more, with);
         DPT_UNROLL for (int k = 0; k < W; k++)
         {
             dx[k] = __fadd_rn(as.rounded(dx[k]), with[k]); /* never one operation with the product before */
@@ -32,11 +32,10 @@ template <int W>
 static __device__ inline void load_sum(const struct dpt_in &x, const struct dpt_in &more, const struct dpt_out &r, int64_t j,
                                        float (&at)[W])
 {
-    x.load(j, at);
+    float with[W];
+    dpt_load(j, x, at, more, with);
     if (more.data) {
         const struct dpt_in as = {NULL, DPT_DTYPE_F32, r.type};
-        float with[W];
-        more.load(j, with);
         DPT_UNROLL for (int k = 0; k < W; k++)
         {
             at[k] = as.rounded(at[k] + with[k]);
@@ -86,7 +85,7 @@ static __global__ void layer_norm(int64_t h, float eps, struct dpt_in x, struct 
     const float centre = dpt_block_sum(sum) / (float)h;
     dpt_row(h, lines, [&](int64_t j, auto w) {
         float at[w.n];
-        x.load(j, at);
+        dpt_load(j, x, at);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             squares += (at[k] - centre) * (at[k] - centre);
@@ -94,12 +93,8 @@ static __global__ void layer_norm(int64_t h, float eps, struct dpt_in x, struct 
     });
     const float factor = 1.0f / sqrtf(dpt_block_sum(squares) / (float)h + eps);
     dpt_row(h, lines, [&](int64_t j, auto w) {
-        float at[w.n], scale[w.n], shift[w.n] = {};
-        x.load(j, at);
-        gamma.load(j, scale);
-        if (beta.data) {
-            beta.load(j, shift);
-        }
+        float at[w.n], scale[w.n], shift[w.n];
+        dpt_load(j, x, at, gamma, scale, beta, shift);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             at[k] = scale[k] * (at[k] - centre) * factor + shift[k];
@@ -145,9 +140,7 @@ static __global__ void layer_norm_dx(int64_t h, struct dpt_in dy, struct dpt_in 
     const bool lines = dpt_lines(h, dy, x, gamma, more, dx);
     dpt_row(h, lines, [&](int64_t j, auto w) {
         float e[w.n], at[w.n], scale[w.n];
-        dy.load(j, e);
-        x.load(j, at);
-        gamma.load(j, scale);
+        dpt_load(j, dy, e, x, at, gamma, scale);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             e[k] *= scale[k];
@@ -159,9 +152,7 @@ static __global__ void layer_norm_dx(int64_t h, struct dpt_in dy, struct dpt_in 
     product = dpt_block_sum(product) / (float)h;
     dpt_row(h, lines, [&](int64_t j, auto w) {
         float e[w.n], at[w.n], scale[w.n];
-        dy.load(j, e);
-        x.load(j, at);
-        gamma.load(j, scale);
+        dpt_load(j, dy, e, x, at, gamma, scale);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             e[k] = factor * (e[k] * scale[k] - sum - (at[k] - centre) * factor * product);
@@ -182,20 +173,38 @@ extern "C" enum dpt_status dpt_op__layer_norm_dx_cuda(const struct dpt_op_call *
 }
 
 /* What an element adds to dgamma and dbeta. */
-struct layer_norm_dw {
+struct layer_norm_dw : dpt_column_rule {
+    using number = float;
+    static constexpr int rows = 2;
     int64_t h;
-    struct dpt_in dy, x, mean, rstd;
+    struct dpt_in dy, x;
+    const float *mean, *rstd; /* exact outputs */
+
+    template <int W> struct read {
+        struct dpt_raw<W> dy, x;
+        float centre, factor;
+    };
 
     __device__ bool lines() const { return dpt_lines(h, dy, x); }
 
-    template <int W> __device__ void operator()(int64_t row, int64_t j, float (&out)[2][W]) const
+    template <int W> __device__ void fetch(int64_t row, int64_t j, bool wanted, read<W> &at) const
     {
-        const float centre = mean[row], factor = rstd[row];
-        dy.load(row * h + j, out[1]);
-        x.load(row * h + j, out[0]);
+        dy.fetch(row * h + j, at.dy, wanted);
+        x.fetch(row * h + j, at.x, wanted);
+        at.centre = wanted ? mean[row] : 0.0f;
+        at.factor = wanted ? rstd[row] : 0.0f;
+    }
+
+    template <int W>
+    __device__ void add(int64_t, int64_t, const held<W> &, const read<W> &at, float (&sum)[2][W]) const
+    {
+        float slope[W], value[W];
+        dy.widen(at.dy, slope);
+        x.widen(at.x, value);
         DPT_UNROLL for (int k = 0; k < W; k++)
         {
-            out[0][k] = out[1][k] * (out[0][k] - centre) * factor;
+            sum[0][k] += slope[k] * (value[k] - at.centre) * at.factor;
+            sum[1][k] += slope[k];
         }
     }
 };
@@ -203,8 +212,12 @@ struct layer_norm_dw {
 extern "C" enum dpt_status dpt_op__layer_norm_dw_cuda(const struct dpt_op_call *call)
 {
     const int64_t h = call->out[0].type.dim[0], n = h ? dpt_type_numel(&call->in[1].type) / h : 0;
-    const struct layer_norm_dw value = {h, dpt_in_of(call, 0), dpt_in_of(call, 1), dpt_in_of(call, 2),
-                                        dpt_in_of(call, 3)};
+    struct layer_norm_dw value;
+    value.h = h;
+    value.dy = dpt_in_of(call, 0);
+    value.x = dpt_in_of(call, 1);
+    value.mean = (const float *)call->in[2].data;
+    value.rstd = (const float *)call->in[3].data;
     const struct dpt_columns<2> out = {{(float *)call->out[0].data, (float *)call->out[1].data}};
     dpt_column_sums<2>(dpt_cuda_of(call->dev), n, h, value, call->scratch, out);
     return DPT_STATUS_OK;
@@ -239,8 +252,7 @@ static __global__ void rms_norm(int64_t h, float eps, struct dpt_in x, struct dp
     const float factor = 1.0f / sqrtf(dpt_block_sum(squares) / (float)h + eps);
     dpt_row(h, lines, [&](int64_t j, auto w) {
         float at[w.n], scale[w.n];
-        x.load(j, at);
-        gamma.load(j, scale);
+        dpt_load(j, x, at, gamma, scale);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             at[k] = scale[k] * at[k] * factor;
@@ -285,9 +297,7 @@ static __global__ void rms_norm_dx(int64_t h, struct dpt_in dy, struct dpt_in x,
     const bool lines = dpt_lines(h, dy, x, gamma, more, dx);
     dpt_row(h, lines, [&](int64_t j, auto w) {
         float e[w.n], at[w.n], scale[w.n];
-        dy.load(j, e);
-        x.load(j, at);
-        gamma.load(j, scale);
+        dpt_load(j, dy, e, x, at, gamma, scale);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             product += e[k] * scale[k] * at[k] * factor;
@@ -296,9 +306,7 @@ static __global__ void rms_norm_dx(int64_t h, struct dpt_in dy, struct dpt_in x,
     product = dpt_block_sum(product) / (float)h;
     dpt_row(h, lines, [&](int64_t j, auto w) {
         float e[w.n], at[w.n], scale[w.n];
-        dy.load(j, e);
-        x.load(j, at);
-        gamma.load(j, scale);
+        dpt_load(j, dy, e, x, at, gamma, scale);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             e[k] = factor * (e[k] * scale[k] - at[k] * factor * product);
@@ -318,21 +326,36 @@ extern "C" enum dpt_status dpt_op__rms_norm_dx_cuda(const struct dpt_op_call *ca
 }
 
 /* What an element adds to dgamma. */
-struct rms_norm_dw {
+struct rms_norm_dw : dpt_column_rule {
+    using number = float;
+    static constexpr int rows = 2;
     int64_t h;
-    struct dpt_in dy, x, rstd;
+    struct dpt_in dy, x;
+    const float *rstd; /* an exact output */
+
+    template <int W> struct read {
+        struct dpt_raw<W> dy, x;
+        float factor;
+    };
 
     __device__ bool lines() const { return dpt_lines(h, dy, x); }
 
-    template <int W> __device__ void operator()(int64_t row, int64_t j, float (&out)[1][W]) const
+    template <int W> __device__ void fetch(int64_t row, int64_t j, bool wanted, read<W> &at) const
     {
-        const float factor = rstd[row];
-        float at[W];
-        dy.load(row * h + j, out[0]);
-        x.load(row * h + j, at);
+        dy.fetch(row * h + j, at.dy, wanted);
+        x.fetch(row * h + j, at.x, wanted);
+        at.factor = wanted ? rstd[row] : 0.0f;
+    }
+
+    template <int W>
+    __device__ void add(int64_t, int64_t, const held<W> &, const read<W> &at, float (&sum)[1][W]) const
+    {
+        float slope[W], value[W];
+        dy.widen(at.dy, slope);
+        x.widen(at.x, value);
         DPT_UNROLL for (int k = 0; k < W; k++)
         {
-            out[0][k] *= at[k] * factor;
+            sum[0][k] += slope[k] * (value[k] * at.factor);
         }
     }
 };
@@ -340,7 +363,11 @@ struct rms_norm_dw {
 extern "C" enum dpt_status dpt_op__rms_norm_dw_cuda(const struct dpt_op_call *call)
 {
     const int64_t h = call->out[0].type.dim[0], n = h ? dpt_type_numel(&call->in[1].type) / h : 0;
-    const struct rms_norm_dw value = {h, dpt_in_of(call, 0), dpt_in_of(call, 1), dpt_in_of(call, 2)};
+    struct rms_norm_dw value;
+    value.h = h;
+    value.dy = dpt_in_of(call, 0);
+    value.x = dpt_in_of(call, 1);
+    value.rstd = (const float *)call->in[2].data;
     const struct dpt_columns<1> out = {{(float *)call->out[0].data}};
     dpt_column_sums<1>(dpt_cuda_of(call->dev), n, h, value, call->scratch, out);
     return DPT_STATUS_OK;
@@ -353,22 +380,13 @@ extern "C" size_t dpt_op__rms_norm_dw_scratch_cuda(const struct dpt_op_types *ty
 
 /* ------------------------------------------------------------------------------------------------------------ bias */
 
-struct bias {
-    int64_t k;
-    struct dpt_in dy;
-
-    __device__ bool lines() const { return dpt_lines(k, dy); }
-
-    template <int W> __device__ void operator()(int64_t row, int64_t o, float (&out)[1][W]) const
-    {
-        dy.load(row * k + o, out[0]);
-    }
-};
-
 extern "C" void dpt_op__bias_sums_cuda(struct dpt_cuda *cuda, int64_t n, int64_t k, enum dpt_dtype dtype, const void *dy,
                                        void *scratch, float *db)
 {
-    const struct bias value = {k, {dy, dtype, DPT_DTYPE_F32}};
+    const struct dpt_in x = {dy, dtype, DPT_DTYPE_F32};
+    struct dpt_column_values value;
+    value.k = k;
+    value.x = x;
     const struct dpt_columns<1> out = {{db}};
     dpt_column_sums<1>(cuda, n, k, value, scratch, out);
 }

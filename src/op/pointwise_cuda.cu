@@ -80,7 +80,7 @@ static __global__ void activation(int64_t n, enum dpt_activation_kind kind, stru
 {
     dpt_each(n, dpt_lines(0, x, y), [&](int64_t i, auto w) {
         float at[w.n];
-        x.load(i, at);
+        dpt_load(i, x, at);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             at[k] = activate(kind, at[k]);
@@ -94,8 +94,7 @@ static __global__ void activation_dx(int64_t n, enum dpt_activation_kind kind, s
 {
     dpt_each(n, dpt_lines(0, dy, t, dx), [&](int64_t i, auto w) {
         float slope[w.n], at[w.n];
-        dy.load(i, slope);
-        t.load(i, at);
+        dpt_load(i, dy, slope, t, at);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             at[k] = activate_back(kind, slope[k], at[k]);
@@ -127,11 +126,9 @@ static __global__ void bias_act(int64_t n, int64_t k, struct dpt_in x, struct dp
                                 struct dpt_out y, struct dpt_out kept)
 {
     dpt_each(n, dpt_lines(bias.data ? k : 0, x, bias, y, kept), [&](int64_t i, auto w) {
-        float z[w.n], shift[w.n] = {};
-        x.load(i, z);
-        if (bias.data) {
-            bias.load(dpt_mod(i, k), shift);
-        }
+        float z[w.n], shift[w.n];
+        dpt_load(i, x, z);
+        dpt_load(dpt_mod(i, k), bias, shift);
         DPT_UNROLL for (int e = 0; e < w.n; e++)
         {
             z[e] += shift[e];
@@ -176,9 +173,19 @@ static __global__ void convert(int64_t n, struct dpt_in x, struct dpt_out y)
 {
     dpt_each(n, dpt_lines(0, x, y), [&](int64_t i, auto w) {
         float at[w.n];
-        x.load(i, at);
+        dpt_load(i, x, at);
         y.store(i, at);
     });
+}
+
+extern "C" void dpt_op__bias_cuda(struct dpt_cuda *cuda, enum dpt_activation_kind act, const struct dpt_tensor *y,
+                                  const struct dpt_tensor *bias)
+{
+    const int64_t n = dpt_type_numel(&y->type), k = y->type.dim[y->type.ndim - 1];
+    const struct dpt_in from = {y->data, y->type.dtype, DPT_DTYPE_F32};
+    const struct dpt_in more = {bias ? bias->data : NULL, bias ? bias->type.dtype : DPT_DTYPE_F32, DPT_DTYPE_F32};
+    const struct dpt_out to = {y->data, y->type.dtype}, nowhere = {NULL, DPT_DTYPE_F32};
+    DPT_LAUNCH_EACH(cuda, n, bias_act, k, from, more, act, to, nowhere);
 }
 
 extern "C" void dpt_op__convert_cuda(struct dpt_cuda *cuda, const struct dpt_tensor *x, enum dpt_dtype dtype, void *y)
@@ -195,8 +202,7 @@ static __global__ void add(int64_t n, struct dpt_in x, struct dpt_in y, struct d
 {
     dpt_each(n, dpt_lines(0, x, y, z), [&](int64_t i, auto w) {
         float a[w.n], b[w.n];
-        x.load(i, a);
-        y.load(i, b);
+        dpt_load(i, x, a, y, b);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             a[k] += b[k];
@@ -209,8 +215,7 @@ static __global__ void mul(int64_t n, struct dpt_in x, struct dpt_in y, struct d
 {
     dpt_each(n, dpt_lines(0, x, y, z), [&](int64_t i, auto w) {
         float a[w.n], b[w.n];
-        x.load(i, a);
-        y.load(i, b);
+        dpt_load(i, x, a, y, b);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             a[k] *= b[k];
@@ -285,7 +290,7 @@ static __global__ void dropout(int64_t n, int64_t length, struct dpt_dropout_pla
         const unsigned shift = (unsigned)(element % 4);
         float at[w.n];
         uint32_t word[4];
-        x.load(i, at);
+        dpt_load(i, x, at);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             const unsigned which = (shift + k) % 4;
@@ -317,8 +322,7 @@ static __global__ void swiglu(int64_t n, struct dpt_in gate, struct dpt_in up, s
 {
     dpt_each(n, dpt_lines(0, gate, up, y), [&](int64_t i, auto w) {
         float g[w.n], u[w.n];
-        gate.load(i, g);
-        up.load(i, u);
+        dpt_load(i, gate, g, up, u);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             u[k] *= g[k] * logistic(g[k]);
@@ -332,9 +336,7 @@ static __global__ void swiglu_dx(int64_t n, struct dpt_in dy, struct dpt_in gate
 {
     dpt_each(n, dpt_lines(0, dy, gate, up, dgate, dup), [&](int64_t i, auto w) {
         float d[w.n], g[w.n], u[w.n];
-        dy.load(i, d);
-        gate.load(i, g);
-        up.load(i, u);
+        dpt_load(i, dy, d, gate, g, up, u);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             const float s = logistic(g[k]), slope = d[k];

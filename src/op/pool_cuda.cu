@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Twins of pool.c: a thread an element of the result. */
+/* Twins of pool.c: a thread a place of the result, for one channel or a run of them. */
 
 #include "op/cuda.cuh"
 
@@ -24,66 +24,112 @@ static __device__ void windows_of(const struct dpt_op__pool &pool, int axis, int
     *last = at < 0 ? -1 : at / stride < pool.out[axis] ? at / stride : pool.out[axis] - 1;
 }
 
+/* W bytes from `i` on, which is a multiple of W, of memory that is aligned by that. */
+template <int W> static __device__ void load_bytes(const uint8_t *from, int64_t i, uint8_t (&to)[W])
+{
+    memcpy(to, __builtin_assume_aligned(from + i, W), W);
+}
+
+template <int W> static __device__ void store_bytes(uint8_t *to, int64_t i, const uint8_t (&from)[W])
+{
+    memcpy(__builtin_assume_aligned(to + i, W), from, W);
+}
+
+/* A place of images of size[0] x size[1] with c channels, from the index of an element. */
+struct spot {
+    int64_t n, y, x, c;
+};
+
+static __device__ struct spot spot_of(int64_t index, const int64_t size[2], int64_t c)
+{
+    const int64_t place = dpt_div(index, c), row = dpt_div(place, size[1]), n = dpt_div(row, size[0]);
+    const struct spot spot = {n, row - n * size[0], place - row * size[1], index - place * c};
+    return spot;
+}
+
 /* `at` is NULL for the mean. A number that is not one counts as the greatest. */
 static __global__ void pool_windows(int64_t numel, struct dpt_op__pool pool, struct dpt_in x, struct dpt_out y,
                                     uint8_t *at)
 {
-    DPT_EACH(index, numel)
-    {
-        const int64_t c = index % pool.c, place = index / pool.c, column = place % pool.out[1];
-        const int64_t row = place / pool.out[1] % pool.out[0], n = place / pool.out[1] / pool.out[0];
+    dpt_each(numel, dpt_lines(pool.c, x, y), [&](int64_t index, auto w) {
+        const struct spot spot = spot_of(index, pool.out, pool.c);
         int64_t top, bottom, left, right;
-        window(pool, 0, row, &top, &bottom);
-        window(pool, 1, column, &left, &right);
-        float most = -INFINITY, sum = 0.0f;
-        int where = -1;
+        window(pool, 0, spot.y, &top, &bottom);
+        window(pool, 1, spot.x, &left, &right);
+        const float places = (float)((bottom - top) * (right - left));
+        bool any = false;
+        float most[w.n], sum[w.n] = {};
+        uint8_t where[w.n];
+        DPT_UNROLL for (int k = 0; k < w.n; k++) /* of a window without places */
+        {
+            most[k] = -INFINITY;
+            where[k] = UINT8_MAX;
+        }
         for (int64_t i = top; i < bottom; i++) {
             for (int64_t j = left; j < right; j++) {
-                const int64_t in_y = row * pool.stride[0] - pool.pad[0] + i;
-                const int64_t in_x = column * pool.stride[1] - pool.pad[1] + j;
-                const float value = x[((n * pool.in[0] + in_y) * pool.in[1] + in_x) * pool.c + c];
-                sum += value;
-                if (where < 0 || value > most || value != value) {
-                    most = value;
-                    where = (int)(i * pool.kernel[1] + j);
+                const int64_t in_y = spot.y * pool.stride[0] - pool.pad[0] + i;
+                const int64_t in_x = spot.x * pool.stride[1] - pool.pad[1] + j;
+                float value[w.n];
+                dpt_load(((spot.n * pool.in[0] + in_y) * pool.in[1] + in_x) * pool.c + spot.c, x, value);
+                DPT_UNROLL for (int k = 0; k < w.n; k++)
+                {
+                    const bool more = !any || value[k] > most[k] || value[k] != value[k];
+                    sum[k] += value[k];
+                    most[k] = more ? value[k] : most[k];
+                    where[k] = more ? (uint8_t)(i * pool.kernel[1] + j) : where[k];
                 }
+                any = true;
             }
         }
-        y[index] = at ? most : sum / (float)((bottom - top) * (right - left));
         if (at) {
-            at[index] = (uint8_t)where;
+            y.store(index, most);
+            store_bytes(at, index, where);
+        } else {
+            DPT_UNROLL for (int k = 0; k < w.n; k++)
+            {
+                sum[k] /= places;
+            }
+            y.store(index, sum);
         }
-    }
+    });
 }
 
 static __global__ void pool_windows_dx(int64_t numel, struct dpt_op__pool pool, struct dpt_in dy, const uint8_t *at,
                                        struct dpt_out dx)
 {
-    DPT_EACH(index, numel)
-    {
-        const int64_t c = index % pool.c, place = index / pool.c, column = place % pool.in[1];
-        const int64_t row = place / pool.in[1] % pool.in[0], n = place / pool.in[1] / pool.in[0];
+    dpt_each(numel, dpt_lines(pool.c, dy, dx), [&](int64_t index, auto w) {
+        const struct spot spot = spot_of(index, pool.in, pool.c);
         int64_t top, bottom, left, right;
-        float sum = 0.0f;
-        windows_of(pool, 0, row, &top, &bottom);
-        windows_of(pool, 1, column, &left, &right);
+        float sum[w.n] = {};
+        windows_of(pool, 0, spot.y, &top, &bottom);
+        windows_of(pool, 1, spot.x, &left, &right);
         for (int64_t y = bottom; y >= top; y--) { /* in the order of places in a window, as the cores do it */
-            const int64_t i = row + pool.pad[0] - y * pool.stride[0];
+            const int64_t i = spot.y + pool.pad[0] - y * pool.stride[0];
             for (int64_t x = right; x >= left; x--) {
-                const int64_t j = column + pool.pad[1] - x * pool.stride[1];
-                const int64_t from = ((n * pool.out[0] + y) * pool.out[1] + x) * pool.c + c;
+                const int64_t j = spot.x + pool.pad[1] - x * pool.stride[1];
+                const int64_t from = ((spot.n * pool.out[0] + y) * pool.out[1] + x) * pool.c + spot.c;
+                float slope[w.n];
+                dpt_load(from, dy, slope);
                 if (at) {
-                    sum += at[from] == i * pool.kernel[1] + j ? dy[from] : 0.0f;
+                    uint8_t where[w.n];
+                    load_bytes(at, from, where);
+                    DPT_UNROLL for (int k = 0; k < w.n; k++)
+                    {
+                        sum[k] += where[k] == i * pool.kernel[1] + j ? slope[k] : 0.0f;
+                    }
                 } else {
                     int64_t begin[2], end[2];
                     window(pool, 0, y, &begin[0], &end[0]);
                     window(pool, 1, x, &begin[1], &end[1]);
-                    sum += dy[from] / (float)((end[0] - begin[0]) * (end[1] - begin[1]));
+                    DPT_UNROLL for (int k = 0; k < w.n; k++)
+                    {
+                        sum[k] += slope[k] / (float)((end[0] - begin[0]) * (end[1] - begin[1]));
+                    }
                 }
             }
         }
-        dx[index] = sum;
-    }
+        dx.store(index, sum);
+    });
 }
 
 static enum dpt_status pool(const struct dpt_op_call *call, uint8_t *at)
@@ -130,15 +176,23 @@ extern "C" enum dpt_status dpt_op__avg_pool_dx_cuda(const struct dpt_op_call *ca
 static __global__ void global_pool(int64_t n, int64_t places, int64_t channels, float divisor, struct dpt_in x,
                                    struct dpt_out y)
 {
-    DPT_EACH(i, n)
-    {
-        const struct dpt_in from = x + (i / channels * places * channels + i % channels);
-        double sum = 0.0;
+    dpt_each(n, dpt_lines(channels, x, y), [&](int64_t i, auto w) {
+        const int64_t sample = dpt_div(i, channels), from = sample * places * channels + (i - sample * channels);
+        double sum[w.n] = {};
+        float at[w.n];
         for (int64_t p = 0; p < places; p++) {
-            sum += from[p * channels];
+            dpt_load(from + p * channels, x, at);
+            DPT_UNROLL for (int k = 0; k < w.n; k++)
+            {
+                sum[k] += at[k];
+            }
         }
-        y[i] = (float)(sum / divisor);
-    }
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            at[k] = (float)(sum[k] / divisor);
+        }
+        y.store(i, at);
+    });
 }
 
 extern "C" enum dpt_status dpt_op__global_pool_cuda(const struct dpt_op_call *call)
@@ -156,10 +210,15 @@ extern "C" enum dpt_status dpt_op__global_pool_cuda(const struct dpt_op_call *ca
 static __global__ void global_pool_dx(int64_t n, int64_t places, int64_t channels, float divisor, struct dpt_in dy,
                                       struct dpt_out dx)
 {
-    DPT_EACH(i, n)
-    {
-        dx[i] = dy[i / (places * channels) * channels + i % channels] / divisor;
-    }
+    dpt_each(n, dpt_lines(channels, dy, dx), [&](int64_t i, auto w) {
+        float at[w.n];
+        dpt_load(dpt_div(i, places * channels) * channels + dpt_mod(i, channels), dy, at);
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            at[k] /= divisor;
+        }
+        dx.store(i, at);
+    });
 }
 
 extern "C" enum dpt_status dpt_op__global_pool_dx_cuda(const struct dpt_op_call *call)

@@ -32,63 +32,92 @@ struct step {
     float lr, scale;
 };
 
+/*
+ * Rules. Of each element they have the parameter p, the gradient g and `averages` of its kind, m and v; `at` is the piece. sgd
+ * may be without its own.
+ */
 struct sgd {
+    static constexpr int averages = 1;
     struct step step;
     float momentum, kept;
     bool first, nesterov;
 
-    __device__ void operator()(const struct dpt_update_piece &at, int64_t i) const
+    __device__ void operator()(const struct dpt_update_piece &at, float &p, float g, float &m, float &) const
     {
-        float d = step.scale * at.g[i] + at.own * at.p[i];
+        float d = step.scale * g + at.own * p;
         if (at.m) {
-            const float moved = first ? d : momentum * at.m[i] + kept * d;
-            at.m[i] = moved;
-            d = nesterov ? d + momentum * moved : moved;
+            m = first ? d : momentum * m + kept * d;
+            d = nesterov ? d + momentum * m : m;
         }
-        at.p[i] -= step.lr * d;
+        p -= step.lr * d;
     }
 };
 
 struct adam {
+    static constexpr int averages = 2;
     struct step step;
     float beta1, beta2, rest1, rest2, eps;
     float bias1, root2; /* corrections of averages that begin at 0: 1 / (1 - beta1^t), sqrt(1 / (1 - beta2^t)) */
     bool decoupled;
 
-    __device__ void operator()(const struct dpt_update_piece &at, int64_t i) const
+    __device__ void operator()(const struct dpt_update_piece &at, float &p, float g, float &m, float &v) const
     {
-        const float decay = at.own * at.p[i];
-        const float d = step.scale * at.g[i] + (decoupled ? 0.0f : decay);
-        const float left = decoupled ? at.p[i] - step.lr * decay : at.p[i];
-        const float m1 = beta1 * at.m[i] + rest1 * d;
-        const float v1 = beta2 * at.v[i] + rest2 * d * d;
-        at.m[i] = m1;
-        at.v[i] = v1;
-        at.p[i] = left - step.lr * (m1 * bias1) / (sqrtf(v1) * root2 + eps);
+        const float decay = at.own * p;
+        const float d = step.scale * g + (decoupled ? 0.0f : decay);
+        const float left = decoupled ? p - step.lr * decay : p;
+        m = beta1 * m + rest1 * d;
+        v = beta2 * v + rest2 * d * d;
+        p = left - step.lr * (m * bias1) / (sqrtf(v) * root2 + eps);
     }
 };
 
 struct ema {
-    __device__ void operator()(const struct dpt_update_piece &at, int64_t i) const
+    static constexpr int averages = 0;
+
+    __device__ void operator()(const struct dpt_update_piece &at, float &p, float g, float &, float &) const
     {
-        at.p[i] = at.rest * at.p[i] + at.own * at.g[i];
+        p = at.rest * p + at.own * g;
     }
 };
 
-template <class RULE> static __global__ void update(int64_t n, RULE rule, struct dpt_update_piece all)
+/* The elements of a piece, shared out to threads. */
+template <class RULE>
+static __device__ inline void run(const RULE &rule, const struct dpt_update_piece &at, int64_t thread, int64_t threads)
 {
-    DPT_EACH(i, n)
-    {
-        rule(all, i);
-    }
+    const struct dpt_floats p = {at.p}, g = {at.g}, m = {at.m}, v = {at.v};
+    const bool has_m = RULE::averages > 0 && at.m, has_v = RULE::averages > 1 && at.v;
+    dpt_share_out(at.n, dpt_lines(0, p, g, m, v), thread, threads, [&](int64_t i, auto w) {
+        float to_p[w.n], slope[w.n], to_m[w.n] = {}, to_v[w.n] = {};
+        if (has_v) {
+            dpt_load(i, p, to_p, g, slope, m, to_m, v, to_v);
+        } else if (has_m) {
+            dpt_load(i, p, to_p, g, slope, m, to_m);
+        } else {
+            dpt_load(i, p, to_p, g, slope);
+        }
+        DPT_UNROLL for (int k = 0; k < w.n; k++)
+        {
+            rule(at, to_p[k], slope[k], to_m[k], to_v[k]);
+        }
+        dpt_store(at.p, i, to_p);
+        if (has_m) {
+            dpt_store(at.m, i, to_m);
+        }
+        if (has_v) {
+            dpt_store(at.v, i, to_v);
+        }
+    });
+}
+
+template <class RULE> static __global__ void update(int64_t, RULE rule, struct dpt_update_piece all)
+{
+    run(rule, all, (int64_t)blockIdx.x * blockDim.x + threadIdx.x, (int64_t)gridDim.x * blockDim.x);
 }
 
 template <class RULE> static __global__ void update_pieces(RULE rule, const struct dpt_update_piece *piece)
 {
     const struct dpt_update_piece at = piece[blockIdx.x];
-    for (int64_t i = threadIdx.x; i < at.n; i += blockDim.x) {
-        rule(at, i);
-    }
+    run(rule, at, threadIdx.x, blockDim.x);
 }
 
 static struct dpt_update_piece piece_of(const struct dpt_tensor *in, int nin, double own)

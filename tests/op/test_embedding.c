@@ -20,6 +20,9 @@ static void all_questions(void **state)
     optest_run(&(struct optest){.op = "position", .nin = 2, .in = {OPTEST_F32(3, 5, 7), OPTEST_F32(5, 7)},
                                 .flops = 3 * 5 * 7});
     optest_run(&(struct optest){.op = "position", .nin = 2, .in = {OPTEST_F32(3, 4, 67), OPTEST_F32(9, 67)}});
+    /* Columns that a card takes in lines. */
+    optest_run(&(struct optest){.op = "embedding", .nin = 2, .in = {OPTEST_I32(3, 7), OPTEST_F32(5, 24)}, .below = {5}});
+    optest_run(&(struct optest){.op = "position", .nin = 2, .in = {OPTEST_F32(3, 4, 16), OPTEST_F32(9, 16)}});
 }
 
 /* A token that the local rows do not have gives zeros and adds nothing, on either side of them. */

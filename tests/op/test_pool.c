@@ -42,6 +42,7 @@ static void maximum(void **state)
         const int64_t y = shapes[i].y, x = shapes[i].x;
         optest_run(&(struct optest){.op = "max_pool", .param = &shapes[i].param, .nin = 1, .in = {TYPE(2, y, x, 3)}});
         optest_run(&(struct optest){.op = "max_pool", .param = &shapes[i].param, .nin = 1, .in = {TYPE(3, y, x, 19)}});
+        optest_run(&(struct optest){.op = "max_pool", .param = &shapes[i].param, .nin = 1, .in = {TYPE(2, y, x, 16)}});
     }
     optest_run(&(struct optest){
         .op = "max_pool", .param = &half, .nin = 1, .in = {TYPE(2, 4, 4, 16)}, .flops = 2 * 2 * 2 * 16 * 4});
@@ -54,6 +55,7 @@ static void average(void **state)
         const int64_t y = shapes[i].y, x = shapes[i].x;
         optest_run(&(struct optest){.op = "avg_pool", .param = &shapes[i].param, .nin = 1, .in = {TYPE(2, y, x, 3)}});
         optest_run(&(struct optest){.op = "avg_pool", .param = &shapes[i].param, .nin = 1, .in = {TYPE(3, y, x, 19)}});
+        optest_run(&(struct optest){.op = "avg_pool", .param = &shapes[i].param, .nin = 1, .in = {TYPE(2, y, x, 16)}});
     }
 }
 
@@ -63,6 +65,7 @@ static void whole_image(void **state)
     optest_run(&(struct optest){
         .op = "global_pool", .param = &none, .nin = 1, .in = {TYPE(3, 4, 5, 7)}, .flops = 3 * 4 * 5 * 7});
     optest_run(&(struct optest){.op = "global_pool", .param = &none, .nin = 1, .in = {TYPE(2, 1, 1, 70)}});
+    optest_run(&(struct optest){.op = "global_pool", .param = &none, .nin = 1, .in = {TYPE(2, 3, 2, 24)}});
 }
 
 /* Of equal values the first counts; a number that is not one is never hidden; padding never wins. */
