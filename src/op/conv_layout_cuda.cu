@@ -17,8 +17,8 @@ static struct dpt_in in_of(enum dpt_dtype type, const void *data)
 /* The place in OIHW of element i of OHWI; `places` of a kernel, c channels. */
 static __device__ int64_t from_last(int64_t i, int64_t places, int64_t c)
 {
-    const int64_t channel = dpt_mod(i, c), place = dpt_mod(i / c, places), o = i / c / places;
-    return (o * c + channel) * places + place;
+    const int64_t at = dpt_div(i, c), o = dpt_div(at, places);
+    return (o * c + (i - at * c)) * places + (at - o * places);
 }
 
 static __global__ void lay_weights(int64_t n, int64_t places, int64_t c, struct dpt_in w, struct dpt_out to)

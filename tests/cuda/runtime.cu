@@ -173,7 +173,10 @@ cudaError_t cudaSetDevice(int device)
     return cudaSuccess;
 }
 
-/* DPT_EMULATED_FIRST in the environment: which one of the host's cards is the first that this process sees; else 0. */
+/*
+ * DPT_EMULATED_FIRST in the environment: which one of the host's cards is the first that this process sees; else 0.
+ * DPT_EMULATED_OLD: they are older than kernels are made for.
+ */
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int device)
 {
     const char *first = getenv("DPT_EMULATED_FIRST");
@@ -181,7 +184,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int devic
     snprintf(properties->uuid.bytes, sizeof properties->uuid.bytes, "%d", (first ? atoi(first) : 0) + device);
     snprintf(properties->name, sizeof properties->name, "emulated card");
     properties->totalGlobalMem = MEMORY;
-    properties->major = 8;
+    properties->major = getenv("DPT_EMULATED_OLD") ? 7 : 8;
     properties->multiProcessorCount = 1;
     return cudaSuccess;
 }
