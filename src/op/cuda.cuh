@@ -635,7 +635,8 @@ static __global__ void dpt_column_parts(int64_t n, int64_t k, int64_t rows, F va
 enum { DPT_COLUMN_WARPS = 32 };
 
 template <int S, class SUM, class OUT>
-static __global__ void dpt_column_totals(int64_t k, int64_t parts, const SUM *part, struct dpt_columns<S, OUT> out)
+static __global__ void __launch_bounds__(DPT_COLUMN_WARPS * DPT_WARP)
+    dpt_column_totals(int64_t k, int64_t parts, const SUM *part, struct dpt_columns<S, OUT> out)
 {
     __shared__ double sum[DPT_COLUMN_WARPS][DPT_WARP];
     const int lane = (int)threadIdx.x % DPT_WARP, warp = (int)threadIdx.x / DPT_WARP;
