@@ -2,7 +2,8 @@
 
 /*
  * Twins of batch_norm.c. As in batch_norm_cpu.c what a channel needs is made once, in double, and kept as floats, so that
- * passes over images are a multiplication and an addition for each term. Sums are in double.
+ * passes over images are a multiplication and an addition for each term. Sums are of a few rows in float where that does not
+ * tell, and in double.
  *
  * Scratch: the parts of the sums where a kernel has any, then the table: four floats a channel.
  */

@@ -236,7 +236,6 @@ extern "C" enum dpt_status dpt_op__conv_dx_cuda(const struct dpt_op_call *call)
     return DPT_STATUS_OK;
 }
 
-/* What an element adds to dbias. */
 extern "C" enum dpt_status dpt_op__conv_dw_cuda(const struct dpt_op_call *call)
 {
     struct dpt_cuda *cuda = dpt_cuda_of(call->dev);

@@ -125,7 +125,7 @@ template <int W> struct dpt_raw {
 };
 
 template <> struct dpt_raw<1> {
-    float value;
+    uint32_t bits;
 };
 
 template <int W> struct dpt_run_of {
@@ -214,7 +214,7 @@ template <class T> static __device__ inline T dpt_veiled(T value)
 struct dpt_floats {
     const float *data;
 
-    __device__ void fetch(int64_t i, struct dpt_raw<1> &raw) const { raw.value = data[i]; }
+    __device__ void fetch(int64_t i, struct dpt_raw<1> &raw) const { memcpy(&raw.bits, data + i, sizeof raw.bits); }
 
     template <int W> __device__ void fetch(int64_t i, struct dpt_raw<W> &raw) const
     {
@@ -224,7 +224,7 @@ struct dpt_floats {
         }
     }
 
-    __device__ void widen(const struct dpt_raw<1> &raw, float (&to)[1]) const { to[0] = raw.value; }
+    __device__ void widen(const struct dpt_raw<1> &raw, float (&to)[1]) const { memcpy(to, &raw.bits, sizeof raw.bits); }
 
     template <int W> __device__ void widen(const struct dpt_raw<W> &raw, float (&to)[W]) const
     {
@@ -263,7 +263,7 @@ struct dpt_in {
 
     __device__ float operator[](int64_t i) const
     {
-        switch (dpt_veiled(type)) {
+        switch (type) {
         case DPT_DTYPE_BF16:
             return __bfloat162float(((const __nv_bfloat16 *)data)[i]);
         case DPT_DTYPE_F16:
@@ -280,7 +280,16 @@ struct dpt_in {
      */
     __device__ void fetch(int64_t i, struct dpt_raw<1> &raw, bool wanted = true) const
     {
-        raw.value = wanted && dpt_veiled(data != NULL) ? (*this)[i] : 0.0f;
+        const bool wide = dpt_veiled(type) == DPT_DTYPE_F32, here = wanted && dpt_veiled(data != NULL);
+        uint16_t narrow = 0;
+        raw.bits = 0;
+        if (here && wide) {
+            memcpy(&raw.bits, (const float *)data + i, sizeof raw.bits);
+        }
+        if (here && !wide) {
+            memcpy(&narrow, (const uint16_t *)data + i, sizeof narrow);
+            raw.bits = narrow;
+        }
     }
 
     template <int W> __device__ void fetch(int64_t i, struct dpt_raw<W> &raw, bool wanted = true) const
@@ -293,7 +302,26 @@ struct dpt_in {
         }
     }
 
-    __device__ void widen(const struct dpt_raw<1> &raw, float (&to)[1]) const { to[0] = raw.value; }
+    __device__ void widen(const struct dpt_raw<1> &raw, float (&to)[1]) const
+    {
+        const uint16_t bits = (uint16_t)raw.bits;
+        __nv_bfloat16 brain;
+        __half half;
+        switch (dpt_veiled(type)) {
+        case DPT_DTYPE_BF16:
+            memcpy(&brain, &bits, sizeof bits);
+            to[0] = __bfloat162float(brain);
+            break;
+        case DPT_DTYPE_F16:
+            memcpy(&half, &bits, sizeof bits);
+            to[0] = __half2float(half);
+            break;
+        default:
+            dpt_floats().widen(raw, to);
+            round(to);
+            break;
+        }
+    }
 
     template <int W> __device__ void widen(const struct dpt_raw<W> &raw, float (&to)[W]) const
     {
@@ -328,7 +356,7 @@ struct dpt_in {
 
     __device__ float rounded(float value) const
     {
-        switch (dpt_veiled(as)) {
+        switch (as) {
         case DPT_DTYPE_BF16:
             return __bfloat162float(__float2bfloat16_rn(value));
         case DPT_DTYPE_F16:
@@ -370,7 +398,7 @@ struct dpt_out {
 
         __device__ void operator=(float value) const
         {
-            switch (dpt_veiled(type)) {
+            switch (type) {
             case DPT_DTYPE_BF16:
                 ((__nv_bfloat16 *)data)[i] = __float2bfloat16_rn(value);
                 break;
@@ -398,9 +426,10 @@ struct dpt_out {
     {
         const enum dpt_dtype kind = dpt_veiled(type);
         if (W == 1 || kind == DPT_DTYPE_F64) {
+            const struct dpt_out veiled = {data, kind};
             DPT_UNROLL for (int k = 0; k < W; k++)
             {
-                (*this)[i + k] = from[k];
+                veiled[i + k] = from[k];
             }
         } else if (kind == DPT_DTYPE_BF16) {
             dpt_line_of<__nv_bfloat16> line;

@@ -66,10 +66,17 @@ static __global__ void embedding_dw(int64_t n, int64_t h, int64_t begin, int64_t
             __syncthreads();
             for (int k = 0; k < (int)blockDim.x && any > 0; k++) {
                 if (same[k]) {
+                    struct dpt_raw<1> raw[EACH];
                     DPT_UNROLL for (int e = 0; e < EACH; e++)
                     {
                         const int64_t j = first + e * blockDim.x;
-                        sum[e] += j < h ? dy[(tile + k) * h + j] : 0.0f;
+                        dy.fetch((tile + k) * h + j, raw[e], j < h);
+                    }
+                    DPT_UNROLL for (int e = 0; e < EACH; e++)
+                    {
+                        float at[1];
+                        dy.widen(raw[e], at);
+                        sum[e] += at[0];
                     }
                 }
             }
@@ -121,11 +128,22 @@ extern "C" enum dpt_status dpt_op__position_cuda(const struct dpt_op_call *call)
 
 static __global__ void position_dw(int64_t n, int64_t samples, struct dpt_in dy, struct dpt_out dw)
 {
+    enum { AT_ONCE = 4 };
     DPT_EACH(k, n)
     {
         double sum = 0.0;
-        for (int64_t i = 0; i < samples; i++) {
-            sum += dy[i * n + k];
+        for (int64_t i = 0; i < samples; i += AT_ONCE) {
+            struct dpt_raw<1> raw[AT_ONCE];
+            DPT_UNROLL for (int e = 0; e < AT_ONCE; e++)
+            {
+                dy.fetch((i + e) * n + k, raw[e], i + e < samples);
+            }
+            DPT_UNROLL for (int e = 0; e < AT_ONCE; e++)
+            {
+                float at[1];
+                dy.widen(raw[e], at);
+                sum += at[0];
+            }
         }
         dw[k] = (float)sum;
     }

@@ -9,45 +9,45 @@ extern "C" {
 }
 
 /* z may be x or y. */
-static __global__ void add(int64_t n, struct dpt_floats x, struct dpt_floats y, struct dpt_floats z, float *to)
+static __global__ void add(int64_t n, const float *x, const float *y, float *z)
 {
-    dpt_each(n, dpt_lines(0, x, y, z), [&](int64_t i, auto w) {
+    const struct dpt_floats from = {x}, more = {y}, to = {z};
+    dpt_each(n, dpt_lines(0, from, more, to), [&](int64_t i, auto w) {
         float a[w.n], b[w.n];
-        dpt_load(i, x, a, y, b);
+        dpt_load(i, from, a, more, b);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             a[k] += b[k];
         }
-        dpt_store(to, i, a);
+        dpt_store(z, i, a);
     });
 }
 
 extern "C" enum dpt_status dpt_flat__add_cuda(struct dpt_dev *dev, int64_t n, const float *x, const float *y, float *z)
 {
     struct dpt_cuda *cuda = dpt_cuda_of(dev);
-    const struct dpt_floats from = {x}, more = {y}, to = {z};
-    DPT_LAUNCH_EACH(cuda, n, add, from, more, to, z);
+    DPT_LAUNCH_EACH(cuda, n, add, x, y, z);
     return DPT_STATUS_OK;
 }
 
-static __global__ void scale(int64_t n, float factor, struct dpt_floats x, float *to)
+static __global__ void scale(int64_t n, float factor, float *x)
 {
-    dpt_each(n, dpt_lines(0, x), [&](int64_t i, auto w) {
+    const struct dpt_floats from = {x};
+    dpt_each(n, dpt_lines(0, from), [&](int64_t i, auto w) {
         float at[w.n];
-        dpt_load(i, x, at);
+        dpt_load(i, from, at);
         DPT_UNROLL for (int k = 0; k < w.n; k++)
         {
             at[k] *= factor;
         }
-        dpt_store(to, i, at);
+        dpt_store(x, i, at);
     });
 }
 
 extern "C" enum dpt_status dpt_flat__scale_cuda(struct dpt_dev *dev, int64_t n, double factor, float *x)
 {
     struct dpt_cuda *cuda = dpt_cuda_of(dev);
-    const struct dpt_floats from = {x};
-    DPT_LAUNCH_EACH(cuda, n, scale, (float)factor, from, x);
+    DPT_LAUNCH_EACH(cuda, n, scale, (float)factor, x);
     return DPT_STATUS_OK;
 }
 

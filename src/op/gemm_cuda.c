@@ -35,7 +35,7 @@ static bool may_finish(const struct dpt_cuda_gemm *gemm)
 {
     const struct dpt_tensor *aux = gemm->t.data ? &gemm->t : &gemm->z;
     if (gemm->db) {
-        return gemm->k > 0;
+        return gemm->k > 0 && !gemm->db_apart;
     }
     return gemm->act == DPT_ACTIVATION_KIND_GELU_TANH && !gemm->add && gemm->k > 0 &&
            (!aux->data || (gemm->n % AUX_UNIT == 0 && aux->type.dtype == gemm->sums));

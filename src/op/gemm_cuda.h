@@ -36,6 +36,7 @@ struct dpt_cuda_gemm {
     const void *a, *b, *bias;
     void *c;
     float *db;              /* or NULL                       */
+    bool db_apart;          /* never by the library: other ranks have b with another n, and the same db */
     void *db_scratch;       /* of dpt_op__bias_scratch_cuda  */
     struct dpt_tensor z, t; /* data NULL: none               */
 };

@@ -126,9 +126,34 @@ static bool is_summed(const struct dpt_op *op, const struct dpt_op_types *types,
     return !is_batch(op, types, types->nin + o) && !(o == 0 && (op->adds >> run & 1));
 }
 
+/*
+ * Bytes of a sample by which slices are cut, 0: those of all that is widened. A sum over the samples that is from some inputs
+ * alone has copies on ranks with unlike parts of the others, which must come out alike: there slices go by those inputs, as if
+ * the others were as large.
+ */
+static size_t pace_of(const struct dpt_op *op, const struct dpt_op_types *types)
+{
+    for (int o = 0; o < types->nout; o++) {
+        size_t some = 0;
+        int count = 0;
+        for (int i = 0; i < types->nin && op->from[o] && !is_batch(op, types, types->nin + o); i++) {
+            const struct dpt_type *type = &types->in[i];
+            if ((op->from[o] >> i & 1) && type->dim[0] > 0) {
+                some += (size_t)(dpt_type_numel(type) / type->dim[0]) * sizeof(float);
+                count++;
+            }
+        }
+        if (count > 0) {
+            return some * (size_t)types->nin / (size_t)count;
+        }
+    }
+    return 0;
+}
+
 static struct cut cut_of(const struct dpt_op *op, const struct dpt_op_types *types, enum dpt_run run)
 {
     struct cut cut = {0};
+    const size_t pace = pace_of(op, types);
     size_t sample = 0, sums = 0;
     const int shared = shared_input(op, types);
     for (int i = 0; i < types->nin + types->nout; i++) {
@@ -143,10 +168,11 @@ static struct cut cut_of(const struct dpt_op *op, const struct dpt_op_types *typ
         sums += out && is_summed(op, types, run, i - types->nin) ? aligned(dpt_type_nbytes(type)) : 0;
     }
     const bool local = op->local && op->local(types->param); /* asks for the number of samples */
-    const int64_t most = sample > 0 ? (int64_t)(dpt_op__slice_nbytes / sample) + 1 : cut.rows;
+    const size_t each = pace > 0 ? pace : sample;
+    const int64_t most = each > 0 ? (int64_t)(dpt_op__slice_nbytes / each) + 1 : cut.rows;
+    const bool pays = pace > 0 || sums + (size_t)most * sample < (size_t)cut.rows * sample;
     cut.slice = cut.rows;
-    if (most < cut.rows && dpt_op_may_split(op, types, 'b') && !local &&
-        sums + (size_t)most * sample < (size_t)cut.rows * sample) {
+    if (most < cut.rows && dpt_op_may_split(op, types, 'b') && !local && pays) {
         cut.slice = most;
         cut.fixed += sums;
     }

@@ -9,7 +9,7 @@
  *   backward  dz      = dy act'(t), t = y or z (activation.c)
  *             dx[n,h] = sum_k dz[n,k] w[k,h]; times act'(t) of the layer before, where graph/fuse.c says so
  *             dw[k,h] = sum_n dz[n,k] x[n,h]
- *             db[k]   = sum_n dz[n,k], in the pass over dz that dw is made in
+ *             db[k]   = sum_n dz[n,k], by the op that makes dw: a card's library has both in one pass
  */
 
 #include "op/linear.h"

@@ -69,7 +69,7 @@ static enum dpt_status run(const struct dpt_op_call *call, int64_t rows, bool sw
     }
     const void *a = rounded(&call->in[swap ? 1 : 0], &at), *b = rounded(&call->in[swap ? 0 : 1], &at);
     if (sums) {
-        dpt_op__bias_sums(DPT_DTYPE_BF16, rows, rows > 0 ? dpt_type_numel(&call->in[1].type) / rows : 0, a, sums);
+        dpt_op__bias_sums(DPT_DTYPE_BF16, rows, dpt_type_numel(&call->in[1].type) / rows, a, sums);
     }
     void *sum = call->add ? at : out->data;
     at += call->add ? aligned(dpt_type_numel(&out->type), sizeof(float)) : 0;

@@ -85,6 +85,17 @@ enum dpt_status dpt_op__linear_dx_cuda(const struct dpt_op_call *call)
     return run(call, gemm, 0, 1, -1);
 }
 
+/* True where this rank has a part of the features of x, and so of the columns of dw. */
+static bool is_part(const struct dpt_op_call *call)
+{
+    const struct dpt_type *x = &call->in[0].type, *dy = &call->in[1].type, *dw = &call->out[0].type;
+    bool part = false;
+    for (int d = (dw->ndim + dy->ndim - x->ndim) / 2; d < dw->ndim; d++) {
+        part = part || dpt_op_whole(call, 2, d) != dw->dim[d];
+    }
+    return part;
+}
+
 enum dpt_status dpt_op__linear_dw_cuda(const struct dpt_op_call *call)
 {
     const struct dpt_tensor *x = &call->in[0], *dy = &call->in[1], *dw = &call->out[0];
@@ -92,6 +103,7 @@ enum dpt_status dpt_op__linear_dw_cuda(const struct dpt_op_call *call)
     struct dpt_cuda_gemm gemm = {.ta = true, .add = call->add, .m = size.k, .n = size.h, .k = size.n};
     if (call->types->nout > 1) {
         gemm.db = call->out[1].data;
+        gemm.db_apart = is_part(call);
         gemm.db_scratch = (char *)call->scratch + dpt_op__linear_scratch_cuda(call->types);
     }
     return run(call, gemm, 1, 0, -1);

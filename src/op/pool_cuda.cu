@@ -51,7 +51,7 @@ static __device__ struct spot spot_of(int64_t index, const int64_t size[2], int6
 static __global__ void pool_windows(int64_t numel, struct dpt_op__pool pool, struct dpt_in x, struct dpt_out y,
                                     uint8_t *at)
 {
-    dpt_each(numel, dpt_lines(pool.c, x, y), [&](int64_t index, auto w) {
+    dpt_each(numel, dpt_lines(pool.c, x, y) && (uintptr_t)at % DPT_RUN == 0, [&](int64_t index, auto w) {
         const struct spot spot = spot_of(index, pool.out, pool.c);
         int64_t top, bottom, left, right;
         window(pool, 0, spot.y, &top, &bottom);
@@ -97,7 +97,7 @@ static __global__ void pool_windows(int64_t numel, struct dpt_op__pool pool, str
 static __global__ void pool_windows_dx(int64_t numel, struct dpt_op__pool pool, struct dpt_in dy, const uint8_t *at,
                                        struct dpt_out dx)
 {
-    dpt_each(numel, dpt_lines(pool.c, dy, dx), [&](int64_t index, auto w) {
+    dpt_each(numel, dpt_lines(pool.c, dy, dx) && (uintptr_t)at % DPT_RUN == 0, [&](int64_t index, auto w) {
         const struct spot spot = spot_of(index, pool.in, pool.c);
         int64_t top, bottom, left, right;
         float sum[w.n] = {};

@@ -12,10 +12,18 @@
  *
  * Memory of the host that is not pinned is copied when it is asked for, as by CUDA. A stream that is captured does nothing
  * but take notes; what cannot be captured is refused.
+ *
+ * With DPT_EMULATED_APART in the environment memory of the card is there while the card works and at no other time: the host
+ * that touches it ends, with a message. That takes time. In a build with sanitizers memory of the card is the host's, so that
+ * they see what is beyond a block.
  */
 
+#include <execinfo.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <deque>
 #include <map>
@@ -56,9 +64,128 @@ static bool capturing; /* some stream is */
 
 typedef std::lock_guard<std::recursive_mutex> guard;
 
+/* ---------------------------------------------------------------------------------------------------------- memory */
+
+static const size_t MEMORY = (size_t)4 << 30;
+static size_t used;
+enum { UNIT = 256, JUNK = 0xA5 };
+
+static std::map<char *, size_t> blocks, holes; /* of the card's memory, in units */
+
+#ifdef __SANITIZE_ADDRESS__
+struct access {
+    access() {}
+};
+
+static void open_memory(void) {}
+
+static char *take(size_t nbytes)
+{
+    return (char *)aligned_alloc(UNIT, nbytes);
+}
+
+static void give(char *block, size_t)
+{
+    free(block);
+}
+#else
+static char *memory;
+static int accesses; /* under way */
+
+static void protect(int how)
+{
+    if (memory && mprotect(memory, MEMORY, how) != 0) {
+        perror("emulated card: mprotect");
+        abort();
+    }
+}
+
+/* While there is one, memory of the card is there. */
+struct access {
+    access()
+    {
+        if (accesses++ == 0) {
+            protect(PROT_READ | PROT_WRITE);
+        }
+    }
+
+    ~access()
+    {
+        if (--accesses == 0) {
+            protect(PROT_NONE);
+        }
+    }
+};
+
+static void tell(int number, siginfo_t *info, void *)
+{
+    static const char words[] = "emulated card: the host touches memory of the card\n";
+    const char *at = (const char *)info->si_addr;
+    void *frames[32];
+    if (at >= memory && at < memory + MEMORY) {
+        (void)!write(STDERR_FILENO, words, sizeof words - 1);
+        backtrace_symbols_fd(frames, backtrace(frames, 32), STDERR_FILENO);
+    }
+    signal(number, SIG_DFL); /* the access is tried again, and ends the program */
+}
+
+static void open_memory(void)
+{
+    struct sigaction action = {};
+    if (memory) {
+        return;
+    }
+    void *at = mmap(NULL, MEMORY, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED) {
+        perror("emulated card: mmap");
+        abort();
+    }
+    memory = (char *)at;
+    holes[memory] = MEMORY;
+    action.sa_sigaction = tell;
+    action.sa_flags = SA_SIGINFO;
+    sigaction(SIGSEGV, &action, NULL);
+    if (!getenv("DPT_EMULATED_APART")) {
+        accesses = 1;
+        protect(PROT_READ | PROT_WRITE);
+    }
+}
+
+static char *take(size_t nbytes)
+{
+    for (auto &hole : holes) {
+        if (hole.second >= nbytes) {
+            char *at = hole.first;
+            const size_t rest = hole.second - nbytes;
+            holes.erase(at);
+            if (rest > 0) {
+                holes[at + nbytes] = rest;
+            }
+            return at;
+        }
+    }
+    return NULL;
+}
+
+static void give(char *block, size_t nbytes)
+{
+    auto next = holes.upper_bound(block);
+    if (next != holes.end() && block + nbytes == next->first) {
+        nbytes += next->second;
+        next = holes.erase(next);
+    }
+    if (next != holes.begin() && (--next, next->first + next->second == block)) {
+        next->second += nbytes;
+    } else {
+        holes[block] = nbytes;
+    }
+}
+#endif
+
 /* Does the items of a stream up to number `until`, and what they wait for. */
 static void run(struct emulated_stream *stream, uint64_t until)
 {
+    const struct access access;
     while (stream->done < until) {
         struct item item = stream->waiting.front();
         stream->waiting.pop_front();
@@ -123,12 +250,6 @@ void emulated_do(cudaStream_t stream, const std::function<void()> &work)
         ask(stream, {work, nullptr, 0});
     }
 }
-
-/* ---------------------------------------------------------------------------------------------------------- memory */
-
-static const size_t MEMORY = (size_t)4 << 30;
-static size_t used;
-enum { HEADER = 256, JUNK = 0xA5 };
 
 extern "C" {
 
@@ -203,7 +324,6 @@ cudaError_t cudaMemGetInfo(size_t *free, size_t *total)
     return cudaSuccess;
 }
 
-/* The size lies before the block. */
 cudaError_t cudaMalloc(void **block, size_t nbytes)
 {
     guard lock(all);
@@ -213,14 +333,17 @@ cudaError_t cudaMalloc(void **block, size_t nbytes)
     if (nbytes > MEMORY - used) {
         return cudaErrorMemoryAllocation;
     }
-    char *at = (char *)aligned_alloc(HEADER, HEADER + (nbytes + HEADER - 1) / HEADER * HEADER);
+    open_memory();
+    const size_t units = (nbytes / UNIT + 1) * UNIT;
+    char *at = take(units);
     if (!at) {
         return cudaErrorMemoryAllocation;
     }
-    memcpy(at, &nbytes, sizeof nbytes);
-    memset(at + HEADER, JUNK, nbytes);
-    used += nbytes;
-    *block = at + HEADER;
+    const struct access access;
+    memset(at, JUNK, nbytes);
+    used += units;
+    blocks[at] = units;
+    *block = at;
     return cudaSuccess;
 }
 
@@ -230,11 +353,13 @@ cudaError_t cudaFree(void *block)
     guard lock(all);
     run_all();
     if (block) {
-        size_t nbytes;
-        char *at = (char *)block - HEADER;
-        memcpy(&nbytes, at, sizeof nbytes);
-        used -= nbytes;
-        free(at);
+        auto known = blocks.find((char *)block);
+        if (known == blocks.end()) {
+            return cudaErrorInvalidValue;
+        }
+        used -= known->second;
+        give(known->first, known->second);
+        blocks.erase(known);
     }
     return cudaSuccess;
 }

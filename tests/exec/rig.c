@@ -2,6 +2,10 @@
 #include "rig.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
 
 #include "far.h"
 
@@ -292,4 +296,40 @@ double rig_distance_gathered(const struct rig *a, const struct rig *b)
         most = fmax(most, distance);
     }
     return most;
+}
+
+void rig_expect_equal_copies(const struct rig *rig, struct dpt_comm *world)
+{
+    enum { MOST = 128 };
+    struct copy {
+        uint64_t part, bits;
+    } mine[MOST] = {{0, 0}}, *all;
+    if (rig->plan->conf.shard == DPT_PLAN_SHARD_PARAMETERS) {
+        return;
+    }
+    all = calloc((size_t)dpt_comm_size(world) * MOST, sizeof *all);
+    assert_non_null(all);
+    assert_true(rig->plan->nparams <= MOST);
+    for (int i = 0; i < rig->plan->nparams; i++) {
+        const int value = rig->plan->param[i].value;
+        const struct dpt_tensor at = dpt_state_tensor(rig->state, value);
+        const size_t nbytes = dpt_type_nbytes(&at.type);
+        const char *name = rig->plan->graph->value[value].name;
+        void *host = malloc(nbytes + 1);
+        assert_non_null(host);
+        EXPECT_OK(dpt_dev_copy_out(rig->dev, host, at.data, nbytes));
+        const uint64_t key[2] = {dpt_hash64(name, strlen(name)),
+                                 dpt_hash64(rig->plan->value[value].part.begin, (size_t)at.type.ndim * sizeof(int64_t))};
+        mine[i] = (struct copy){dpt_hash64(key, sizeof key), dpt_hash64(host, nbytes)};
+        free(host);
+    }
+    EXPECT_OK(dpt_comm_gather(world, mine, sizeof mine, all, 0));
+    for (int a = 0; a < dpt_comm_size(world) * MOST && dpt_comm_rank(world) == 0; a++) {
+        for (int b = 0; b < a; b++) {
+            if (all[a].part != 0 && all[a].part == all[b].part && all[a].bits != all[b].bits) {
+                fail_msg("ranks %d and %d have other bits of one part of a parameter", b / MOST, a / MOST);
+            }
+        }
+    }
+    free(all);
 }

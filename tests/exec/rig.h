@@ -135,5 +135,11 @@ double rig_distance(const struct rig *a, const struct rig *b);
  */
 double rig_distance_gathered(const struct rig *a, const struct rig *b);
 
+/*
+ * Fails where ranks that have the same part of a parameter have other bits of it. Not where parameters are in slices. Collective
+ * over the rig's world.
+ */
+void rig_expect_equal_copies(const struct rig *rig, struct dpt_comm *world);
+
 /* Element of a flat value as a double. */
 double rig_get(const struct dpt_tensor *tensor, int64_t element);

@@ -147,6 +147,7 @@ static void compare(const char *job, const struct rig_layout *layout, const char
     if (!(distance <= TOLERANCE)) {
         fail_msg("the state on the card (%s) is %.3g away from that of the cores", order, distance);
     }
+    rig_expect_equal_copies(card, world);
     if (layout->naxes == 1 && strcmp(layout->axis[0].name, "data") == 0) {
         compare_evaluations(card, cores, order);
     }
@@ -164,6 +165,8 @@ static void a_card_trains_as_the_cores_do(void **state)
         RIG_FP32 RIG_CNN RIG_BATCH("14", "1") RIG_SGD,
         RIG_FP32 "[model]\ntype = mlp\nwidths = 9 7\n" DATA_AHEAD RIG_BATCH("16", "1") RIG_ADAMW,
         RIG_FP32 "[model]\ntype = mlp\nwidths = 9 7\n" DATA_AHEAD RIG_BATCH("16", "3") RIG_ADAMW,
+        /* 9 and 8 features on two ranks: the library of the emulated card does more for one than for the other. */
+        RIG_FP32 "[model]\ntype = mlp\nwidths = 17 7\n" DATA_AHEAD RIG_BATCH("64", "1") RIG_ADAMW,
     };
     const char *why;
     (void)state;

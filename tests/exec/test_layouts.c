@@ -148,6 +148,7 @@ static void compare(const char *name, int number, const char *job, const struct 
                     const struct rig_layout *layout, double tolerance)
 {
     struct rig *together = rig_new_layout(job, world, layout);
+    rig_expect_equal_copies(together, world);
     if (rig_distance_gathered(together, alone->fresh) != 0.0) {
         fail_msg("%s, job %d: other first values", name, number);
     }
@@ -163,6 +164,7 @@ static void compare(const char *name, int number, const char *job, const struct 
                          planned->gradients + planned->values + planned->messages, 1e-12);
         }
     }
+    rig_expect_equal_copies(together, world);
     const double distance = rig_distance_gathered(together, alone->trained);
     if (!(distance <= tolerance)) {
         fail_msg("%s, job %d: states are %g apart", name, number, distance);
@@ -207,6 +209,7 @@ static void compare_bf16(const char *name, int number, const char *job, struct r
     if (!(rounding > 0.0 && distance <= (sums ? 2.0 * rounding : 1e-3))) {
         fail_msg("%s, job %d: in 16 bits states are %g apart, %g from those in 32", name, number, distance, rounding);
     }
+    rig_expect_equal_copies(together, world);
     expect_planned_memory(together);
     rig_free(together);
 }

@@ -72,6 +72,7 @@ if ! grep -q '^cuda 0: ' devices.log; then
     exit 0
 fi
 
+export DPT_EMULATED_APART=1 # the host touches no memory of the card
 must 1 card
 grep -q '^device  cuda 0: ' card.log || fail "auto does not take the card"
 same cores card
@@ -89,6 +90,7 @@ if [ "$cards" = 1 ]; then
 fi
 must 2 shared -s device.kind=cuda -s device.share=yes
 same cores shared
+unset DPT_EMULATED_APART
 grep -q 'memory of the host (NCCL: ranks share a card; MPI: ' shared.log || fail "no note about memory of the host"
 refused ring 'device\] exchange = nccl: ranks share a card' -s device.kind=cuda -s device.share=yes -s device.exchange=nccl
 must 2 tensor -s device.share=yes -s 'parallel.layout=tensor:2'
@@ -225,7 +227,9 @@ every = 1 step
 EOF
     name=${model%%[!a-z]*}
     must 1 "$name-cores" -s device.kind=cpu
+    export DPT_EMULATED_APART=1
     must 1 "$name-card" -s device.kind=cuda
+    unset DPT_EMULATED_APART
     same "$name-cores" "$name-card"
     must 2 "$name-vocab" -s device.kind=cuda -s device.share=yes -s parallel.layout=tensor:2 -s parallel.vocabulary=split
     same "$name-cores" "$name-vocab"
@@ -278,7 +282,9 @@ EOF
 must 1 cnn-cores -s device.kind=cpu
 must 1 cnn-card -s device.kind=cuda
 same cnn-cores cnn-card
+export DPT_EMULATED_APART=1
 must 1 cnn-own -s device.kind=cuda -s device.convolution=own
+unset DPT_EMULATED_APART
 same cnn-cores cnn-own
 grep -q '^device  convolutions by kernels of dpt (device.convolution = own)$' cnn-own.log || fail "not told who convolves"
 if grep -q 'emulated card' devices.log; then

@@ -6,8 +6,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
+
+#include "base/bf16.h"
 
 #include "optest.h"
 
@@ -121,6 +124,39 @@ static void gradients_of_parameters(void **state)
     }
 }
 
+/* Ranks with unlike parts of x have the same gradient of the bias, bit for bit: nothing sums it over them. */
+static void a_bias_knows_no_parts(void **state)
+{
+    (void)state;
+    enum { N = 300, K = 3, H = 9 };
+    static uint16_t x[N * H], dy[N * K];
+    static float dw[K * H], db[2][K];
+    const struct dpt_linear_dw_param param = {1};
+    const struct dpt_op_ctx ctx = {.rows = N, .micro_rows = N, .batch_rows = N};
+    const size_t before = dpt_op__slice_nbytes;
+    for (int i = 0; i < N * K; i++) {
+        const float value = (float)ldexp(1.0 + sin(i), i * 31 % 20);
+        dpt_bf16_narrow(1, &value, &dy[i]);
+    }
+    dpt_op__slice_nbytes = 400;
+    for (int wide = 0; wide < 2; wide++) {
+        const struct dpt_type tx = {DPT_DTYPE_BF16, 2, {N, wide ? H : 4}}, tdy = {DPT_DTYPE_BF16, 2, {N, K}};
+        struct dpt_op_types types = {.param = &param, .nin = 2, .in = {tx, tdy}, .half = DPT_DTYPE_BF16};
+        assert_int_equal(dpt_op_shape(&dpt_op_linear_dw, &types), DPT_STATUS_OK);
+        const struct dpt_tensor in[] = {{tx, x}, {tdy, dy}}, out[] = {{types.out[0], dw}, {types.out[1], db[wide]}};
+        struct dpt_op_call call = {.types = &types, .in = in, .out = out, .ctx = &ctx};
+        assert_int_equal(dpt_op_prepare(&dpt_op_linear_dw, &types, DPT_RUN_CPU, 1, NULL, &call.prep), DPT_STATUS_OK);
+        const size_t nbytes = dpt_op_scratch(&dpt_op_linear_dw, &types, DPT_RUN_CPU, 1, call.prep);
+        call.scratch = aligned_alloc(64, (nbytes + 63) / 64 * 64);
+        assert_non_null(call.scratch);
+        assert_int_equal(dpt_op_call(&dpt_op_linear_dw, DPT_RUN_CPU, &call), DPT_STATUS_OK);
+        free(call.scratch);
+        dpt_op_release(&dpt_op_linear_dw, &types, DPT_RUN_CPU, call.prep);
+    }
+    dpt_op__slice_nbytes = before;
+    assert_memory_equal(db[0], db[1], sizeof db[0]);
+}
+
 static void refusals(void **state)
 {
     (void)state;
@@ -165,6 +201,7 @@ int main(void)
         cmocka_unit_test(nothing_is_kept_in_vain),
         cmocka_unit_test(with_gradient_of_activation),
         cmocka_unit_test(gradients_of_parameters),
+        cmocka_unit_test(a_bias_knows_no_parts),
         cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
