@@ -14,8 +14,8 @@
  * but take notes; what cannot be captured is refused.
  *
  * With DPT_EMULATED_APART in the environment memory of the card is there while the card works and at no other time: the host
- * that touches it ends, with a message. That takes time. In a build with sanitizers memory of the card is the host's, so that
- * they see what is beyond a block.
+ * that touches it ends, with a message unless its thread blocks signals. That takes time. In a build with sanitizers memory of
+ * the card is the host's, so that they see what is beyond a block.
  */
 
 #include <execinfo.h>
