@@ -91,7 +91,7 @@ static bool is_part(const struct dpt_op_call *call)
     const struct dpt_type *x = &call->in[0].type, *dy = &call->in[1].type, *dw = &call->out[0].type;
     bool part = false;
     for (int d = (dw->ndim + dy->ndim - x->ndim) / 2; d < dw->ndim; d++) {
-        part = part || dpt_op_whole(call, 2, d) != dw->dim[d];
+        part = part || dpt_op_whole(call, call->types->nin, d) != dw->dim[d];
     }
     return part;
 }
