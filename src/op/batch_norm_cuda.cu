@@ -105,20 +105,8 @@ static bool is_relu(const struct dpt_op_call *call)
  * What an element adds to the sums of x and x^2. The products of 16 bits are exact in float, and so are, nearly, the sums of a
  * few; those of 32 are made and added in double, since the variance is a small difference of the two.
  */
-template <class NUMBER> struct powers : dpt_column_rule {
+template <class NUMBER> struct powers : dpt_column_operand {
     using number = NUMBER;
-    static constexpr int rows = 4;
-    int64_t c;
-    struct dpt_in x;
-
-    template <int W> using read = struct dpt_raw<W>;
-
-    __device__ bool lines() const { return dpt_lines(c, x); }
-
-    template <int W> __device__ void fetch(int64_t row, int64_t k, bool wanted, read<W> &at) const
-    {
-        x.fetch(row * c + k, at, wanted);
-    }
 
     template <int W>
     __device__ void add(int64_t, int64_t, const held<W> &, const read<W> &read, NUMBER (&sum)[2][W]) const
@@ -139,7 +127,7 @@ template <class NUMBER> static void sum_powers(const struct dpt_op_call *call)
     double *stat = (double *)call->out[0].data;
     const struct dpt_columns<2, double> out = {{stat, stat + c}};
     struct powers<NUMBER> value;
-    value.c = c;
+    value.k = c;
     value.x = dpt_in_of(call, 0);
     dpt_column_sums<2, double>(dpt_cuda_of(call->dev), n, c, value, call->scratch, out);
 }

@@ -57,7 +57,7 @@ struct forward {
 
     static __device__ float a(const struct images &im, int64_t g, int64_t m, int64_t k)
     {
-        const struct place at = place_of(im.conv.out, m);
+        const struct dpt_pixel at = dpt_pixel_of(im.conv.out, m);
         const int64_t i = k / im.conv.c / im.conv.kernel[1], j = k / im.conv.c % im.conv.kernel[1];
         return x_at(im, g, at.n, read_at(im.conv, 0, at.y, i), read_at(im.conv, 1, at.x, j), k % im.conv.c);
     }
@@ -85,7 +85,7 @@ struct input_gradient {
 
     static __device__ float a(const struct images &im, int64_t g, int64_t m, int64_t k)
     {
-        const struct place at = place_of(im.conv.in, m);
+        const struct dpt_pixel at = dpt_pixel_of(im.conv.in, m);
         const int64_t i = k / im.conv.o / im.conv.kernel[1], j = k / im.conv.o % im.conv.kernel[1];
         return dy_at(im, g, at.n, reader_of(im.conv, 0, at.y, i), reader_of(im.conv, 1, at.x, j), k % im.conv.o);
     }
@@ -111,13 +111,13 @@ struct weight_gradient {
 
     static __device__ float a(const struct images &im, int64_t g, int64_t m, int64_t k)
     {
-        const struct place at = place_of(im.conv.out, k);
+        const struct dpt_pixel at = dpt_pixel_of(im.conv.out, k);
         return dy_at(im, g, at.n, at.y, at.x, m);
     }
 
     static __device__ float b(const struct images &im, int64_t g, int64_t k, int64_t n)
     {
-        const struct place at = place_of(im.conv.out, k);
+        const struct dpt_pixel at = dpt_pixel_of(im.conv.out, k);
         const int64_t j = n % im.conv.kernel[1], i = n / im.conv.kernel[1] % im.conv.kernel[0];
         return x_at(im, g, at.n, read_at(im.conv, 0, at.y, i), read_at(im.conv, 1, at.x, j),
                     n / im.conv.kernel[1] / im.conv.kernel[0]);

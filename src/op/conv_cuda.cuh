@@ -17,17 +17,6 @@ struct images {
     bool relu;
 };
 
-/* A place of images of size[0] x size[1]. */
-struct place {
-    int64_t n, y, x;
-};
-
-static __device__ inline struct place place_of(const int64_t size[2], int64_t at)
-{
-    const struct place place = {at / size[1] / size[0], at / size[1] % size[0], at % size[1]};
-    return place;
-}
-
 static __device__ inline float w_at(const struct images &im, int64_t g, int64_t o, int64_t c, int64_t i, int64_t j)
 {
     const struct dpt_op__conv &conv = im.conv;

@@ -48,7 +48,7 @@ struct windows {
 
     static __device__ struct spot spot(const struct dpt_op__conv &conv, int64_t m)
     {
-        const struct place at = place_of(conv.out, m);
+        const struct dpt_pixel at = dpt_pixel_of(conv.out, m);
         const struct spot spot = {(int)(at.n * conv.in[0] * conv.in[1]), (int)(at.y * conv.stride[0] - conv.pad[0]),
                                   (int)(at.x * conv.stride[1] - conv.pad[1])};
         return spot;
@@ -76,7 +76,7 @@ struct readers {
 
     static __device__ struct spot spot(const struct dpt_op__conv &conv, int64_t m)
     {
-        const struct place at = place_of(conv.in, m);
+        const struct dpt_pixel at = dpt_pixel_of(conv.in, m);
         const struct spot spot = {(int)(at.n * conv.out[0] * conv.out[1]), (int)(at.y + conv.pad[0]),
                                   (int)(at.x + conv.pad[1])};
         return spot;

@@ -119,13 +119,9 @@ template <class T> static __device__ inline struct dpt_line_of<T> dpt_line_as(co
 /* A run of elements that a thread takes at once: one, or DPT_RUN of them in lines. */
 enum { DPT_RUN = 8 };
 
-/* A run as it was read: of 16 bits in the first half of the lines, of 32 in all. */
+/* A run as it was read: of 16 bits in the first half of the lines, of 32 in all; one element at the beginning of a line. */
 template <int W> struct dpt_raw {
-    struct dpt_line line[W * 4 / 16];
-};
-
-template <> struct dpt_raw<1> {
-    uint32_t bits;
+    struct dpt_line line[(W * 4 + 15) / 16];
 };
 
 template <int W> struct dpt_run_of {
@@ -193,6 +189,18 @@ static __device__ inline int64_t dpt_div(int64_t i, int64_t n)
     return (i | n) >> 32 == 0 ? (int64_t)((uint32_t)i / (uint32_t)n) : i / n;
 }
 
+/* Pixel number `at` of images of size[0] x size[1]. */
+struct dpt_pixel {
+    int64_t n, y, x;
+};
+
+static __device__ inline struct dpt_pixel dpt_pixel_of(const int64_t size[2], int64_t at)
+{
+    const int64_t row = dpt_div(at, size[1]), n = dpt_div(row, size[0]);
+    const struct dpt_pixel pixel = {n, row - n * size[0], at - row * size[1]};
+    return pixel;
+}
+
 /*
  * The same value, of which the compiler of a card does not know that it is the same the next time: else it makes a copy of a
  * loop for each answer to a question that is asked in it, and of each of those for the next question.
@@ -214,7 +222,7 @@ template <class T> static __device__ inline T dpt_veiled(T value)
 struct dpt_floats {
     const float *data;
 
-    __device__ void fetch(int64_t i, struct dpt_raw<1> &raw) const { memcpy(&raw.bits, data + i, sizeof raw.bits); }
+    __device__ void fetch(int64_t i, struct dpt_raw<1> &raw) const { memcpy(&raw.line[0], data + i, sizeof *data); }
 
     template <int W> __device__ void fetch(int64_t i, struct dpt_raw<W> &raw) const
     {
@@ -223,8 +231,6 @@ struct dpt_floats {
             raw.line[l] = dpt_line_at(data + i + l * 4);
         }
     }
-
-    __device__ void widen(const struct dpt_raw<1> &raw, float (&to)[1]) const { memcpy(to, &raw.bits, sizeof raw.bits); }
 
     template <int W> __device__ void widen(const struct dpt_raw<W> &raw, float (&to)[W]) const
     {
@@ -281,14 +287,12 @@ struct dpt_in {
     __device__ void fetch(int64_t i, struct dpt_raw<1> &raw, bool wanted = true) const
     {
         const bool wide = dpt_veiled(type) == DPT_DTYPE_F32, here = wanted && dpt_veiled(data != NULL);
-        uint16_t narrow = 0;
-        raw.bits = 0;
+        raw.line[0] = dpt_line();
         if (here && wide) {
-            memcpy(&raw.bits, (const float *)data + i, sizeof raw.bits);
+            memcpy(&raw.line[0], (const float *)data + i, sizeof(float));
         }
         if (here && !wide) {
-            memcpy(&narrow, (const uint16_t *)data + i, sizeof narrow);
-            raw.bits = narrow;
+            memcpy(&raw.line[0], (const uint16_t *)data + i, sizeof(uint16_t));
         }
     }
 
@@ -299,27 +303,6 @@ struct dpt_in {
         DPT_UNROLL for (int l = 0; l < W / 4; l++)
         {
             raw.line[l] = here && (wide || l < W / 8) ? dpt_line_at(from + l * 16) : dpt_line();
-        }
-    }
-
-    __device__ void widen(const struct dpt_raw<1> &raw, float (&to)[1]) const
-    {
-        const uint16_t bits = (uint16_t)raw.bits;
-        __nv_bfloat16 brain;
-        __half half;
-        switch (dpt_veiled(type)) {
-        case DPT_DTYPE_BF16:
-            memcpy(&brain, &bits, sizeof bits);
-            to[0] = __bfloat162float(brain);
-            break;
-        case DPT_DTYPE_F16:
-            memcpy(&half, &bits, sizeof bits);
-            to[0] = __half2float(half);
-            break;
-        default:
-            dpt_floats().widen(raw, to);
-            round(to);
-            break;
         }
     }
 
@@ -347,10 +330,10 @@ struct dpt_in {
 
     template <int W> __device__ void round(float (&at)[W]) const
     {
-        const enum dpt_dtype to = dpt_veiled(as);
-        DPT_UNROLL for (int k = 0; k < W && to != DPT_DTYPE_F32; k++)
+        const struct dpt_in in = {NULL, DPT_DTYPE_F32, dpt_veiled(as)};
+        DPT_UNROLL for (int k = 0; k < W && in.as != DPT_DTYPE_F32; k++)
         {
-            at[k] = to == DPT_DTYPE_BF16 ? __bfloat162float(__float2bfloat16_rn(at[k])) : __half2float(__float2half_rn(at[k]));
+            at[k] = in.rounded(at[k]);
         }
     }
 
@@ -570,9 +553,8 @@ struct dpt_column_rule {
     template <int W> __device__ void hold(int64_t, held<W> &) const {}
 };
 
-/* The sums of an operand itself. */
-struct dpt_column_values : dpt_column_rule {
-    using number = float;
+/* For functors of one operand. */
+struct dpt_column_operand : dpt_column_rule {
     static constexpr int rows = 4;
     int64_t k;
     struct dpt_in x;
@@ -585,6 +567,11 @@ struct dpt_column_values : dpt_column_rule {
     {
         x.fetch(row * k + column, at, wanted);
     }
+};
+
+/* The sums of an operand itself. */
+struct dpt_column_values : dpt_column_operand {
+    using number = float;
 
     template <int W>
     __device__ void add(int64_t, int64_t, const held<W> &, const read<W> &read, float (&sum)[1][W]) const

@@ -172,17 +172,17 @@ extern "C" enum dpt_status dpt_op__layer_norm_dx_cuda(const struct dpt_op_call *
     return DPT_STATUS_OK;
 }
 
-/* What an element adds to dgamma and dbeta. */
-struct layer_norm_dw : dpt_column_rule {
+/* What the gradients of gamma, and of beta, are summed of. */
+struct norm_dw : dpt_column_rule {
     using number = float;
     static constexpr int rows = 2;
     int64_t h;
     struct dpt_in dy, x;
-    const float *mean, *rstd; /* exact outputs */
+    const float *rstd; /* an exact output */
 
     template <int W> struct read {
         struct dpt_raw<W> dy, x;
-        float centre, factor;
+        float factor;
     };
 
     __device__ bool lines() const { return dpt_lines(h, dy, x); }
@@ -191,8 +191,22 @@ struct layer_norm_dw : dpt_column_rule {
     {
         dy.fetch(row * h + j, at.dy, wanted);
         x.fetch(row * h + j, at.x, wanted);
-        at.centre = wanted ? mean[row] : 0.0f;
         at.factor = wanted ? rstd[row] : 0.0f;
+    }
+};
+
+/* What an element adds to dgamma and dbeta. */
+struct layer_norm_dw : norm_dw {
+    const float *mean; /* an exact output, too */
+
+    template <int W> struct read : norm_dw::read<W> {
+        float centre;
+    };
+
+    template <int W> __device__ void fetch(int64_t row, int64_t j, bool wanted, read<W> &at) const
+    {
+        norm_dw::fetch<W>(row, j, wanted, at);
+        at.centre = wanted ? mean[row] : 0.0f;
     }
 
     template <int W>
@@ -326,27 +340,7 @@ extern "C" enum dpt_status dpt_op__rms_norm_dx_cuda(const struct dpt_op_call *ca
 }
 
 /* What an element adds to dgamma. */
-struct rms_norm_dw : dpt_column_rule {
-    using number = float;
-    static constexpr int rows = 2;
-    int64_t h;
-    struct dpt_in dy, x;
-    const float *rstd; /* an exact output */
-
-    template <int W> struct read {
-        struct dpt_raw<W> dy, x;
-        float factor;
-    };
-
-    __device__ bool lines() const { return dpt_lines(h, dy, x); }
-
-    template <int W> __device__ void fetch(int64_t row, int64_t j, bool wanted, read<W> &at) const
-    {
-        dy.fetch(row * h + j, at.dy, wanted);
-        x.fetch(row * h + j, at.x, wanted);
-        at.factor = wanted ? rstd[row] : 0.0f;
-    }
-
+struct rms_norm_dw : norm_dw {
     template <int W>
     __device__ void add(int64_t, int64_t, const held<W> &, const read<W> &at, float (&sum)[1][W]) const
     {

@@ -35,27 +35,16 @@ template <int W> static __device__ void store_bytes(uint8_t *to, int64_t i, cons
     memcpy(__builtin_assume_aligned(to + i, W), from, W);
 }
 
-/* A place of images of size[0] x size[1] with c channels, from the index of an element. */
-struct spot {
-    int64_t n, y, x, c;
-};
-
-static __device__ struct spot spot_of(int64_t index, const int64_t size[2], int64_t c)
-{
-    const int64_t place = dpt_div(index, c), row = dpt_div(place, size[1]), n = dpt_div(row, size[0]);
-    const struct spot spot = {n, row - n * size[0], place - row * size[1], index - place * c};
-    return spot;
-}
-
 /* `at` is NULL for the mean. A number that is not one counts as the greatest. */
 static __global__ void pool_windows(int64_t numel, struct dpt_op__pool pool, struct dpt_in x, struct dpt_out y,
                                     uint8_t *at)
 {
     dpt_each(numel, dpt_lines(pool.c, x, y) && (uintptr_t)at % DPT_RUN == 0, [&](int64_t index, auto w) {
-        const struct spot spot = spot_of(index, pool.out, pool.c);
+        const int64_t place = dpt_div(index, pool.c), c = index - place * pool.c;
+        const struct dpt_pixel pixel = dpt_pixel_of(pool.out, place);
         int64_t top, bottom, left, right;
-        window(pool, 0, spot.y, &top, &bottom);
-        window(pool, 1, spot.x, &left, &right);
+        window(pool, 0, pixel.y, &top, &bottom);
+        window(pool, 1, pixel.x, &left, &right);
         const float places = (float)((bottom - top) * (right - left));
         bool any = false;
         float most[w.n], sum[w.n] = {};
@@ -67,10 +56,10 @@ static __global__ void pool_windows(int64_t numel, struct dpt_op__pool pool, str
         }
         for (int64_t i = top; i < bottom; i++) {
             for (int64_t j = left; j < right; j++) {
-                const int64_t in_y = spot.y * pool.stride[0] - pool.pad[0] + i;
-                const int64_t in_x = spot.x * pool.stride[1] - pool.pad[1] + j;
+                const int64_t in_y = pixel.y * pool.stride[0] - pool.pad[0] + i;
+                const int64_t in_x = pixel.x * pool.stride[1] - pool.pad[1] + j;
                 float value[w.n];
-                dpt_load(((spot.n * pool.in[0] + in_y) * pool.in[1] + in_x) * pool.c + spot.c, x, value);
+                dpt_load(((pixel.n * pool.in[0] + in_y) * pool.in[1] + in_x) * pool.c + c, x, value);
                 DPT_UNROLL for (int k = 0; k < w.n; k++)
                 {
                     const bool more = !any || value[k] > most[k] || value[k] != value[k];
@@ -98,16 +87,17 @@ static __global__ void pool_windows_dx(int64_t numel, struct dpt_op__pool pool, 
                                        struct dpt_out dx)
 {
     dpt_each(numel, dpt_lines(pool.c, dy, dx) && (uintptr_t)at % DPT_RUN == 0, [&](int64_t index, auto w) {
-        const struct spot spot = spot_of(index, pool.in, pool.c);
+        const int64_t place = dpt_div(index, pool.c), c = index - place * pool.c;
+        const struct dpt_pixel pixel = dpt_pixel_of(pool.in, place);
         int64_t top, bottom, left, right;
         float sum[w.n] = {};
-        windows_of(pool, 0, spot.y, &top, &bottom);
-        windows_of(pool, 1, spot.x, &left, &right);
+        windows_of(pool, 0, pixel.y, &top, &bottom);
+        windows_of(pool, 1, pixel.x, &left, &right);
         for (int64_t y = bottom; y >= top; y--) { /* in the order of places in a window, as the cores do it */
-            const int64_t i = spot.y + pool.pad[0] - y * pool.stride[0];
+            const int64_t i = pixel.y + pool.pad[0] - y * pool.stride[0];
             for (int64_t x = right; x >= left; x--) {
-                const int64_t j = spot.x + pool.pad[1] - x * pool.stride[1];
-                const int64_t from = ((spot.n * pool.out[0] + y) * pool.out[1] + x) * pool.c + spot.c;
+                const int64_t j = pixel.x + pool.pad[1] - x * pool.stride[1];
+                const int64_t from = ((pixel.n * pool.out[0] + y) * pool.out[1] + x) * pool.c + c;
                 float slope[w.n];
                 dpt_load(from, dy, slope);
                 if (at) {
